@@ -1,0 +1,274 @@
+"""Strict YAML and JSON reading, grey PNG in and out, digests, atomic writes, the cache folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from harness.errors import InfrastructureError, UsageError
+
+T = TypeVar("T")
+MAX_YAML_BYTES = 64 * 1024
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every record that crosses a stage or a file: immutable, by keyword, unknown fields refused."""
+
+
+# -------------------------------------------------------------------------------- folders
+def cache_root() -> Path:
+    """The cache folder: `$HARNESS_CACHE`, else `~/.cache/ipv2-harness`."""
+    return Path(os.environ.get("HARNESS_CACHE") or Path.home() / ".cache" / "ipv2-harness").expanduser()
+
+
+@contextlib.contextmanager
+def _name_the_disk(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into an infrastructure error that names the place."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        raise InfrastructureError(
+            f"cannot write {path}: {error.strerror}",
+            fix="make room or give another place with HARNESS_CACHE=/path/with/space; nothing half-written was kept",
+        ) from error
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` to write to; it takes the name `path` only if the block succeeds."""
+    with _name_the_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling folder that becomes `path` if the block succeeds.
+
+    When another process finished the same folder first, theirs stands and ours is dropped: the name of a
+    cached folder is the digest of what made it, so both hold the same.
+    """
+    with _name_the_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+        part.mkdir()
+        try:
+            yield part
+            try:
+                part.rename(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_file(path) as part:
+        part.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 `text` to `path` atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_gzip(path: Path, data: bytes) -> None:
+    """Write `data` gzip-compressed, without a time in the header: equal data give equal files."""
+    write_bytes(path, gzip.compress(data, mtime=0))
+
+
+# -------------------------------------------------------------------------------- digests
+def digest_bytes(*parts: bytes) -> str:
+    """SHA-256 (hex) of byte strings, each preceded by its length, so that joints cannot be confused."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(len(part).to_bytes(8, "big"))
+        sha.update(part)
+    return sha.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Plain SHA-256 (hex) of a file's bytes, as `sha256sum` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 (hex) of a record or of plain data, independent of key order."""
+    return digest_bytes(canonical_json(value))
+
+
+def digest_folder(folder: Path) -> str:
+    """SHA-256 (hex) over relative names and bytes of the files under `folder`; hidden files and caches left out."""
+    parts: list[bytes] = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if any(part.startswith(".") or part == "__pycache__" for part in relative.parts):
+            continue
+        if path.is_symlink():
+            parts += [relative.as_posix().encode(), b"link", os.fsencode(path.readlink())]
+        elif path.is_file():
+            parts += [
+                relative.as_posix().encode(),
+                b"x" if os.access(path, os.X_OK) else b"-",
+                path.read_bytes(),
+            ]
+    return digest_bytes(*parts)
+
+
+# -------------------------------------------------------------------------------- JSON and YAML
+def canonical_json(value: Any) -> bytes:
+    """Compact JSON with sorted keys; NaN and infinities are refused (ValueError)."""
+    plain = msgspec.to_builtins(value)
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a record or plain data as readable, key-sorted JSON, atomically; NaN is refused (ValueError)."""
+    plain = msgspec.to_builtins(value)
+    write_text(path, json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """Read JSON into the record type `kind`; UsageError names file, place and expectation."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{path}: {error}", fix="restore the file, or delete it if it is a cached one") from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that also refuses anchors, aliases, merge keys and duplicate keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise yaml.constructor.ConstructorError(None, None, "anchors and aliases are not allowed", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, kind: type[T]) -> T:
+    """Read a YAML file of at most 64 kB into the record type `kind`.
+
+    UsageError names the file and the place for: unreadable or oversized files, Python tags, anchors, aliases,
+    duplicate or unknown keys, missing keys, wrong types.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_YAML_BYTES:
+            raise UsageError(
+                f"{path}: {size} bytes, at most {MAX_YAML_BYTES} are read", fix="move data out of the file"
+            )
+        data = yaml.load(path.read_bytes(), Loader=_StrictLoader)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path}: not plain YAML: {error}", fix="correct the line that is named") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        return msgspec.convert(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"{path}: {error}{_known_keys(error, kind)}", fix="correct the key or value that is named"
+        ) from error
+
+
+def _known_keys(error: msgspec.ValidationError, kind: Any) -> str:
+    if "unknown field" not in str(error) or " - at " in str(error):
+        return ""
+    return f" (known: {', '.join(getattr(kind, '__struct_fields__', ()))})"
+
+
+def expand_variables(text: str, *, where: str, environment: Mapping[str, str] | None = None) -> str:
+    """Replace `${NAME}` by the environment's value; UsageError names the variable that is not set."""
+    from string import Template
+
+    environment = os.environ if environment is None else environment
+    try:
+        return Template(text).substitute(environment)
+    except KeyError as error:
+        name = error.args[0]
+        raise UsageError(
+            f"{where}: {text!r} needs the environment variable {name}, which is not set",
+            fix=f"export {name}=/path/to/the/data",
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"{where}: {text!r}: {error}") from None
+
+
+# -------------------------------------------------------------------------------- grey PNG
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """Read an 8-bit grey PNG, or one of three equal channels, as uint8 (height, width).
+
+    For files of our own or of the organiser; a submission's outputs go through `harness.outputs`.
+    UsageError names the file for anything else: 16-bit, colour, palette, alpha, animated, unreadable.
+    """
+    from PIL import Image
+
+    expected = "expected an 8-bit grey PNG (or three equal channels)"
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if getattr(image, "is_animated", False):
+                raise UsageError(f"{path}: {expected}, found an animation")
+            mode = image.mode
+            if mode not in ("L", "RGB"):
+                depth = "16-bit" if mode.startswith("I") else f"mode {mode}"
+                raise UsageError(
+                    f"{path}: {expected}, found {depth}",
+                    fix="map the slice through one fixed HU window to 8 bits and save it as mode L",
+                )
+            pixels = np.asarray(image)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(f"{path}: {expected}, but it cannot be read: {error}") from error
+    if pixels.ndim == 3:
+        if not ((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all()):
+            raise UsageError(f"{path}: {expected}, found colour", fix="save one channel, mode L")
+        pixels = pixels[..., 0]
+    return np.array(pixels, dtype=np.uint8)
+
+
+def write_grey(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write uint8 (height, width) as an 8-bit grey PNG, atomically."""
+    from PIL import Image
+
+    with atomic_file(path) as part:
+        Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8)).save(part, format="PNG", compress_level=6)

@@ -1,0 +1,143 @@
+"""Protocol: one benchmark as a file. Name or path -> Protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from harness.errors import UsageError
+from harness.files import Strict, digest_json, read_yaml
+from harness.sandbox import Limits
+
+Region = Literal["whole", "background", "body", "lung"]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+
+
+class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="phantom"):
+    """The embedded procedural thorax: `patients` x `slices` slices of `size` x `size` pixels from one seed."""
+
+    patients: Positive
+    slices: Positive
+    size: Annotated[int, msgspec.Meta(ge=64, le=1024)] = 512
+    dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02
+    view: Literal["full", "tight", "table-across", "closed-cavity"] = "full"
+    seed: int = 2602
+
+
+class FolderData(Strict, frozen=True, kw_only=True, tag_field="source", tag="folder"):
+    """The authors' layout: `lq/*.png` and `gt/*.png` of the same names under `path` (may hold `${VARIABLES}`).
+
+    `patient` is a regular expression whose first group, matched at the start of a file's name, is the
+    patient; without it every slice counts as a patient of its own and the intervals say so.
+    """
+
+    path: str
+    window_hu: tuple[float, float] | None = None
+    pixel_mm: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    patient: str | None = None
+
+
+class Purify(Strict, frozen=True, kw_only=True):
+    """How test labels are made from (low dose, normal dose) pairs."""
+
+    strategy: Literal["ipv1", "rb", "ipv2"] = "ipv2"
+    variant: Literal["published"] = "published"
+    weak_denoiser: str = "nlm"
+
+
+class Metric(Strict, frozen=True, kw_only=True):
+    """A metric's display name, its module under `harness/metrics`, and the extractor it reads, if any."""
+
+    name: str
+    metric: str
+    features: str | None = None
+
+
+class RankBy(Strict, frozen=True, kw_only=True):
+    metric: str
+    region: Region = "whole"
+
+
+class Gate(Strict, frozen=True, kw_only=True):
+    """Paired fidelity: a record ranks only if its `metric` in `region` is at most `times_input` times the
+    noisy input's own. FID and KID ignore pairing; without the gate unrelated sharp images would win."""
+
+    metric: str = "RMSE"
+    region: Region = "whole"
+    times_input: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+
+
+class Publish(Strict, frozen=True, kw_only=True):
+    logs: bool = True
+    images: bool = True
+
+
+class Protocol(Strict, frozen=True, kw_only=True):
+    """One benchmark. `name` with `version` is its identity: different versions never rank together."""
+
+    schema: Literal[1]
+    name: Name
+    version: Positive
+    title: str
+    data: PhantomData | FolderData
+    description: str = ""
+    purify: Purify = Purify()
+    regions: tuple[Region, ...] = ("whole", "background", "body", "lung")
+    metrics: tuple[Metric, ...]
+    rank_by: RankBy
+    gate: Gate = Gate()
+    limits: Limits = Limits()
+    publish: Publish = Publish()
+    seed: int = 2602
+
+    def __post_init__(self) -> None:
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) != len(names):
+            raise ValueError(f"metric names must differ: {names}")
+        if len(set(self.regions)) != len(self.regions):
+            raise ValueError(f"regions must differ: {list(self.regions)}")
+        for role, metric, region in (
+            ("rank_by", self.rank_by.metric, self.rank_by.region),
+            ("gate", self.gate.metric, self.gate.region),
+        ):
+            if metric not in names:
+                raise ValueError(f"{role}.metric {metric!r} is not among the metrics {names}")
+            if region not in self.regions:
+                raise ValueError(f"{role}.region {region!r} is not among the regions {list(self.regions)}")
+
+    @property
+    def identity(self) -> str:
+        """`<name>-<version>`, the folder name of its records."""
+        return f"{self.name}-{self.version}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the resolved protocol, defaults filled in; titles and descriptions included."""
+        return digest_json(self)
+
+
+def protocol_folder() -> Path:
+    """Where named protocols lie: `protocols/` here, else beside the installed (editable) package."""
+    here = Path("protocols")
+    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "protocols"
+
+
+def protocol_names() -> list[str]:
+    """The names that `load_protocol` knows."""
+    return sorted(path.stem for path in protocol_folder().glob("*.yaml"))
+
+
+def load_protocol(name: str) -> Protocol:
+    """Read a protocol by name (`protocols/<name>.yaml`) or by path. UsageError names file and mistake."""
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = protocol_folder() / f"{name}.yaml"
+        if not path.is_file():
+            known = ", ".join(protocol_names()) or "none"
+            raise UsageError(
+                f"no protocol {name!r} in {protocol_folder()} (there: {known})", fix="harness list protocols"
+            )
+    return read_yaml(path, Protocol)

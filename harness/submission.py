@@ -1,0 +1,101 @@
+"""Submission: folder -> Submission, its manifest checked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from harness.errors import UsageError
+from harness.files import Strict, digest_folder, read_yaml
+from harness.sandbox import Limits
+
+MANIFEST = "submission.yaml"
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Image(Strict, frozen=True, kw_only=True):
+    """Where the image comes from: exactly one of a build folder, an archive, or a reference by digest."""
+
+    build: str | None = None
+    archive: str | None = None
+    ref: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.build, self.archive, self.ref) if value is not None]
+        if len(given) != 1:
+            raise ValueError("image takes exactly one of build, archive, ref")
+        if self.ref is not None and not re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", self.ref):
+            raise ValueError('image.ref must name a digest: "name@sha256:<64 hex digits>" (tags can move)')
+
+
+class Weights(Strict, frozen=True, kw_only=True):
+    """A file of weights that the harness fetches and mounts read-only under /opt/ml/model."""
+
+    url: str
+    sha256: Sha256
+
+
+class Manifest(Strict, frozen=True, kw_only=True):
+    """`submission.yaml` (README, "Your submission")."""
+
+    schema: Literal[1]
+    name: Text
+    version: Text
+    authors: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
+    image: Image
+    gpu: Literal["none", "optional", "required"] = "none"
+    anchor: bool = False  # a reference row (the noisy input itself): shown, never ranked
+    description: str = ""
+    license: str = ""
+    code: str = ""
+    paper: str = ""
+    contact: str = ""
+    weights: tuple[Weights, ...] = ()
+    limits: Limits | None = None
+    family: tuple[str, ...] = ()  # weak denoisers that it shares code or weights with
+    training_data: str = ""
+    deterministic: bool = True
+
+
+class Submission(Strict, frozen=True, kw_only=True):
+    """A checked submission: where it lies, what it says, and the digest of everything in its folder."""
+
+    slug: str
+    folder: str
+    manifest: Manifest
+    digest: str
+
+
+def load_submission(folder: Path | str) -> Submission:
+    """Read and check `<folder>/submission.yaml`. UsageError names file and mistake.
+
+    The slug is the folder's name: small letters, digits, hyphens or underscores (it becomes a path and a URL).
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise UsageError(
+            f"{path}: no such folder",
+            fix="name a folder that holds a submission.yaml; see submissions/template",
+        )
+    slug = path.resolve().name
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", slug):
+        raise UsageError(
+            f"{path}: the folder's name {slug!r} is the submission's slug", fix="use a-z, 0-9, - and _ only"
+        )
+    if not (path / MANIFEST).is_file():
+        raise UsageError(f"{path}: holds no {MANIFEST}", fix="start from submissions/template")
+    manifest = read_yaml(path / MANIFEST, Manifest)
+    for key in ("build", "archive"):
+        value = getattr(manifest.image, key)
+        if value is None:
+            continue
+        target = (path / value).resolve()
+        if not target.is_relative_to(path.resolve()):
+            raise UsageError(f"{path / MANIFEST}: image.{key} {value!r} lies outside the submission's folder")
+        if not target.exists():
+            raise UsageError(f"{path / MANIFEST}: image.{key} {value!r} does not exist")
+    return Submission(slug=slug, folder=str(path), manifest=manifest, digest=digest_folder(path))
