@@ -166,7 +166,7 @@ class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that also refuses anchors, aliases, merge keys and duplicate keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise yaml.constructor.ConstructorError(None, None, "anchors and aliases are not allowed", event.start_mark)
         return super().compose_node(parent, index)
