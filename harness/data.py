@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from harness.files import Strict
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import UsageError
+from harness.files import (
+    Strict,
+    atomic_folder,
+    cache_root,
+    digest_bytes,
+    digest_code,
+    digest_file,
+    digest_json,
+    expand_variables,
+    read_grey,
+    read_json,
+    write_grey,
+    write_json,
+)
+from harness.process import map_slices
+from harness.protocol import FolderData, PhantomData, Protocol
+
+Progress = Callable[[int, int], None]
+NAMED_AT_MOST = 8  # offenders that an error message lists before it only counts
 
 
 class Case(Strict, frozen=True, kw_only=True):
-    """One slice of a test set; the paths lead to 8-bit grey PNGs of the same size.
+    """One slice of a test set; the paths lead to 8-bit grey PNGs of one size.
 
     `truth` is the noise-free aligned reference and `regions` the label map of the low-dose slice
     (codes of `harness.imaging.regions`); only data with known truth have them.
@@ -21,12 +47,165 @@ class Case(Strict, frozen=True, kw_only=True):
 
 
 class Dataset(Strict, frozen=True, kw_only=True):
-    """A checked test set. All slices of a case share one size; `window_hu` is the HU of grey 0 and 255.
+    """A checked test set. `window_hu` is the HU of grey 0 and of grey 255, `pixel_mm` the pixel's side.
 
-    `digest` covers names, patients, pixels of every image, window and pixel size.
+    `digest` covers names, patients, the pixels of every image, window and pixel size.
     """
 
     cases: tuple[Case, ...]
     window_hu: tuple[float, float] | None
     pixel_mm: float | None
     digest: str
+
+
+def load_data(protocol: Protocol, *, progress: Progress | None = None) -> Dataset:
+    """The test set of a protocol: built or found in the cache (phantom), or read and checked (folder).
+
+    UsageError names the files that do not fit; a damaged cached set is built again.
+    """
+    if isinstance(protocol.data, PhantomData):
+        return _phantom(protocol.data, progress)
+    return _folder(protocol.data, protocol.name)
+
+
+# ------------------------------------------------------------------------------------------------ phantom
+class _Built(Strict, frozen=True, kw_only=True):
+    """`dataset.json` of a cached phantom: the set with paths relative to its folder, and every file's SHA-256."""
+
+    dataset: Dataset
+    files: dict[str, str]
+
+
+def _phantom(data: PhantomData, progress: Progress | None) -> Dataset:
+    key = digest_json({"data": data, "code": digest_code("harness.phantom", "harness.imaging.tomography")})
+    folder = cache_root() / "data" / f"phantom-{key[:20]}"
+    if not _intact(folder):
+        _build_phantom(data, folder, progress)
+    dataset = read_json(folder / "dataset.json", _Built).dataset
+    cases = tuple(
+        Case(
+            name=case.name,
+            patient=case.patient,
+            lq=str(folder / case.lq),
+            gt=str(folder / case.gt),
+            truth=str(folder / str(case.truth)),
+            regions=str(folder / str(case.regions)),
+        )
+        for case in dataset.cases
+    )
+    return Dataset(cases=cases, window_hu=dataset.window_hu, pixel_mm=dataset.pixel_mm, digest=dataset.digest)
+
+
+def _intact(folder: Path) -> bool:
+    """Whether a cached set is complete and undamaged; a damaged one is removed, so that it is built again."""
+    import shutil
+
+    if not folder.is_dir():
+        return False
+    try:
+        files = read_json(folder / "dataset.json", _Built).files
+        if all(digest_file(folder / name) == digest for name, digest in files.items()):
+            return True
+    except (UsageError, OSError):
+        pass
+    shutil.rmtree(folder)
+    return False
+
+
+def _build_phantom(data: PhantomData, folder: Path, progress: Progress | None) -> None:
+    from harness.phantom import levels
+
+    heights = levels(data.slices)
+    with atomic_folder(folder) as part:
+        tasks = [
+            (data, patient, height, f"p{patient + 1:02d}-s{number:02d}", str(part))
+            for patient in range(data.patients)
+            for number, height in enumerate(heights, start=1)
+        ]
+        cases: list[Case] = []
+        pixels: list[bytes] = []
+        for (_, patient, _, name, _), (pixel_mm, window, digest) in zip(
+            tasks, map_slices(_build_slice, tasks, progress=progress), strict=True
+        ):
+            kinds = {kind: f"{kind}/{name}.png" for kind in ("lq", "gt", "truth", "regions")}
+            cases.append(Case(name=name, patient=f"p{patient + 1:02d}", **kinds))
+            pixels += [name.encode(), repr((pixel_mm, window)).encode(), digest.encode()]
+        # Patients differ in field of view, so the set has no one pixel size.
+        dataset = Dataset(cases=tuple(cases), window_hu=window, pixel_mm=None, digest=digest_bytes(*pixels))
+        files = {str(path.relative_to(part)): digest_file(path) for path in sorted(part.rglob("*.png"))}
+        write_json(part / "dataset.json", _Built(dataset=dataset, files=files))
+
+
+def _build_slice(
+    data: PhantomData, patient: int, height: float, name: str, folder: str
+) -> tuple[float, tuple[float, float], str]:
+    from harness.phantom import make_patient, scan_slice
+
+    person = make_patient(data.seed, patient, view=data.view)
+    images = scan_slice(person, height, size=data.size, dose=data.dose)
+    parts = {"lq": images.lq, "gt": images.gt, "truth": images.truth, "regions": images.regions}
+    for kind, image in parts.items():
+        write_grey(Path(folder) / kind / f"{name}.png", image)
+    return images.pixel_mm, images.window_hu, digest_bytes(*(image.tobytes() for image in parts.values()))
+
+
+# ------------------------------------------------------------------------------------------------ folder
+def _folder(data: FolderData, protocol: str) -> Dataset:
+    root = Path(expand_variables(data.path, where=f"protocol {protocol}, data.path")).expanduser()
+    for kind in ("lq", "gt"):
+        if not (root / kind).is_dir():
+            raise UsageError(
+                f"{root / kind}: no such folder", fix="lay the data out as lq/*.png and gt/*.png with the same names"
+            )
+    names = {kind: {path.name for path in (root / kind).glob("*.png")} for kind in ("lq", "gt")}
+    _refuse(
+        [str(root / "gt" / name) for name in sorted(names["lq"] - names["gt"])]
+        + [str(root / "lq" / name) for name in sorted(names["gt"] - names["lq"])],
+        "have no partner: each slice needs lq/NAME.png and gt/NAME.png; missing",
+    )
+    if not names["lq"]:
+        raise UsageError(f"{root / 'lq'}: holds no .png", fix="lay the data out as lq/*.png and gt/*.png")
+    patient = _patient_pattern(data.patient, protocol)
+    cases: list[Case] = []
+    sizes: list[str] = []
+    constant: list[str] = []
+    parts = [repr((data.window_hu, data.pixel_mm)).encode()]
+    for name in sorted(names["lq"]):
+        paths = [root / "lq" / name, root / "gt" / name]
+        images: list[NDArray[np.uint8]] = [read_grey(path) for path in paths]
+        if images[0].shape != images[1].shape:
+            sizes.append(f"{paths[0]} {images[0].shape} but {paths[1]} {images[1].shape}")
+        constant += [str(path) for path, image in zip(paths, images, strict=True) if image.min() == image.max()]
+        stem = Path(name).stem
+        case = Case(name=stem, patient=patient(stem), lq=str(paths[0]), gt=str(paths[1]))
+        cases.append(case)
+        parts += [stem.encode(), case.patient.encode(), repr(images[0].shape).encode(), *(i.tobytes() for i in images)]
+    _refuse(sizes, "differ in size (height, width)")
+    _refuse(constant, "are constant images, which no scanner makes")
+    return Dataset(cases=tuple(cases), window_hu=data.window_hu, pixel_mm=data.pixel_mm, digest=digest_bytes(*parts))
+
+
+def _patient_pattern(pattern: str | None, protocol: str) -> Callable[[str], str]:
+    if pattern is None:
+        return lambda stem: stem
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"protocol {protocol}, data.patient: {pattern!r}: {error}") from None
+    if compiled.groups < 1:
+        raise UsageError(f"protocol {protocol}, data.patient: {pattern!r} has no group (...) for the patient")
+
+    def patient(stem: str) -> str:
+        match = compiled.match(stem)
+        if match is None:
+            raise UsageError(f"slice {stem!r} does not match data.patient {pattern!r} of protocol {protocol}")
+        return match.group(1)
+
+    return patient
+
+
+def _refuse(offenders: list[str], problem: str) -> None:
+    if offenders:
+        listed = "\n  ".join(offenders[:NAMED_AT_MOST])
+        more = f"\n  and {len(offenders) - NAMED_AT_MOST} more" if len(offenders) > NAMED_AT_MOST else ""
+        raise UsageError(f"{len(offenders)} slices {problem}:\n  {listed}{more}", fix="mend or remove them")

@@ -121,6 +121,17 @@ def digest_json(value: Any) -> str:
     return digest_bytes(canonical_json(value))
 
 
+def digest_code(*modules: str) -> str:
+    """SHA-256 (hex) of the source text of modules and packages of this project: part of the key of what they make."""
+    root = Path(__file__).resolve().parent.parent
+    parts: list[bytes] = []
+    for module in modules:
+        path = root.joinpath(*module.split("."))
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+            parts += [source.relative_to(root).as_posix().encode(), source.read_bytes()]
+    return digest_bytes(*parts)
+
+
 def digest_folder(folder: Path) -> str:
     """SHA-256 (hex) over relative names and bytes of the files under `folder`; hidden files and caches left out."""
     parts: list[bytes] = []
