@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from harness.imaging.masks import common_mask, remove_background
 
 
-def blend(
-    mask: NDArray[np.uint8], inside: NDArray[np.uint8], outside: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def blend(mask: NDArray[np.uint8], inside: NDArray[np.uint8], outside: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """`M * inside + (1 - M) * outside` with M = mask / 255; all uint8 of one (height, width)."""
     if not mask.shape == inside.shape == outside.shape:
         raise ValueError(f"shapes differ: mask {mask.shape}, inside {inside.shape}, outside {outside.shape}")
