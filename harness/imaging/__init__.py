@@ -1,0 +1,1 @@
+"""Image operations on plain arrays: tomography, masks, blends, weak denoisers, regions."""

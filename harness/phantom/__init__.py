@@ -1,0 +1,14 @@
+"""The embedded phantom: a procedural thorax, breathing, scanned at normal and at low dose, with truth.
+
+    patient = make_patient(2602, 0, view="full")
+    for level in levels(6):
+        scanned = scan_slice(patient, level, size=512, dose=0.02)
+
+Written for this project after a prototype of its own; the anatomy is invented, its measures are those of adults.
+"""
+
+from harness.phantom.anatomy import VIEWS, View
+from harness.phantom.patient import Patient, make_patient
+from harness.phantom.scan import PhantomSlice, levels, scan_slice
+
+__all__ = ["VIEWS", "Patient", "PhantomSlice", "View", "levels", "make_patient", "scan_slice"]

@@ -1,0 +1,106 @@
+"""The lungs' inside: aerated tissue with its textures and diseases, fissures, vessels and bronchi."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.phantom.section import Section
+from harness.phantom.shapes import Array
+from harness.phantom.surfaces import material_height
+from harness.phantom.vessels import draw_tubes
+
+SLAB_MM = 2.5
+"""Thickness of the slab over which vessels and bronchi are averaged."""
+
+
+def paint_lungs(section: Section) -> Array:
+    """Paint both lungs; returns the share of each pixel that is air in a bronchus."""
+    bronchial_air = np.zeros_like(section.hu)
+    box = section.box(section.lungs)
+    if box is None:
+        return bronchial_air
+    a = section.patient.anatomy
+    # The tissue that is now in this plane: it moves with the diaphragm.
+    z = material_height(a, section.z, section.breath)
+    vessels, walls, air = _trees(section, z)
+    air = air[box] * section.cover(section.lungs[box])
+
+    tissue = _tissue(section, z, box)
+    vessel_hu = np.float32(0.8 * a.blood_hu if a.contrast else 45)
+    tissue += (vessel_hu - tissue) * vessels[box]
+    tissue += (np.float32(-120) - tissue) * (np.float32(0.85) * walls[box])
+    tissue += (np.float32(-975) - tissue) * air
+    section.hu[box] += (tissue - section.hu[box]) * section.cover(section.lungs[box])
+    section.fill(np.abs(section.lungs + np.float32(0.2)) - np.float32(0.35), 20, opacity=0.35)  # pleura
+    bronchial_air[box] = air
+    return bronchial_air
+
+
+def _tissue(section: Section, z: float, box: tuple[slice, slice]) -> Array:
+    """Density of the parenchyma without vessels, in HU: denser downwards, where the patient lies on it."""
+    patient, a = section.patient, section.patient.anatomy
+    x, y = section.x[box], section.y[box]
+    blotch = patient.coarse(x, y, z, 4)
+    tissue: Array = np.float32(a.lung_hu + 30 * section.breath.exhaled) + np.float32(a.gravity_hu / a.half_depth) * y
+    tissue += np.float32(16) * patient.fine(x, y, z, 1.3) + np.float32(14) * patient.coarse(x, y, z, 2.6)
+    if a.emphysema:
+        holes = np.clip(blotch - np.float32(1.5 - a.emphysema), 0, 0.35) * np.float32(0.9 / 0.35)
+        tissue += (np.float32(-970) - tissue) * holes
+    for haze in a.opacities:
+        away = _distance(x - haze.x, y - haze.y, z - haze.z) / np.float32(haze.radius)
+        tissue += np.float32(330) * np.clip(np.float32(1.1) - away - np.float32(0.35) * blotch, 0, 1)
+    for nodule in a.nodules:
+        away = _distance(x - nodule.x, y - nodule.y, z - nodule.z) + np.float32(0.8) * section.coarse[box]
+        tissue += (np.float32(nodule.hu) - tissue) * section.cover(away - np.float32(nodule.radius))
+    slope = y * np.float32(0.8) - np.float32((z - 0.55 * a.lung_height) * 0.62)
+    fissure = np.abs(slope + np.float32(6) * patient.coarse(x + np.float32(90), y, z, 9)) - np.float32(0.45)
+    tissue += (np.float32(-650) - tissue) * (np.float32(0.55) * section.cover(fissure))
+    return tissue
+
+
+def _distance(x: Array, y: Array, z: float) -> Array:
+    return np.sqrt(x * x + y * y + np.float32(z * z)).astype(np.float32)
+
+
+def _trees(section: Section, z: float) -> tuple[Array, Array, Array]:
+    """Shares of each pixel filled by vessels, by bronchial walls and by bronchial air, for lung tissue at height z."""
+    patient = section.patient
+    arteries, veins = (_in_slab(tree, z) for tree in (patient.arteries, patient.veins))
+    # A bronchus runs beside each artery of more than 1 mm radius, a little narrower than it.
+    bronchi = arteries[arteries[:, 6] > 1.0].copy()
+    bronchi[:, [6, 7]] = 0.8 * np.minimum(bronchi[:, [6, 7]], 5)
+    beside = bronchi[:, 6].copy()
+    for end in (0, 3):
+        bronchi[:, end] += 2.0 * beside
+        bronchi[:, end + 1] -= 1.0 * beside
+    outside = bronchi.copy()
+    outside[:, [6, 7]] += 0.35 + 0.15 * bronchi[:, [6, 7]]
+
+    def draw(tubes: Array) -> Array:
+        return draw_tubes(
+            _in_scanner(section, tubes), z=z, thickness=SLAB_MM, size=len(section.hu), pixel_mm=section.pixel_mm
+        )
+
+    air = draw(bronchi)
+    return draw(np.concatenate([arteries, veins])), np.maximum(draw(outside) - air, 0), air
+
+
+def _in_slab(tree: Array, z: float) -> Array:
+    reach = np.maximum(tree[:, 6], tree[:, 7]) + np.float32(SLAB_MM)
+    near = (np.minimum(tree[:, 2], tree[:, 5]) < z + reach) & (np.maximum(tree[:, 2], tree[:, 5]) > z - reach)
+    return tree[near]
+
+
+def _in_scanner(section: Section, tubes: Array) -> Array:
+    """Carry tubes from full inspiration to where this breath finds them, in scanner coordinates."""
+    patient, breath = section.patient, section.breath
+    moved = tubes.copy()
+    for end in (0, 3):
+        x = tubes[:, end : end + 1] * np.float32(breath.width_scale)
+        y = tubes[:, end + 1 : end + 2] * np.float32(breath.depth_scale)
+        # The section shows at a point what the anatomy has at that point plus its warp: two steps invert this.
+        warp_x, warp_y = patient.warp(x, y, section.z)
+        warp_x, warp_y = patient.warp(x - warp_x, y - warp_y, section.z)
+        x, y = patient.to_scanner(x - warp_x, y - warp_y, breath)
+        moved[:, end : end + 1], moved[:, end + 1 : end + 2] = x, y
+    return moved

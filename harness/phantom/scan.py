@@ -1,0 +1,157 @@
+"""Scanning a slice of a patient: the normal-dose and the low-dose image, the noise-free truth and the true regions."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.files import Strict
+from harness.imaging.regions import Code
+from harness.imaging.tomography import fbp, hu_to_mu, measure, mu_to_hu, radon
+from harness.phantom.anatomy import Breath
+from harness.phantom.bones import paint_bones
+from harness.phantom.parenchyma import paint_lungs
+from harness.phantom.patient import Patient
+from harness.phantom.section import Section
+from harness.phantom.shapes import Array
+from harness.phantom.softtissue import paint_abdomen, paint_body_wall, paint_mediastinum
+from harness.phantom.table import paint_table
+
+WINDOW_HU = (-1024.0, 1200.0)
+NORMAL_PHOTONS = 2e5
+"""Photons per ray of the normal-dose scan, before the patient."""
+ELECTRONIC_NOISE = 4.0
+"""Standard deviation of the detector's own noise, in photons."""
+VIEWS_PER_CHANNEL = 720 / 512
+SUPERSAMPLING = 2
+ROUND_VIEWS = ("full", "closed-cavity")
+"""Views that show the scanner's whole circular field; the others are zoomed in, so that it fills the square image."""
+
+
+class PhantomSlice(Strict, frozen=True, kw_only=True):
+    """One slice scanned twice. All images are (size, size) uint8, `window_hu` being the HU of grey 0 and 255.
+
+    `gt` is the normal-dose scan; `lq` the low-dose scan, in another breath; `truth` the noise-free reconstruction of
+    what `lq` saw, through the same kernel; `regions` its label map (harness.imaging.regions.Code).
+    """
+
+    gt: NDArray[np.uint8]
+    lq: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    regions: NDArray[np.uint8]
+    window_hu: tuple[float, float]
+    pixel_mm: float
+
+
+class Plane(NamedTuple):
+    """A section of a patient as it is, before any scan: densities in HU and region codes, (n, n)."""
+
+    hu: Array
+    regions: NDArray[np.uint8]
+
+
+def levels(slices: int) -> list[float]:
+    """Relative heights of so many slices through the lungs, from the apices (0.15) to the diaphragm (0.80)."""
+    if slices == 1:
+        return [0.475]
+    return [0.15 + 0.65 * i / (slices - 1) for i in range(slices)]
+
+
+def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> PhantomSlice:
+    """Scan the plane at relative height `level` (0 = apex, 1 = base of the lungs) at normal dose and at `dose` of it.
+
+    The same patient, level, size and dose give the same bytes in whatever order and process. ValueError where size
+    is below 16 or dose not in (0, 1].
+    """
+    if size < 16 or not 0 < dose <= 1:
+        raise ValueError(f"expected a size of at least 16 and a dose in (0, 1], found {size} and {dose}")
+    pixel_mm = patient.anatomy.fov_mm / size
+    views = round(VIEWS_PER_CHANNEL * size)
+
+    def noise(scan: int) -> np.random.Generator:
+        return np.random.default_rng([patient.seed, patient.index, round(level * 1e6), scan])
+
+    def exposed(sinogram: Array, photons: float, rng: np.random.Generator) -> Array:
+        return measure(sinogram, photons=photons, pixel_mm=pixel_mm, electronic=ELECTRONIC_NOISE, rng=rng)
+
+    def image(sinogram: Array) -> NDArray[np.uint8]:
+        hu = mu_to_hu(fbp(sinogram, pixel_mm=pixel_mm, kernel="sharp", size=size))
+        return to_grey(np.where(field_of_view(patient, size), hu, np.float32(-1024)))
+
+    at_normal_dose = cut(patient, level, patient.normal_dose_breath, size=size)
+    at_low_dose = cut(patient, level, patient.low_dose_breath, size=size)
+    normal, low = (radon(hu_to_mu(p.hu), pixel_mm=pixel_mm, views=views) for p in (at_normal_dose, at_low_dose))
+    return PhantomSlice(
+        gt=image(exposed(normal, NORMAL_PHOTONS, noise(0))),
+        lq=image(exposed(low, NORMAL_PHOTONS * dose, noise(1))),
+        truth=image(low),
+        regions=_middle(at_low_dose.regions, size),
+        window_hu=WINDOW_HU,
+        pixel_mm=pixel_mm,
+    )
+
+
+def cut(patient: Patient, level: float, breath: Breath, *, size: int) -> Plane:
+    """The section that a scan of `size` pixels sees; larger than the image where the body reaches beyond it."""
+    channels = size if patient.anatomy.view in ROUND_VIEWS else 2 * math.ceil(size / math.sqrt(2))
+    section = Section(
+        patient,
+        z=level * patient.anatomy.lung_height,
+        breath=breath,
+        size=channels * SUPERSAMPLING,
+        pixel_mm=patient.anatomy.fov_mm / size / SUPERSAMPLING,
+    )
+    paint_table(section, patient.anatomy)
+    table = section.hu > -990
+    paint_body_wall(section)
+    paint_mediastinum(section)
+    gas = paint_abdomen(section)
+    gas += paint_lungs(section)
+    paint_bones(section)
+
+    regions = np.full((channels, channels), Code.AIR, np.uint8)
+    regions[_binned(table) > 0.5] = Code.TABLE
+    regions[_binned(section.body) < 0] = Code.BODY
+    regions[_binned(section.lungs) < 0] = Code.LUNG
+    for airway in ("trachea", "right bronchus", "left bronchus"):
+        if airway in section.organs:
+            regions[_binned(section.organs[airway]) < 0] = Code.GAS
+    regions[_binned(gas) > 0.5] = Code.GAS
+    inside = _disk(channels)
+    regions[~inside] = Code.PADDING
+    return Plane(np.where(inside, _binned(section.hu), np.float32(-1000)), regions)
+
+
+def field_of_view(patient: Patient, size: int) -> NDArray[np.bool_]:
+    """Where the scanner gives an image, (size, size): a disk, or everywhere if the view was zoomed into the disk."""
+    if patient.anatomy.view in ROUND_VIEWS:
+        return _disk(size)
+    return np.ones((size, size), bool)
+
+
+def to_grey(hu: Array) -> NDArray[np.uint8]:
+    """HU -> uint8 through WINDOW_HU, rounded to the nearest grey level."""
+    low, high = WINDOW_HU
+    grey: NDArray[np.uint8] = np.rint(np.clip((hu - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
+    return grey
+
+
+def _disk(size: int) -> NDArray[np.bool_]:
+    offset = np.arange(size) - (size - 1) / 2
+    inside: NDArray[np.bool_] = offset**2 + offset[:, None] ** 2 < ((size - 1) / 2) ** 2
+    return inside
+
+
+def _binned(image: NDArray[np.generic]) -> Array:
+    """Mean over SUPERSAMPLING x SUPERSAMPLING pixels."""
+    n = len(image) // SUPERSAMPLING
+    binned: Array = image.reshape(n, SUPERSAMPLING, n, SUPERSAMPLING).mean(axis=(1, 3), dtype=np.float32)
+    return binned
+
+
+def _middle(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    border = (len(image) - size) // 2
+    return image[border : border + size, border : border + size].copy()
