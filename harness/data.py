@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,6 +67,12 @@ def load_data(protocol: Protocol, *, progress: Progress | None = None) -> Datase
     if isinstance(protocol.data, PhantomData):
         return _phantom(protocol.data, progress)
     return _folder(protocol.data, protocol.name)
+
+
+def first_cases(dataset: Dataset, count: int) -> Dataset:
+    """The first `count` slices of a set, as a set of its own (for a check, not for scores)."""
+    digest = digest_bytes(dataset.digest.encode(), str(count).encode())
+    return msgspec.structs.replace(dataset, cases=dataset.cases[:count], digest=digest)
 
 
 # ------------------------------------------------------------------------------------------------ phantom

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -93,11 +93,6 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 `text` to `path` atomically."""
     write_bytes(path, text.encode())
-
-
-def write_gzip(path: Path, data: bytes) -> None:
-    """Write `data` gzip-compressed, without a time in the header: equal data give equal files."""
-    write_bytes(path, gzip.compress(data, mtime=0))
 
 
 # -------------------------------------------------------------------------------- digests
@@ -277,9 +272,15 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     return np.array(pixels, dtype=np.uint8)
 
 
-def write_grey(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write uint8 (height, width) as an 8-bit grey PNG, atomically."""
+def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """uint8 (height, width) as the bytes of an 8-bit grey PNG."""
     from PIL import Image
 
-    with atomic_file(path) as part:
-        Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8)).save(part, format="PNG", compress_level=6)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_grey(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write uint8 (height, width) as an 8-bit grey PNG, atomically."""
+    write_bytes(path, png_bytes(pixels))

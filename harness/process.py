@@ -54,7 +54,7 @@ def map_slices(
     torch or numba can hang) and compute with one thread each, so that results do not depend on how many there are.
     `progress` is told (done, total) after every task. The first error of a worker is raised here.
     """
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    workers = max(1, min(workers or os.cpu_count() or 1, len(tasks)))
     results: list[R] = [None] * len(tasks)  # type: ignore[list-item]
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)

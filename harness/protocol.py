@@ -115,8 +115,9 @@ class Protocol(Strict, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the resolved protocol, defaults filled in; titles and descriptions included."""
-        return digest_json(self)
+        """SHA-256 of the resolved protocol, defaults filled in, without title, description and publish."""
+        plain = msgspec.to_builtins(self)
+        return digest_json({key: plain[key] for key in plain if key not in ("title", "description", "publish")})
 
 
 def protocol_folder() -> Path:

@@ -1,0 +1,34 @@
+# make demo   set everything up and run the main job on the embedded phantom
+# make test   set everything up and pass the tests
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup engine demo lint test clean
+
+demo: setup engine
+	$(BIN)/harness run submissions/tv
+
+test: setup engine lint
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/harness board --check
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer with venv is needed (Debian: apt-get install python3-venv)" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+engine: setup
+	docker/start-engine
+	docker/build-base
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,1 @@
+"""Board: records -> ranking -> tables."""

@@ -1,0 +1,91 @@
+"""Which records rank, in which order, and why the others do not. Pure: records and a protocol in, rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from harness.files import Strict
+from harness.protocol import Protocol
+from harness.record import Record
+from harness.score import Value
+
+Standing = Literal["ranked", "anchor", "unranked"]
+
+
+class Row(Strict, frozen=True, kw_only=True):
+    """One line of a board: the record, where it stands, and the reason when it has no rank."""
+
+    record: Record
+    standing: Standing
+    rank: int | None = None
+    reason: str = ""
+
+
+def rank(records: Iterable[Record], protocol: Protocol) -> list[Row]:
+    """Rows of one protocol version: ranked ones first in order, then anchors, then unranked ones with their reason.
+
+    Of every submission its newest scored record stands; a failed record stands only where it is newer. Equal
+    values share a rank.
+    """
+    rows = [_place(record, protocol) for record in _current(records)]
+    ranked = sorted((row for row in rows if row.standing == "ranked"), key=lambda row: _key(row, protocol))
+    rest = sorted(
+        (row for row in rows if row.standing != "ranked"),
+        key=lambda row: (row.standing != "anchor", row.record.result.submission.slug, row.record.observed.date),
+    )
+    placed: list[Row] = []
+    for position, row in enumerate(ranked, start=1):
+        tie = placed and _key(placed[-1], protocol)[0] == _key(row, protocol)[0]
+        number = placed[-1].rank if tie else position
+        placed.append(Row(record=row.record, standing="ranked", rank=number))
+    return placed + rest
+
+
+def ranking_value(record: Record, protocol: Protocol) -> Value | None:
+    """The value that a protocol ranks by, if the record has it."""
+    return record.result.metrics.get(protocol.rank_by.metric, {}).get(protocol.rank_by.region)
+
+
+def _current(records: Iterable[Record]) -> list[Record]:
+    scored: dict[str, Record] = {}
+    failed: dict[str, Record] = {}
+    for record in records:
+        newest = scored if record.result.status == "scored" else failed
+        slug = record.result.submission.slug
+        if slug not in newest or newest[slug].observed.date <= record.observed.date:
+            newest[slug] = record
+    later = [
+        record
+        for slug, record in failed.items()
+        if slug not in scored or scored[slug].observed.date < record.observed.date
+    ]
+    return [*scored.values(), *later]
+
+
+def _place(record: Record, protocol: Protocol) -> Row:
+    result = record.result
+    reason = ""
+    if result.failure is not None:
+        reason = f"{result.status} at stage {result.failure.stage}: {result.failure.message}"
+    elif result.protocol.digest != protocol.digest:
+        reason = "scored under another text of this protocol version; run it again"
+    elif result.submission.anchor:
+        return Row(record=record, standing="anchor", reason="reference row")
+    elif protocol.purify.weak_denoiser in result.submission.family and protocol.purify.strategy == "ipv2":
+        reason = f"circular: of the family of the weak denoiser ({protocol.purify.weak_denoiser}) that made the labels"
+    elif result.gate is not None and not result.gate.passed:
+        gate = result.gate
+        reason = (
+            f"fidelity gate: {gate.metric} ({gate.region}, against the {gate.reference}) "
+            f"{gate.value:.4g} is above {gate.bound:.4g}"
+        )
+    elif ranking_value(record, protocol) is None:
+        reason = f"has no {protocol.rank_by.metric} for {protocol.rank_by.region}"
+    return Row(record=record, standing="unranked" if reason else "ranked", reason=reason)
+
+
+def _key(row: Row, protocol: Protocol) -> tuple[float, str]:
+    value = ranking_value(row.record, protocol)
+    assert value is not None  # _place ranks no record without it
+    return (-value.value if value.higher_is_better else value.value), row.record.result.submission.slug

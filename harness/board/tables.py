@@ -1,0 +1,175 @@
+"""Rows -> `leaderboard/README.md` and `leaderboard/leaderboard.csv`."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+
+from harness.board.ranking import Row
+from harness.protocol import Protocol, Region
+from harness.score import Table
+
+MISSING = "–"
+Boards = Sequence[tuple[Protocol, Sequence[Row]]]
+
+
+# ------------------------------------------------------------------------------------------------ markdown
+def markdown(boards: Boards) -> str:
+    """The board as markdown: per protocol the whole image against label and truth, the regions folded below."""
+    parts = [
+        "# Leaderboard",
+        "Written by `harness board` from the records in `records/`; edits by hand are lost.",
+        *(_protocol_section(protocol, rows) for protocol, rows in boards),
+    ]
+    if not boards:
+        parts.append("No records yet: `harness run submissions/tv` makes one.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
+    purify = protocol.purify
+    parts = [
+        f"## {_text(protocol.title)} (`{protocol.identity}`)",
+        _text(protocol.description),
+        f"Ranked by **{protocol.rank_by.metric}** ({protocol.rank_by.region}) against the purified label "
+        f"({purify.strategy}, {purify.variant} variant, weak denoiser {purify.weak_denoiser}). "
+        "In brackets: 95 % interval over patients (jackknife), conditional on this test set. ↓ lower is better, ↑ higher is better.",
+        *_extractor_notes(rows),
+    ]
+    references = [("label", "the label")]
+    if any(row.record.result.truth for row in rows):
+        references.append(("truth", "the truth"))
+    for reference, title in references:
+        parts += [f"### Whole image against {title}", _table(protocol, rows, reference, "whole")]
+    for region in protocol.regions:
+        if region != "whole":
+            tables = [f"Against {title}\n\n{_table(protocol, rows, name, region)}" for name, title in references]
+            parts.append(f"<details><summary>Region: {region}</summary>\n\n" + "\n\n".join(tables) + "\n\n</details>")
+    unranked = [row for row in rows if row.standing == "unranked"]
+    if unranked:
+        parts.append("### Not ranked")
+        parts.append(
+            "\n".join(f"* {_text(row.record.result.submission.name)}: {_text(row.reason)}" for row in unranked)
+        )
+    return "\n\n".join(part for part in parts if part)
+
+
+def _extractor_notes(rows: Sequence[Row]) -> list[str]:
+    notes = {name: facts.note for row in rows for name, facts in row.record.result.extractors.items()}
+    return ["\n".join(f"* `{name}`: {_text(note)}" for name, note in sorted(notes.items()))] if notes else []
+
+
+def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Region) -> str:
+    scored = [row for row in rows if row.record.result.status == "scored"]
+    tables = [_reference(row, reference) for row in scored]
+    names = [
+        metric.name for metric in protocol.metrics if any(region in table.get(metric.name, {}) for table in tables)
+    ]
+    if not names:
+        return "No values."
+    arrows = []
+    for name in names:
+        value = next(table[name][region] for table in tables if region in table.get(name, {}))
+        arrows.append(f"{name} {'↑' if value.higher_is_better else '↓'}")
+    lines = [
+        "| " + " | ".join(["", "Submission", *arrows, "n"]) + " |",
+        "|" + "|".join(["--:", ":--", *["--:"] * len(names), "--:"]) + "|",
+    ]
+    for row, table in zip(scored, tables, strict=True):
+        submission = row.record.result.submission
+        place = str(row.rank) if row.rank is not None else {"anchor": "ref", "unranked": MISSING}[row.standing]
+        cells = [place, f"{_text(submission.name)} {_text(submission.version)}"]
+        cells += [_cell(table, name, region) for name in names]
+        cells.append(str(max((table[name][region].n for name in names if region in table.get(name, {})), default=0)))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _reference(row: Row, reference: str) -> Table:
+    result = row.record.result
+    return result.metrics if reference == "label" else result.truth or {}
+
+
+def _cell(table: Table, name: str, region: str) -> str:
+    value = table.get(name, {}).get(region)
+    if value is None:
+        return MISSING
+    if value.low is None or value.high is None:
+        return f"{value.value:.4g}"
+    return f"{value.value:.4g}<br><sub>[{value.low:.3g}, {value.high:.3g}]</sub>"
+
+
+def _text(text: str) -> str:
+    """A stranger's text for markdown: one line, HTML escaped, no link, table or emphasis syntax."""
+    line = re.sub(r"[\x00-\x1f\x7f\s]+", " ", text).strip()
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(line, quote=False))
+
+
+# ------------------------------------------------------------------------------------------------ CSV
+CSV_COLUMNS = (
+    "protocol",
+    "version",
+    "slug",
+    "name",
+    "submission_version",
+    "standing",
+    "rank",
+    "reason",
+    "reference",
+    "metric",
+    "region",
+    "value",
+    "low",
+    "high",
+    "n",
+    "higher_is_better",
+    "record",
+)
+
+
+def csv(boards: Boards) -> str:
+    """The board as CSV in long form: a line a submission, reference, metric and region; failed ones take one line."""
+    import pandas
+
+    lines = [line for protocol, rows in boards for row in rows for line in _csv_lines(protocol, row)]
+    return str(pandas.DataFrame(lines, columns=list(CSV_COLUMNS)).to_csv(index=False, lineterminator="\n"))
+
+
+def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
+    submission = row.record.result.submission
+    common = {
+        "protocol": protocol.name,
+        "version": protocol.version,
+        "slug": submission.slug,
+        "name": _csv_text(submission.name),
+        "submission_version": _csv_text(submission.version),
+        "standing": row.standing,
+        "rank": "" if row.rank is None else row.rank,
+        "reason": _csv_text(row.reason),
+        "record": row.record.id,
+    }
+    lines: list[dict[str, object]] = []
+    for reference in ("label", "truth"):
+        for metric, regions in sorted(_reference(row, reference).items()):
+            for region, value in sorted(regions.items()):
+                lines.append(
+                    common
+                    | {
+                        "reference": reference,
+                        "metric": metric,
+                        "region": region,
+                        "value": value.value,
+                        "low": "" if value.low is None else value.low,
+                        "high": "" if value.high is None else value.high,
+                        "n": value.n,
+                        "higher_is_better": value.higher_is_better,
+                    }
+                )
+    return lines or [common]
+
+
+def _csv_text(text: str) -> str:
+    """A stranger's text for a spreadsheet: what would be read as a formula is quoted."""
+    line = re.sub(r"[\x00-\x1f\x7f\s]+", " ", text).strip()
+    return f"'{line}" if line[:1] in "=+-@" else line

@@ -1,0 +1,178 @@
+"""The pipeline: protocol -> data -> labels -> submission -> run -> outputs -> score -> record -> board."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Literal
+from typing import Protocol as Interface
+
+from harness.board.build import write_board
+from harness.data import Dataset, load_data
+from harness.engines import Engine
+from harness.errors import OutputsError, SubmissionError, UsageError
+from harness.files import Strict, atomic_folder, png_bytes, read_grey, write_json
+from harness.imaging.montage import lung_window, montage
+from harness.labels import LabelSet, build_labels
+from harness.protocol import Protocol
+from harness.record import (
+    Failure,
+    Record,
+    Result,
+    Times,
+    failure_of,
+    keep_protocol,
+    make_record,
+    observe,
+    protocol_facts,
+    submission_facts,
+    write_record,
+)
+from harness.run import Run, run_submission
+from harness.score import Scorecard, score
+from harness.submission import Submission
+
+Progress = Callable[[int, int], None]
+PREVIEW_SIDE = 256  # pixels of a slice in a record's picture
+
+
+class Reporter(Interface):
+    """Shows long work: `stage` opens one named stage and yields the callable that takes (done, total)."""
+
+    def stage(self, name: str) -> AbstractContextManager[Progress]: ...
+
+
+class Evaluation(Strict, frozen=True, kw_only=True):
+    """A finished evaluation: its record, where it lies, whether it is new, whether the run was a cached one."""
+
+    record: Record
+    folder: str
+    new: bool
+    reused_run: bool
+
+
+def prepare(protocol: Protocol, reporter: Reporter) -> tuple[Dataset, LabelSet]:
+    """Test set and purified labels of a protocol, built or found in the cache."""
+    with reporter.stage("data") as progress:
+        dataset = load_data(protocol, progress=progress)
+    with reporter.stage("labels") as progress:
+        labels = build_labels(dataset, protocol.purify, progress=progress)
+    return dataset, labels
+
+
+def evaluate(
+    submission: Submission,
+    protocol: Protocol,
+    *,
+    leaderboard: Path,
+    engine: Engine,
+    reporter: Reporter,
+    fresh: bool = False,
+) -> Evaluation:
+    """Run a submission on a protocol, score it, write its record and rebuild the board.
+
+    A submission that fails gets a failed record (`record.result.failure`). Errors of the machine, the protocol or the
+    scoring are raised and leave none, since they say nothing about the submission.
+    """
+    keep_protocol(leaderboard, protocol)
+    dataset, labels = prepare(protocol, reporter)
+    failure: Failure | None = None
+    run: Run | None = None
+    card: Scorecard | None = None
+    try:
+        with reporter.stage("run") as progress:
+            run = run_submission(
+                submission, dataset, protocol.limits, seed=protocol.seed, engine=engine, fresh=fresh, progress=progress
+            )
+    except SubmissionError as error:
+        failure = failure_of(error)
+    if run is not None:
+        with reporter.stage("score") as progress:
+            outputs = {name: Path(path) for name, path in run.outputs.items()}
+            card = score(outputs, dataset, labels, protocol, progress=progress)
+    record = _record(submission, protocol, dataset, labels, engine, run, card, failure)
+    attachments = _attachments(protocol, dataset, labels, run, card) if run and card else {}
+    folder, new = write_record(leaderboard, record, attachments)
+    write_board(leaderboard)
+    return Evaluation(record=record, folder=str(folder), new=new, reused_run=run is not None and run.reused)
+
+
+def _record(
+    submission: Submission,
+    protocol: Protocol,
+    dataset: Dataset,
+    labels: LabelSet,
+    engine: Engine,
+    run: Run | None,
+    card: Scorecard | None,
+    failure: Failure | None,
+) -> Record:
+    """The record of a scored run (run and card) or of a failed one (failure)."""
+    status: Literal["scored", "failed", "invalid"] = "scored"
+    if failure is not None:
+        status = "invalid" if failure.code == OutputsError.code else "failed"
+    result = Result(
+        status=status,
+        failure=failure,
+        protocol=protocol_facts(protocol),
+        data=dataset.digest,
+        labels=labels.digest,
+        submission=submission_facts(submission, run.image if run else None),
+        outputs=run.outputs_digest if run else None,
+        device=run.device if run else None,
+        seed=protocol.seed,
+        extractors=card.extractors if card else {},
+        metrics=card.label if card else {},
+        truth=card.truth if card else None,
+        gate=card.gate if card else None,
+    )
+    if run is None:
+        return make_record(result, observe(engine=engine.description, limits=protocol.limits, lowered=()))
+    observed = observe(
+        engine=run.engine,
+        limits=run.limits,
+        lowered=run.lowered,
+        times=Times(build_s=run.build_s, run_s=run.run_s, seconds_per_slice=run.run_s / len(dataset.cases)),
+        peak_memory_bytes=run.peak_memory_bytes,
+        log=run.log if protocol.publish.logs else "",
+    )
+    return make_record(result, observed)
+
+
+def _attachments(protocol: Protocol, dataset: Dataset, labels: LabelSet, run: Run, card: Scorecard) -> dict[str, bytes]:
+    """The record's files: per-slice values and features for checking, and a picture where the protocol allows one."""
+    lines = ["case,patient,reference,metric,region,value"]
+    for one in card.slices:
+        value = "" if one.value is None else f"{one.value:.7g}"
+        lines.append(f"{one.case},{one.patient},{one.reference},{one.metric},{one.region},{value}")
+    files = {"slices.csv.gz": gzip.compress("\n".join(lines).encode(), mtime=0), "features.npz": card.features}
+    if protocol.publish.images:
+        files["preview.png"] = _preview(dataset, labels, run)
+    return files
+
+
+def _preview(dataset: Dataset, labels: LabelSet, run: Run) -> bytes:
+    """Two slices of different patients: input, output, label and, where known, truth, in a lung window."""
+    cases = dataset.cases
+    rows = []
+    for case in (cases[len(cases) // 4], cases[3 * len(cases) // 4]):
+        paths = [case.lq, run.outputs[case.name], labels.path(case.name), case.truth]
+        rows.append([lung_window(read_grey(Path(path)), window_hu=dataset.window_hu) for path in paths if path])
+    return png_bytes(montage(rows, side=PREVIEW_SIDE))
+
+
+def export_labels(dataset: Dataset, labels: LabelSet, folder: Path) -> None:
+    """Copy a test set with its labels to a new folder: `lq/`, `gt/`, `label/` and a `manifest.json` with digests."""
+    if folder.exists():
+        raise UsageError(f"{folder}: exists already", fix="name a folder that does not exist yet")
+    with atomic_folder(folder) as part:
+        for kind in ("lq", "gt", "label"):
+            (part / kind).mkdir()
+        for case in dataset.cases:
+            sources = {"lq": case.lq, "gt": case.gt, "label": labels.path(case.name)}
+            for kind, source in sources.items():
+                shutil.copyfile(source, part / kind / f"{case.name}.png")
+        write_json(part / "manifest.json", {"data": dataset.digest, "labels": labels.digest})

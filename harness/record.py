@@ -1,0 +1,298 @@
+"""Record: Scorecard + provenance -> Record; written once, verified on reading.
+
+A record is a folder `<leaderboard>/records/<protocol>-<version>/<slug>/<id>/`. `result` is what an identical run must
+repeat; its digest is the record's id. `observed` is what may differ between two runs of the same thing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from harness import __version__
+from harness.errors import SubmissionError, UsageError
+from harness.files import Strict, atomic_folder, digest_file, digest_json, read_json, write_bytes, write_json
+from harness.process import run as run_process
+from harness.protocol import Protocol
+from harness.sandbox import Limits
+from harness.score import ExtractorFacts, Fidelity, Table
+from harness.submission import Submission
+
+SIGNIFICANT_DIGITS = 7  # float32 features carry no more; fewer digits keep equal runs equal
+
+
+class Failure(Strict, frozen=True, kw_only=True):
+    """What went wrong, where, and whose fault it is, as `harness.errors` says it."""
+
+    stage: str
+    code: str
+    exit_status: int
+    party: str
+    message: str
+    fix: str
+
+
+class ProtocolFacts(Strict, frozen=True, kw_only=True):
+    name: str
+    version: int
+    digest: str
+
+
+class SubmissionFacts(Strict, frozen=True, kw_only=True):
+    slug: str
+    name: str
+    version: str
+    authors: tuple[str, ...]
+    digest: str
+    image: str | None
+    family: tuple[str, ...]
+    anchor: bool
+
+
+class Result(Strict, frozen=True, kw_only=True):
+    """What an identical run must repeat, bit for bit."""
+
+    schema: Literal[1] = 1
+    status: Literal["scored", "failed", "invalid"]
+    failure: Failure | None = None
+    protocol: ProtocolFacts
+    data: str
+    labels: str
+    submission: SubmissionFacts
+    outputs: str | None = None
+    device: str | None = None
+    seed: int
+    extractors: dict[str, ExtractorFacts] = msgspec.field(default_factory=dict)
+    metrics: Table = msgspec.field(default_factory=dict)
+    truth: Table | None = None
+    gate: Fidelity | None = None
+
+
+class Times(Strict, frozen=True, kw_only=True):
+    """Seconds of wall time."""
+
+    build_s: float
+    run_s: float
+    seconds_per_slice: float
+
+
+class Observed(Strict, frozen=True, kw_only=True):
+    """Circumstances of this one run."""
+
+    date: str
+    harness: str
+    commit: str | None
+    dirty: bool | None
+    machine: dict[str, str]
+    engine: str
+    limits: Limits
+    lowered: tuple[str, ...]
+    times: Times | None = None
+    peak_memory_bytes: int | None = None
+    log: str = ""
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Record(Strict, frozen=True, kw_only=True):
+    id: str
+    result: Result
+    observed: Observed
+
+
+def rounded(value: Any) -> Any:
+    """Plain data with every float rounded to the digits that float32 features carry; NaN and infinities refused."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} cannot stand in a record")
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return value
+
+
+def make_record(result: Result, observed: Observed) -> Record:
+    """The record of a result, its id the first 16 hex digits of the result's digest."""
+    result = msgspec.convert(rounded(msgspec.to_builtins(result)), Result)
+    return Record(id=digest_json(result)[:16], result=result, observed=observed)
+
+
+def failure_of(error: SubmissionError) -> Failure:
+    """The failure that a record keeps of an error for which the submission is to blame."""
+    return Failure(
+        stage=error.stage,
+        code=error.code,
+        exit_status=error.exit_code,
+        party=error.party,
+        message=error.message,
+        fix=error.fix,
+    )
+
+
+def protocol_facts(protocol: Protocol) -> ProtocolFacts:
+    """A protocol as a record names it."""
+    return ProtocolFacts(name=protocol.name, version=protocol.version, digest=protocol.digest)
+
+
+def submission_facts(submission: Submission, image: str | None) -> SubmissionFacts:
+    """A submission as a record names it; `image` is the id of the image that ran, if one was built."""
+    manifest = submission.manifest
+    return SubmissionFacts(
+        slug=submission.slug,
+        name=manifest.name,
+        version=manifest.version,
+        authors=manifest.authors,
+        digest=submission.digest,
+        image=image,
+        family=manifest.family,
+        anchor=manifest.anchor,
+    )
+
+
+def observe(
+    *,
+    engine: str,
+    limits: Limits,
+    lowered: tuple[str, ...],
+    times: Times | None = None,
+    peak_memory_bytes: int | None = None,
+    log: str = "",
+) -> Observed:
+    """The circumstances of a run that ends now on this machine."""
+    commit, dirty = _commit()
+    return Observed(
+        date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        harness=__version__,
+        commit=commit,
+        dirty=dirty,
+        machine=_machine(),
+        engine=engine,
+        limits=limits,
+        lowered=lowered,
+        times=times,
+        peak_memory_bytes=peak_memory_bytes,
+        log=log,
+    )
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """Commit and dirtiness of the checkout that this package runs from; (None, None) outside one."""
+    here = Path(__file__).resolve().parent
+    if not (here.parent / ".git").exists():
+        return None, None
+    head = run_process(["git", "rev-parse", "HEAD"], cwd=here)
+    status = run_process(["git", "status", "--porcelain", "--untracked-files=no", "--", str(here)], cwd=here)
+    if head.returncode or status.returncode:
+        return None, None
+    return head.stdout.strip(), bool(status.stdout.strip())
+
+
+def _machine() -> dict[str, str]:
+    from importlib.metadata import version
+
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
+    )
+    facts = {
+        "cpu": model,
+        "cores": str(os.cpu_count()),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+    facts["memory_gb"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}"
+    for package in ("numpy", "torch", "scikit-image"):
+        facts[package] = version(package)
+    return facts
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+# ------------------------------------------------------------------------------------------------ on disk
+def record_folder(leaderboard: Path, record: Record) -> Path:
+    """Where a record belongs."""
+    protocol = record.result.protocol
+    identity = f"{protocol.name}-{protocol.version}"
+    return leaderboard / "records" / identity / record.result.submission.slug / record.id
+
+
+def protocol_file(leaderboard: Path, name: str, version: int) -> Path:
+    """Where a leaderboard keeps the resolved protocol of its records, so that it can be read without `protocols/`."""
+    return leaderboard / "records" / f"{name}-{version}" / "protocol.json"
+
+
+def read_protocol(leaderboard: Path, name: str, version: int) -> Protocol:
+    """The protocol that the records of a name and version were scored under."""
+    return read_json(protocol_file(leaderboard, name, version), Protocol)
+
+
+def keep_protocol(leaderboard: Path, protocol: Protocol) -> None:
+    """Write the resolved protocol beside its records.
+
+    UsageError when records of the same name and version stand there under another text: they could not be compared.
+    """
+    path = protocol_file(leaderboard, protocol.name, protocol.version)
+    if path.is_file() and read_json(path, Protocol).digest != protocol.digest:
+        raise UsageError(
+            f"{path}: protocol {protocol.identity} has records under another text than the one given",
+            fix="raise the protocol's version (a changed benchmark is a new one), or use another --leaderboard",
+        )
+    write_json(path, protocol)
+
+
+def write_record(leaderboard: Path, record: Record, attachments: Mapping[str, bytes]) -> tuple[Path, bool]:
+    """Write a record and its attachments (file name -> bytes) in one step.
+
+    Returns its folder and whether it is new: records are append-only, and a run that repeats a result finds its
+    record there already.
+    """
+    folder = record_folder(leaderboard, record)
+    if folder.exists():
+        read_record(folder)
+        return folder, False
+    with atomic_folder(folder) as part:
+        for name, data in attachments.items():
+            write_bytes(part / name, data)
+        files = {name: digest_file(part / name) for name in sorted(attachments)}
+        observed = msgspec.structs.replace(record.observed, files=files)
+        write_json(part / "record.json", msgspec.structs.replace(record, observed=observed))
+    return folder, True
+
+
+def read_record(folder: Path) -> Record:
+    """Read a record and verify its id and its attachments' digests; UsageError names what was damaged or altered."""
+    path = folder / "record.json"
+    record = read_json(path, Record)
+    found = digest_json(record.result)[:16]
+    if not found == record.id == folder.name:
+        raise UsageError(
+            f"{path}: damaged or altered: its result digests to {found}, "
+            f"its id says {record.id}, its folder {folder.name}",
+            fix="restore it from version control, or remove the folder",
+        )
+    for name, digest in record.observed.files.items():
+        if not (folder / name).is_file() or digest_file(folder / name) != digest:
+            raise UsageError(
+                f"{folder / name}: missing, damaged or altered since the record was written",
+                fix="restore it from version control, or remove the record's folder",
+            )
+    return record
+
+
+def read_records(leaderboard: Path) -> Iterator[Record]:
+    """Every record below a leaderboard, in order of path."""
+    for path in sorted(leaderboard.glob("records/*/*/*/record.json")):
+        if not path.parent.name.startswith("."):
+            yield read_record(path.parent)

@@ -1,0 +1,315 @@
+"""Score: outputs x labels -> Scorecard: metric x region with intervals, against the label and the truth where known."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import features as extractors_of
+from harness import metrics as metrics_of
+from harness.data import Case, Dataset
+from harness.features import Extractor
+from harness.files import (
+    Strict,
+    cache_root,
+    digest_bytes,
+    digest_code,
+    digest_file,
+    digest_json,
+    read_grey,
+    write_bytes,
+)
+from harness.imaging.regions import shrink
+from harness.labels import LabelSet
+from harness.process import map_slices
+from harness.protocol import Protocol
+from harness.statistics import jackknife
+
+Progress = Callable[[int, int], None]
+Features = dict[str, dict[str, NDArray[np.float32]]]  # extractor -> region -> (n, d), NaN rows where a region is empty
+DATA_RANGE = 255.0  # of 8-bit slices
+
+
+class Value(Strict, frozen=True, kw_only=True):
+    """A metric's value over `n` slices with its 95 % interval over patients; no bounds below two patients."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    higher_is_better: bool
+
+
+Table = dict[str, dict[str, Value]]  # metric -> region -> value
+
+
+class Fidelity(Strict, frozen=True, kw_only=True):
+    """The paired fidelity gate: the outputs' error, its bound (a multiple of the noisy input's), the verdict."""
+
+    reference: str
+    metric: str
+    region: str
+    value: float
+    bound: float
+    passed: bool
+
+
+class ExtractorFacts(Strict, frozen=True, kw_only=True):
+    """SHA-256 of an extractor's weights, and what a reader of its values must know."""
+
+    weights: str
+    note: str
+
+
+class SliceValue(Strict, frozen=True, kw_only=True):
+    """One image metric of one slice; null where the region is empty there."""
+
+    case: str
+    patient: str
+    reference: str
+    metric: str
+    region: str
+    value: float | None
+
+
+class Scorecard(Strict, frozen=True, kw_only=True):
+    """What a set of outputs is worth. `truth` is null for data without known truth."""
+
+    label: Table
+    truth: Table | None
+    gate: Fidelity
+    extractors: dict[str, ExtractorFacts]
+    slices: tuple[SliceValue, ...]
+    features: bytes  # npz of the outputs' features: "<extractor>/<region>" -> float32 (n, d), slices in order of name
+
+
+def score(
+    outputs: Mapping[str, Path],
+    dataset: Dataset,
+    labels: LabelSet,
+    protocol: Protocol,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Scorecard:
+    """Score verified outputs (case name -> 8-bit grey PNG) by every metric and region of the protocol.
+
+    Image metrics are computed per slice and averaged; distribution metrics compare features of all slices, per
+    region where the extractor gives maps (`pooled` features). UsageError for unknown metrics or extractors and for
+    weights that are not there; ScoringError where numbers cannot be had.
+    """
+    cases = sorted(dataset.cases, key=lambda case: case.name)
+    references = {"label": [Path(labels.path(case.name)) for case in cases]}
+    if all(case.truth for case in cases):
+        references["truth"] = [Path(str(case.truth)) for case in cases]
+    produced = [outputs[case.name] for case in cases]
+    codes = [labels.regions(case) for case in cases]
+
+    slices = _image_values(cases, produced, references, codes, protocol)
+    extractors = _load_extractors(protocol, device)
+    sets = [produced, *references.values()]
+    features = [
+        _features(paths, codes, extractors, protocol, _part(progress, index, len(sets)))
+        for index, paths in enumerate(sets)
+    ]
+    patients = [case.patient for case in cases]
+    tables = {
+        name: _table(name, features[0], features[index], slices, patients, protocol)
+        for index, name in enumerate(references, start=1)
+    }
+    return Scorecard(
+        label=tables["label"],
+        truth=tables.get("truth"),
+        gate=_gate(tables, cases, references, codes, protocol),
+        extractors={one.name: ExtractorFacts(weights=one.digest, note=one.describe()) for one in extractors},
+        slices=tuple(slices),
+        features=_npz(features[0]),
+    )
+
+
+def _table(
+    reference: str,
+    outputs: Features,
+    targets: Features,
+    slices: Sequence[SliceValue],
+    patients: Sequence[str],
+    protocol: Protocol,
+) -> Table:
+    table: Table = {}
+    for metric in protocol.metrics:
+        module = metrics_of.load(metric.metric)
+        for region in protocol.regions:
+            if module.KIND == "distribution":
+                x = outputs[str(metric.features)].get(region)
+                y = targets[str(metric.features)].get(region)
+                if x is None or y is None:
+                    continue  # an extractor without maps has the whole image only
+                present = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1))
+                statistic = _distance(module.distance, x[present], y[present])
+            else:
+                values = np.array(
+                    [
+                        np.nan if one.value is None else one.value
+                        for one in slices
+                        if (one.reference, one.metric, one.region) == (reference, metric.name, region)
+                    ]
+                )
+                present = np.flatnonzero(np.isfinite(values))
+                statistic = _mean(values[present])
+            if not len(present):
+                continue
+            interval = jackknife(statistic, [patients[index] for index in present])
+            table.setdefault(metric.name, {})[region] = Value(
+                value=interval.value,
+                low=interval.low,
+                high=interval.high,
+                n=interval.n,
+                higher_is_better=module.HIGHER_IS_BETTER,
+            )
+    return table
+
+
+def _distance(
+    distance: Callable[..., float], x: NDArray[np.float32], y: NDArray[np.float32]
+) -> Callable[[NDArray[np.intp]], float]:
+    return lambda chosen: distance(x[chosen], y[chosen])
+
+
+def _mean(values: NDArray[np.float64]) -> Callable[[NDArray[np.intp]], float]:
+    return lambda chosen: float(values[chosen].mean())
+
+
+# ------------------------------------------------------------------------------------------------ image metrics
+def _image_values(
+    cases: Sequence[Case],
+    produced: Sequence[Path],
+    references: Mapping[str, Sequence[Path]],
+    codes: Sequence[NDArray[np.uint8]],
+    protocol: Protocol,
+) -> list[SliceValue]:
+    wanted = [(one.name, one.metric) for one in protocol.metrics if metrics_of.load(one.metric).KIND == "image"]
+    tasks = [
+        (
+            case.name,
+            case.patient,
+            str(output),
+            {name: str(paths[index]) for name, paths in references.items()},
+            codes[index],
+            wanted,
+            protocol.regions,
+        )
+        for index, (case, output) in enumerate(zip(cases, produced, strict=True))
+    ]
+    return [value for values in map_slices(_slice_values, tasks) for value in values]
+
+
+def _slice_values(
+    case: str,
+    patient: str,
+    output: str,
+    references: Mapping[str, str],
+    codes: NDArray[np.uint8],
+    wanted: Sequence[tuple[str, str]],
+    regions: Sequence[str],
+) -> list[SliceValue]:
+    image = read_grey(Path(output))
+    masks = shrink(codes)
+    values: list[SliceValue] = []
+    for reference, path in references.items():
+        target = read_grey(Path(path))
+        for name, metric in wanted:
+            module = metrics_of.load(metric)
+            for region in regions:
+                mask = masks[region]
+                value = float(module.value(image, target, mask, data_range=DATA_RANGE)) if mask.any() else None
+                values.append(
+                    SliceValue(case=case, patient=patient, reference=reference, metric=name, region=region, value=value)
+                )
+    return values
+
+
+def _gate(
+    tables: Mapping[str, Table],
+    cases: Sequence[Case],
+    references: Mapping[str, Sequence[Path]],
+    codes: Sequence[NDArray[np.uint8]],
+    protocol: Protocol,
+) -> Fidelity:
+    """Compare with the noisy input: against the truth where it is known, since a label's lung is itself an estimate."""
+    reference = "truth" if "truth" in references else "label"
+    name, region = protocol.gate.metric, protocol.gate.region
+    own = tables[reference][name][region].value
+    inputs = _image_values(
+        cases, [Path(case.lq) for case in cases], {reference: references[reference]}, codes, protocol
+    )
+    noisy = [one.value for one in inputs if (one.metric, one.region) == (name, region) and one.value is not None]
+    bound = float(np.mean(noisy)) * protocol.gate.times_input
+    return Fidelity(reference=reference, metric=name, region=region, value=own, bound=bound, passed=own <= bound)
+
+
+# ------------------------------------------------------------------------------------------------ features
+def _load_extractors(protocol: Protocol, device: str) -> list[Extractor]:
+    names = dict.fromkeys(one.features for one in protocol.metrics if one.features is not None)
+    return [extractors_of.load(name, device=device) for name in names]
+
+
+def _features(
+    paths: Sequence[Path],
+    codes: Sequence[NDArray[np.uint8]],
+    extractors: Sequence[Extractor],
+    protocol: Protocol,
+    progress: Progress | None,
+) -> Features:
+    """Features of one set of images, from the cache where the same images were seen before."""
+    key = digest_json(
+        {
+            "images": [digest_file(path) for path in paths],
+            "codes": [digest_bytes(code.tobytes()) for code in codes],
+            "regions": protocol.regions,
+            "extractors": [one.digest for one in extractors],
+            "code": digest_code("harness.features", "harness.imaging.regions"),
+        }
+    )
+    cached = cache_root() / "features" / f"{key[:20]}.npz"
+    found = _read_npz(cached)
+    if found is None:
+        masks = [
+            {region: mask for region, mask in shrink(code).items() if region in protocol.regions} for code in codes
+        ]
+        found = extractors_of.extract(paths, extractors, regions=masks.__getitem__, progress=progress)
+        write_bytes(cached, _npz(found))
+    elif progress:
+        progress(len(paths), len(paths))
+    return found
+
+
+def _npz(features: Features) -> bytes:
+    buffer = io.BytesIO()
+    arrays = {f"{name}/{region}": rows for name, regions in features.items() for region, rows in regions.items()}
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _read_npz(path: Path) -> Features | None:
+    """Features that `_npz` wrote; None where there are none or the file is damaged."""
+    features: Features = {}
+    try:
+        with np.load(path) as arrays:
+            for key in arrays.files:
+                name, region = key.split("/")
+                features.setdefault(name, {})[region] = arrays[key]
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
+    return features
+
+
+def _part(progress: Progress | None, index: int, parts: int) -> Progress | None:
+    """The progress of part `index` of `parts` equal ones, as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(index * total + done, parts * total)

@@ -1,0 +1,47 @@
+"""How long work shows on a terminal (a progress bar) and elsewhere (a plain line a stage)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+PLAIN_EVERY_S = 20.0  # a log without a terminal hears at most this often that a stage goes on
+
+
+class TerminalReporter:
+    """The reporter of the command line; writes to standard error, so that standard output stays data."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """Show one stage until the block ends; yields the callable that takes (done, total)."""
+        started = time.monotonic()
+        with self._bar(name) if self.console.is_terminal else self._lines(name) as progress:
+            yield progress
+        self.console.print(f"{name:<12} done in {time.monotonic() - started:.1f} s", highlight=False)
+
+    @contextmanager
+    def _bar(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn(f"{name:<12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(name, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    @contextmanager
+    def _lines(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        last = time.monotonic()
+
+        def progress(done: int, total: int) -> None:
+            nonlocal last
+            if done < total and time.monotonic() - last > PLAIN_EVERY_S:
+                last = time.monotonic()
+                self.console.print(f"{name:<12} {done}/{total}", highlight=False)
+
+        yield progress

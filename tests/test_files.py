@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from harness.errors import InfrastructureError, UsageError
+from harness.files import (
+    Strict,
+    atomic_file,
+    atomic_folder,
+    canonical_json,
+    digest_bytes,
+    digest_code,
+    digest_folder,
+    digest_json,
+    expand_variables,
+    read_grey,
+    read_json,
+    read_yaml,
+    write_grey,
+    write_json,
+)
+
+
+class Thing(Strict, frozen=True, kw_only=True):
+    name: str
+    count: int = 1
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_yaml_is_read_into_a_record(tmp_path: Path) -> None:
+    assert read_yaml(write(tmp_path / "a.yaml", "name: x\ncount: 3\n"), Thing) == Thing(name="x", count=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("name: x\ncuont: 3\n", "cuont"),
+        ("count: 3\n", "name"),
+        ("name: 3\n", "name"),
+        ("name: &a x\n", "anchors"),
+        ("a: &a [x]\nb: *a\n", "anchors"),
+        ("name: x\nname: y\n", "twice"),
+        ("name: !!python/object/apply:os.system [true]\n", "python"),
+        ("name: [\n", "plain YAML"),
+        ("- a\n", "object"),
+        ("1: x\n", "not text"),
+    ],
+)
+def test_bad_yaml_is_refused_by_name(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint) as caught:
+        read_yaml(write(tmp_path / "thing.yaml", text), Thing)
+    assert "thing.yaml" in caught.value.message
+
+
+def test_large_yaml_is_refused_unread(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="65536"):
+        read_yaml(write(tmp_path / "a.yaml", "name: " + "x" * 70000), Thing)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    for read in (lambda path: read_yaml(path, Thing), lambda path: read_json(path, Thing), read_grey):
+        with pytest.raises(UsageError, match="gone"):
+            read(tmp_path / "gone")
+
+
+def test_json_survives_the_disk_and_refuses_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", Thing(name="ä", count=2))
+    assert read_json(tmp_path / "a.json", Thing) == Thing(name="ä", count=2)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "b.json", {"value": float("nan")})
+    assert not list(tmp_path.glob("*b.json*"))
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=5))
+def test_digest_ignores_the_order_of_keys(value: dict[str, object]) -> None:
+    backwards = dict(reversed(list(value.items())))
+    assert digest_json(value) == digest_json(backwards)
+    assert canonical_json(value) == canonical_json(backwards)
+
+
+@given(st.binary(max_size=8), st.binary(min_size=1, max_size=8))
+def test_digest_tells_joints_apart(left: bytes, right: bytes) -> None:
+    assert digest_bytes(left, right) != digest_bytes(left + right)
+
+
+def test_folder_digest_sees_content_names_and_modes_but_no_caches(tmp_path: Path) -> None:
+    write(tmp_path / "a.py", "1")
+    before = digest_folder(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    write(tmp_path / "__pycache__" / "a.pyc", "x")
+    write(tmp_path / ".hidden", "x")
+    assert digest_folder(tmp_path) == before
+    (tmp_path / "a.py").chmod(0o755)
+    executable = digest_folder(tmp_path)
+    write(tmp_path / "a.py", "2")
+    assert len({before, executable, digest_folder(tmp_path)}) == 3
+
+
+def test_code_digest_covers_packages_and_modules() -> None:
+    assert digest_code("harness.files") == digest_code("harness.files")
+    assert digest_code("harness.files") != digest_code("harness.files", "harness.metrics")
+    with pytest.raises(FileNotFoundError):
+        digest_code("harness.no_such_module")
+
+
+def test_atomic_file_leaves_nothing_half_written(tmp_path: Path) -> None:
+    target = write(tmp_path / "a.txt", "old")
+    with pytest.raises(RuntimeError), atomic_file(target) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_atomic_folder_keeps_the_one_that_was_first(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    with atomic_folder(target) as mine:
+        (mine / "a").write_text("mine")
+        with atomic_folder(target) as theirs:
+            (theirs / "a").write_text("theirs")
+    assert (target / "a").read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_full_disk_is_the_machines_fault(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InfrastructureError, match=r"cannot write .*a\.txt: No space left"),
+        atomic_file(tmp_path / "a.txt") as part,
+    ):
+        part.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_are_expanded_or_named() -> None:
+    assert expand_variables("${A}/x", where="here", environment={"A": "/data"}) == "/data/x"
+    with pytest.raises(UsageError, match="ULDCT_DATA"):
+        expand_variables("${ULDCT_DATA}", where="here", environment={})
+    with pytest.raises(UsageError, match="here"):
+        expand_variables("$", where="here", environment={})
+
+
+def test_grey_png_round_trip_and_three_equal_channels(tmp_path: Path) -> None:
+    pixels = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    write_grey(tmp_path / "a.png", pixels)
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.png"), pixels)
+    Image.fromarray(np.stack([pixels] * 3, axis=-1)).save(tmp_path / "b.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "b.png"), pixels)
+
+
+def test_other_pngs_are_refused_by_name_and_kind(tmp_path: Path) -> None:
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    colour = np.stack([grey, grey, 255 - grey], axis=-1)
+    images = {
+        "16-bit": Image.fromarray(grey.astype(np.uint16) * 300),
+        "colour": Image.fromarray(colour),
+        "mode LA": Image.fromarray(grey).convert("LA"),
+        "mode P": Image.fromarray(grey).convert("P"),
+    }
+    for kind, image in images.items():
+        image.save(tmp_path / "slice.png")
+        with pytest.raises(UsageError, match=kind) as caught:
+            read_grey(tmp_path / "slice.png")
+        assert "slice.png" in caught.value.message
+    frames = [Image.fromarray(grey), Image.fromarray(255 - grey)]
+    frames[0].save(tmp_path / "slice.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(UsageError, match="animation"):
+        read_grey(tmp_path / "slice.png")
+    whole = (tmp_path / "slice.png").read_bytes()
+    for damaged in (b"no picture", whole[: len(whole) // 2]):
+        (tmp_path / "slice.png").write_bytes(damaged)
+        with pytest.raises(UsageError, match=r"slice\.png"):
+            read_grey(tmp_path / "slice.png")

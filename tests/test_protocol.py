@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.errors import UsageError
+from harness.protocol import PhantomData, Protocol, load_protocol, protocol_folder, protocol_names
+
+SHIPPED = ["patient-uldct", "phantom", "phantom-mini"]
+TEXT = (protocol_folder() / "phantom-mini.yaml").read_text()
+
+
+def load(tmp_path: Path, text: str) -> Protocol:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return load_protocol(str(path))
+
+
+def test_shipped_protocols_load_under_their_own_names() -> None:
+    assert protocol_names() == SHIPPED
+    for name in SHIPPED:
+        assert load_protocol(name).name == name
+
+
+def test_phantom_is_as_large_as_a_benchmark_must_be() -> None:
+    data = load_protocol("phantom").data
+    assert isinstance(data, PhantomData)
+    assert data.patients >= 6
+    assert data.patients * data.slices >= 48
+    assert data.size == 512
+
+
+def test_patient_protocol_is_the_papers() -> None:
+    protocol = load_protocol("patient-uldct")
+    assert (protocol.rank_by.metric, protocol.purify.strategy) == ("FID", "ipv2")
+    assert {metric.features for metric in protocol.metrics} == {"inception", "clip", None}
+    assert not protocol.publish.images
+
+
+def test_unknown_name_lists_what_there_is() -> None:
+    with pytest.raises(UsageError, match=r"no protocol 'phantm'.*phantom-mini"):
+        load_protocol("phantm")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("purify:", "purfy:", "purfy"),
+        ("strategy: ipv2", "strategy: ipv3", "ipv3"),
+        ("source: phantom", "source: cloud", "cloud"),
+        ("metric: KID, region: whole", "metric: LPIPS, region: whole", "LPIPS"),
+        ("[whole, background, body, lung]", "[whole, whole]", "differ"),
+        ("[whole, background, body, lung]", "[lung]", "whole"),
+        ("name: FID", "name: KID", "differ"),
+        ("wall_s: 600", "wall_s: -1", "wall_s"),
+        ("size: 256", "size: 32", "64"),
+        ("schema: 1", "schema: 2", "schema"),
+        ("name: phantom-mini", "name: ../up", "name"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, old: str, new: str, complaint: str) -> None:
+    assert old in TEXT
+    with pytest.raises(UsageError, match=complaint) as caught:
+        load(tmp_path, TEXT.replace(old, new, 1))
+    assert "mine.yaml" in caught.value.message
+
+
+def test_digest_follows_meaning_not_wording(tmp_path: Path) -> None:
+    digest = load(tmp_path, TEXT).digest
+    assert load(tmp_path, TEXT.replace("title: Small", "title: Tiny")).digest == digest
+    assert load(tmp_path, TEXT.replace("images: true", "images: false")).digest == digest
+    assert load(tmp_path, TEXT.replace("seed: 2603", "seed: 1")).digest != digest
+    assert load(tmp_path, TEXT.replace("times_input: 1.0", "times_input: 0.9")).digest != digest
+
+
+def test_protocol_survives_json() -> None:
+    for name in SHIPPED:
+        protocol = load_protocol(name)
+        assert msgspec.json.decode(msgspec.json.encode(protocol), type=Protocol) == protocol
