@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.restoration import denoise_nl_means
 
-VERSION = 1
 _STRENGTH = 0.5
 
 

@@ -16,10 +16,7 @@ def test_every_name_loads_and_keeps_shape() -> None:
     assert "nlm" in denoise.names()
     image = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
     for name in denoise.names():
-        weak = denoise.load(name)
-        assert weak.name == name
-        assert weak.version >= 1
-        assert weak(image).shape == image.shape
+        assert denoise.load(name)(image).shape == image.shape
 
 
 def test_unknown_name_lists_what_there_is() -> None:

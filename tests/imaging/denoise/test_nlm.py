@@ -52,7 +52,7 @@ def test_a_slice_without_noise_comes_back() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=32)))
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=32)))
 def test_output_lies_within_the_input_and_repeats(image: NDArray[np.uint8]) -> None:
     smooth = denoise(image)
     assert smooth.dtype == np.uint8
