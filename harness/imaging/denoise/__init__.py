@@ -24,7 +24,10 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str) -> Denoise:
-    """The weak denoiser `name`: a function of uint8 (height, width) to the same; UsageError lists what there is if it is unknown."""
+    """The weak denoiser `name`, a function of uint8 (height, width) to the same.
+
+    UsageError lists what there is if the name is unknown.
+    """
     if name not in names():
         raise UsageError(
             f"weak denoiser {name!r}: expected one of {', '.join(names())}",
