@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.board.ranking import rank
+from tests.board_records import PROTOCOL, failed, scored
+
+
+def standings(*records: object) -> list[tuple[str, str, int | None]]:
+    rows = rank(records, PROTOCOL)  # type: ignore[arg-type]
+    return [(row.record.result.submission.slug, row.standing, row.rank) for row in rows]
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=8))
+def test_rank_follows_the_value_and_ties_share_it(kids: list[float]) -> None:
+    rows = rank([scored(f"s{index}", kid) for index, kid in enumerate(kids)], PROTOCOL)
+    values = [row.record.result.metrics["KID"]["whole"].value for row in rows]
+    assert values == sorted(values)
+    for row, kid in zip(rows, values, strict=True):
+        assert row.rank == 1 + sum(other < kid for other in values)
+
+
+def test_higher_is_better_turns_the_order() -> None:
+    protocol = msgspec.structs.replace(PROTOCOL, rank_by=msgspec.structs.replace(PROTOCOL.rank_by, metric="SSIM"))
+    records = []
+    for slug, ssim in (("low", 0.1), ("high", 0.9)):
+        result = scored(slug, 1.0, protocol=protocol).result
+        better = msgspec.structs.replace(result.metrics["SSIM"]["whole"], value=ssim)
+        changed = msgspec.structs.replace(result, metrics=result.metrics | {"SSIM": {"whole": better}})
+        records.append(msgspec.structs.replace(scored(slug, 1.0), result=changed))
+    assert [row.record.result.submission.slug for row in rank(records, protocol)] == ["high", "low"]
+
+
+def test_anchors_and_what_may_not_rank_stand_apart_with_a_reason() -> None:
+    records = [
+        scored("tv", 2.0),
+        scored("identity", 0.1, anchor=True),
+        scored("nlm", 0.2, family=("nlm",)),
+        scored("sharp", 0.3, gate_passed=False),
+        scored("old", 0.4, protocol=msgspec.structs.replace(PROTOCOL, seed=1)),
+        failed("broken"),
+    ]
+    rows = {row.record.result.submission.slug: row for row in rank(records, PROTOCOL)}
+    assert (rows["tv"].standing, rows["tv"].rank) == ("ranked", 1)
+    assert rows["identity"].standing == "anchor"
+    for slug, reason in (
+        ("nlm", "circular"), ("sharp", "fidelity gate"), ("old", "another text"), ("broken", "no weights"),
+    ):  # fmt: skip
+        assert rows[slug].standing == "unranked"
+        assert reason in rows[slug].reason
+    assert all(row.rank is None for slug, row in rows.items() if slug != "tv")
+
+
+def test_the_newest_scored_record_of_a_submission_stands() -> None:
+    old, new = scored("tv", 1.0, date="2026-01-01T00:00:00Z"), scored("tv", 2.0, date="2026-02-01T00:00:00Z")
+    assert [row.record.id for row in rank([new, old], PROTOCOL)] == [new.id]
+
+
+def test_a_failure_stands_only_where_it_is_the_last_word() -> None:
+    record = scored("tv", 1.0, date="2026-02-01T00:00:00Z")
+    assert standings(record, failed("tv", date="2026-01-01T00:00:00Z")) == [("tv", "ranked", 1)]
+    assert standings(record, failed("tv", date="2026-03-01T00:00:00Z")) == [
+        ("tv", "ranked", 1),
+        ("tv", "unranked", None),
+    ]

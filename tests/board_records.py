@@ -1,0 +1,74 @@
+"""Records for tests of record and board, made by the real constructors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from harness.protocol import Protocol, load_protocol
+from harness.record import Failure, Observed, Record, Result, SubmissionFacts, make_record, protocol_facts
+from harness.sandbox import Limits
+from harness.score import ExtractorFacts, Fidelity, Table, Value
+
+PROTOCOL = load_protocol("phantom-mini")
+FAILURE = Failure(
+    stage="run",
+    code="container",
+    exit_status=20,
+    party="submission",
+    message="exit status 1: no weights",
+    fix="mend it",
+)
+
+
+def value(number: float, *, higher_is_better: bool = False) -> Value:
+    return Value(value=number, low=number - 0.1, high=number + 0.1, n=12, higher_is_better=higher_is_better)
+
+
+def table(kid: float) -> Table:
+    return {"KID": {"whole": value(kid), "lung": value(kid / 2)}, "SSIM": {"whole": value(0.5, higher_is_better=True)}}
+
+
+def observed(date: str = "2026-01-01T00:00:00Z") -> Observed:
+    return Observed(
+        date=date, harness="0", commit=None, dirty=None, machine={}, engine="docker", limits=Limits(), lowered=()
+    )
+
+
+def scored(
+    slug: str,
+    kid: float,
+    *,
+    date: str = "2026-01-01T00:00:00Z",
+    protocol: Protocol = PROTOCOL,
+    gate_passed: bool = True,
+    **submission: Any,
+) -> Record:
+    """A scored record of a submission with that KID; `submission` changes its facts."""
+    facts = SubmissionFacts(
+        slug=slug, name=slug.upper(), version="1", authors=("A",), digest="d", image="i", family=(), anchor=False
+    )
+    result = Result(
+        status="scored",
+        protocol=protocol_facts(protocol),
+        data="data",
+        labels="labels",
+        submission=msgspec.structs.replace(facts, **submission),
+        outputs="outputs",
+        device="cpu",
+        seed=1,
+        extractors={"inception-random": ExtractorFacts(weights="w", note="random weights")},
+        metrics=table(kid),
+        truth=table(kid + 1),
+        gate=Fidelity(reference="truth", metric="RMSE", region="whole", value=1, bound=2, passed=gate_passed),
+    )
+    return make_record(result, observed(date))
+
+
+def failed(slug: str, *, date: str = "2026-01-01T00:00:00Z") -> Record:
+    """A failed record of a submission."""
+    result = msgspec.structs.replace(
+        scored(slug, 0).result, status="failed", failure=FAILURE, metrics={}, truth=None, gate=None, outputs=None
+    )
+    return make_record(result, observed(date))

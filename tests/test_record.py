@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import ContainerError, UsageError
+from harness.record import (
+    failure_of,
+    keep_protocol,
+    make_record,
+    observe,
+    read_protocol,
+    read_record,
+    read_records,
+    rounded,
+    write_record,
+)
+from harness.sandbox import Limits
+from tests.board_records import PROTOCOL, observed, scored
+
+
+def test_id_follows_the_result_not_the_circumstances() -> None:
+    assert scored("a", 1.0).id == scored("a", 1.0, date="2027-01-01T00:00:00Z").id
+    assert scored("a", 1.0).id != scored("a", 1.001).id
+    assert scored("a", 1.0).id != scored("b", 1.0).id
+    assert scored("a", 1.0).id == scored("a", 1.0 + 1e-12).id  # below the digits that features carry
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_rounding_is_idempotent(number: float) -> None:
+    assert rounded(rounded(number)) == rounded(number) == pytest.approx(number, rel=1e-6, abs=1e-300)
+
+
+def test_nan_never_reaches_a_record() -> None:
+    result = scored("a", 1.0).result
+    value = msgspec.structs.replace(result.metrics["KID"]["whole"], value=float("nan"))
+    with pytest.raises(ValueError, match="cannot stand in a record"):
+        make_record(msgspec.structs.replace(result, metrics={"KID": {"whole": value}}), observed())
+
+
+def test_record_survives_the_disk_with_its_attachments(tmp_path: Path) -> None:
+    record = scored("tv", 1.0)
+    folder, new = write_record(tmp_path, record, {"slices.csv.gz": b"rows"})
+    assert new
+    assert folder == tmp_path / "records" / "phantom-mini-1" / "tv" / record.id
+    read = read_record(folder)
+    assert read.result == record.result
+    assert set(read.observed.files) == {"slices.csv.gz"}
+    assert [one.id for one in read_records(tmp_path)] == [record.id]
+
+
+def test_a_repeated_result_finds_its_record(tmp_path: Path) -> None:
+    write_record(tmp_path, scored("tv", 1.0), {})
+    folder, new = write_record(tmp_path, scored("tv", 1.0, date="2027-01-01T00:00:00Z"), {})
+    assert not new
+    assert read_record(folder).observed.date == "2026-01-01T00:00:00Z"
+
+
+def alter_value(folder: Path) -> None:
+    path = folder / "record.json"
+    record = json.loads(path.read_text())
+    record["result"]["metrics"]["KID"]["whole"]["value"] = 0.0
+    path.write_text(json.dumps(record))
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "record.json"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def alter_attachment(folder: Path) -> None:
+    (folder / "slices.csv.gz").write_bytes(b"better rows")
+
+
+def remove_attachment(folder: Path) -> None:
+    (folder / "slices.csv.gz").unlink()
+
+
+@pytest.mark.parametrize("damage", [alter_value, truncate, alter_attachment, remove_attachment])
+def test_a_damaged_record_is_refused_by_name(tmp_path: Path, damage: object) -> None:
+    folder, _ = write_record(tmp_path, scored("tv", 1.0), {"slices.csv.gz": b"rows"})
+    assert callable(damage)
+    damage(folder)
+    with pytest.raises(UsageError, match=folder.name):
+        list(read_records(tmp_path))
+
+
+def test_a_protocol_cannot_change_under_its_records(tmp_path: Path) -> None:
+    keep_protocol(tmp_path, PROTOCOL)
+    keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, title="Better words"))
+    assert read_protocol(tmp_path, "phantom-mini", 1).title == "Better words"
+    with pytest.raises(UsageError, match="another text"):
+        keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, seed=1))
+    keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, seed=1, version=2))
+
+
+def test_failure_and_circumstances_are_kept() -> None:
+    failure = failure_of(ContainerError("exit status 1", fix="read the log"))
+    assert (failure.stage, failure.exit_status, failure.party) == ("run", 20, "submission")
+    circumstances = observe(engine="docker 1", limits=Limits(), lowered=("cpus 4 -> 2",))
+    assert circumstances.machine["cores"].isdigit()
+    assert circumstances.lowered == ("cpus 4 -> 2",)
