@@ -1,0 +1,45 @@
+"""What an extractor is: images in, feature vectors out, and a digest that says with which weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Grey = NDArray[np.uint8]
+Matrix = NDArray[np.float32]
+
+
+class Output(NamedTuple):
+    """Features (b, d) float32 and, of networks that have them, maps (b, channels, 35, 35) float32."""
+
+    features: Matrix
+    maps: Matrix | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extractor:
+    """A network with its weights.
+
+    `digest` is the SHA-256 of the weight file, or of the generated tensors where the weights are random; values of
+    different digests never compare. `note` says in one clause what the weights are. `forward` takes uint8 (h, w)
+    images, resizes them as the network's convention says and gives an `Output` in their order.
+    """
+
+    name: str
+    digest: str
+    dimension: int
+    has_maps: bool
+    note: str
+    forward: Callable[[Sequence[Grey]], Output]
+
+    def __call__(self, images: Sequence[Grey]) -> Output:
+        """Features of uint8 (h, w) images of any size."""
+        return self.forward(images)
+
+    def describe(self) -> str:
+        """One line for records and tables."""
+        return f"{self.name}: {self.note} (weights {self.digest[:12]})"

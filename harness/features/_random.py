@@ -1,0 +1,53 @@
+"""Seeded random weights that are the same bits everywhere: no torch generator, no libm, no order of summation.
+
+Random networks are what a machine without the published weights can score with. Their features see noise and blur
+(the tests hold them to it) but are no perceptual measure, and compare only with those of the same digest.
+
+Weights are He-scaled: a rectified layer keeps its input's mean square. Filters could also be centred to cancel the
+mean that rectifiers leave behind; measured, that makes the deep network chaotic (any two different images end up
+equally far apart), whereas without centring distances grow steadily with noise and with blur. Only the filters that
+see the image are centred, by `LEVEL_CENTRING`, so that texture weighs more than a shift of the grey level.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.files import digest_bytes
+
+SEED = 2602
+NOTE = "seeded random weights: values compare only within this extractor"
+LEVEL_CENTRING = 0.7
+
+Array = NDArray[np.float32]
+
+
+def uniform(network: str, key: str, shape: tuple[int, ...], *, std: float, centring: float = 0.0) -> Array:
+    """Uniform float32 numbers of mean 0 and standard deviation `std`, from a stream of their own by (network, key).
+
+    `centring` is the part of every filter's mean (axes 1..) that is taken away. The numbers are 16-bit integers of
+    numpy's RandomState, whose streams are frozen (NEP 19), so that their sums are exact in float64.
+    """
+    seed = np.frombuffer(hashlib.sha256(f"{SEED} {network} {key}".encode()).digest(), dtype="<u4")
+    count = int(np.prod(shape))
+    integers = np.frombuffer(np.random.RandomState(seed).bytes(2 * count), dtype="<u2")
+    values = integers.astype(np.float64).reshape(shape) - 32767.5
+    if centring:
+        axes = tuple(range(1, len(shape)))
+        values -= centring * values.sum(axis=axes, keepdims=True) / (count // shape[0])
+    values *= std / np.sqrt((65536.0**2 - 1.0) / 12.0)
+    return values.astype(np.float32)
+
+
+def digest(tensors: Mapping[str, Array]) -> str:
+    """SHA-256 over names, shapes and bytes of the tensors, by sorted name."""
+    return digest_bytes(
+        *(
+            digest_bytes(key.encode(), repr(tensors[key].shape).encode(), tensors[key].tobytes()).encode()
+            for key in sorted(tensors)
+        )
+    )

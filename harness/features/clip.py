@@ -1,0 +1,31 @@
+"""CLIP ViT-B/32 with OpenAI's published weights: the features of CLIP-FID (Kynkaanniemi et al., arXiv 2203.06026)."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.features import weights
+from harness.features._clip_network import DIMENSION, clip_forward
+from harness.features._extractor import Extractor
+from harness.features._torch import checked_device
+
+NAME = "clip"
+_TOWER = "visual."
+
+
+def load(*, device: str) -> Extractor:
+    """The extractor; UsageError says how to get the weights where they are missing or damaged."""
+    where = checked_device(device)
+    file, path = weights.find(NAME)
+    archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    state = archive.state_dict()
+    return Extractor(
+        name=NAME,
+        digest=file.sha256,
+        dimension=DIMENSION,
+        has_maps=False,
+        note=f"published weights {file.name}",
+        forward=clip_forward(
+            {key.removeprefix(_TOWER): tensor for key, tensor in state.items() if key.startswith(_TOWER)}, where
+        ),
+    )

@@ -1,0 +1,208 @@
+"""Published weight files: which there are, where they lie, getting them, checking them.
+
+Looked for in `$HARNESS_WEIGHTS`, then in `<cache>/weights`. A file is used only if its SHA-256 is the published one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from email.message import Message
+from pathlib import Path
+from typing import IO
+
+from harness.errors import InfrastructureError, UsageError
+from harness.files import Strict, atomic_file, cache_root, digest_file
+
+TIMEOUT_S = 60.0
+_CHUNK = 1 << 20
+
+
+class WeightFile(Strict, frozen=True, kw_only=True):
+    """A published file: the extractor that reads it, its name, SHA-256 and size in bytes, source and licence.
+
+    `size` is None where it was not published; `max_bytes` then bounds a download.
+    """
+
+    extractor: str
+    name: str
+    sha256: str
+    size: int | None
+    url: str
+    licence: str
+    max_bytes: int = 1 << 30
+
+
+# In order of preference for an extractor. The two .pth files are one file under two names.
+_INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+KNOWN: tuple[WeightFile, ...] = (
+    WeightFile(
+        extractor="inception",
+        name="pt_inception-2015-12-05-6726825d.pth",
+        sha256=_INCEPTION_SHA256,
+        size=95_628_359,
+        url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        licence="Apache-2.0 (TensorFlow's Inception of 2015-12-05, converted by pytorch-fid)",
+    ),
+    WeightFile(
+        extractor="inception",
+        name="weights-inception-2015-12-05-6726825d.pth",
+        sha256=_INCEPTION_SHA256,
+        size=95_628_359,
+        url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+        licence="Apache-2.0 (TensorFlow's Inception of 2015-12-05, republished by torch-fidelity)",
+    ),
+    WeightFile(
+        extractor="inception",
+        name="inception-2015-12-05.pt",
+        sha256="f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+        size=95_607_719,
+        url="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
+        licence="Apache-2.0 weights (TensorFlow's Inception of 2015-12-05), TorchScript by NVIDIA, used by clean-fid",
+    ),
+    WeightFile(
+        extractor="clip",
+        name="ViT-B-32.pt",
+        sha256="40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+        size=None,
+        url="https://openaipublic.azureedge.net/clip/models/"
+        "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
+        licence="MIT (OpenAI CLIP)",
+    ),
+)
+
+
+def own_folder() -> Path:
+    """Where imported and downloaded files go: `<cache>/weights`."""
+    return cache_root() / "weights"
+
+
+def folders() -> list[Path]:
+    """Where files are looked for, in this order."""
+    given = os.environ.get("HARNESS_WEIGHTS")
+    return [*([Path(given).expanduser()] if given else []), own_folder()]
+
+
+def known(extractor: str) -> list[WeightFile]:
+    """The files that serve an extractor, the preferred first; UsageError if it reads none."""
+    files = [file for file in KNOWN if file.extractor == extractor]
+    if not files:
+        names = ", ".join(sorted({file.extractor for file in KNOWN}))
+        raise UsageError(f"no weights are published for extractor {extractor!r} (there are: {names})")
+    return files
+
+
+def locate(file: WeightFile) -> Path | None:
+    """The path of a file in the first folder that has it (its digest is not looked at), or None."""
+    return next((folder / file.name for folder in folders() if (folder / file.name).is_file()), None)
+
+
+def find(extractor: str) -> tuple[WeightFile, Path]:
+    """The first of an extractor's files that lies in a folder, its digest verified.
+
+    UsageError where there is none, with the offline instructions, or where its digest is wrong.
+    """
+    files = known(extractor)
+    for file in files:
+        path = locate(file)
+        if path is not None:
+            verify(path, file)
+            return file, path
+    raise UsageError(
+        f"extractor {extractor!r} needs its published weights: none of {', '.join(file.name for file in files)} "
+        f"is in {' or '.join(map(str, folders()))}",
+        fix=f"with network: harness weights download {extractor}; without: fetch {files[0].url} on any machine, then "
+        f"harness weights import FILE (or put FILE into a folder and set HARNESS_WEIGHTS to it); "
+        f"or choose a protocol that uses {extractor}-random",
+    )
+
+
+def verify(path: Path, file: WeightFile) -> None:
+    """UsageError with both digests unless the SHA-256 of `path` is the published one."""
+    _compare(digest_file(path), file, path)
+
+
+def _compare(found: str, file: WeightFile, path: Path) -> None:
+    if found != file.sha256:
+        raise UsageError(
+            f"{path}: not the published {file.name}: SHA-256 {found}, expected {file.sha256}",
+            fix="delete the file and get it again; it is damaged, incomplete or another version",
+        )
+
+
+def import_file(path: Path) -> Path:
+    """Copy a published file, recognised by its SHA-256 whatever it is called, into the cache; its new path.
+
+    UsageError with the digest found and those known if it is none of them.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    found = digest_file(path)
+    for file in KNOWN:
+        if file.sha256 == found:
+            target = own_folder() / file.name
+            with atomic_file(target) as part:
+                shutil.copyfile(path, part)
+            return target
+    expected = "; ".join(f"{file.name} {file.sha256}" for file in KNOWN)
+    raise UsageError(
+        f"{path}: not a published weight file: SHA-256 {found}, expected one of {expected}",
+        fix="get the file again from where it is published (harness weights lists the addresses)",
+    )
+
+
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirections to https addresses only."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        _require_https(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+
+
+def _require_https(url: str) -> None:
+    if not url.startswith("https://"):
+        raise InfrastructureError(f"{url}: weights are downloaded over https only")
+
+
+def download(extractor: str, *, progress: Callable[[int, int | None], None] | None = None) -> Path:
+    """Download an extractor's preferred file into the cache, unless it is there; its path.
+
+    `progress` gets bytes done and bytes in all (None if unknown). https only, redirections included; never more than
+    the published size; the file takes its name only when its SHA-256 is right.
+    InfrastructureError names the address and what to do where there is no network; UsageError for a wrong digest.
+    """
+    file = known(extractor)[0]
+    target = own_folder() / file.name
+    if target.is_file():
+        verify(target, file)
+        return target
+    _require_https(file.url)
+    opener = urllib.request.build_opener(_HttpsOnly)
+    limit = file.size or file.max_bytes
+    sha, done = hashlib.sha256(), 0
+    try:
+        with opener.open(file.url, timeout=TIMEOUT_S) as response, atomic_file(target) as part, part.open("wb") as out:
+            while chunk := response.read(_CHUNK):
+                done += len(chunk)
+                if done > limit:
+                    raise InfrastructureError(
+                        f"{file.url}: more than the {limit} bytes expected", fix="report it: the source has changed"
+                    )
+                sha.update(chunk)
+                out.write(chunk)
+                if progress is not None:
+                    progress(done, file.size)
+            _compare(sha.hexdigest(), file, target)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        raise InfrastructureError(
+            f"{file.url}: cannot be downloaded: {error}",
+            fix="fetch the address on a machine with network, bring the file here and run: harness weights import FILE",
+        ) from error
+    return target
