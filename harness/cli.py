@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rich_click as click
+from click.exceptions import Exit
 
 from harness import __version__
 from harness.errors import HarnessError, InfrastructureError, UsageError
@@ -36,7 +37,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         cli.main(standalone_mode=False)
-    except click.exceptions.Exit as leave:
+    except Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
         error.show()
@@ -216,6 +217,63 @@ def labels(protocol: str, output: Path) -> None:
     dataset, label_set = prepare(benchmark, TerminalReporter())
     export_labels(dataset, label_set, output)
     click.echo(f"{len(dataset.cases)} labels: {output}")
+
+
+@cli.group()
+def weights() -> None:
+    """Published extractor weights: what is here, import a file, download."""
+
+
+@weights.command(name="list")
+@json_option
+def weights_list(as_json: bool) -> None:
+    """What the extractors need, whether it is here, and where it is published."""
+    from harness.features.weights import KNOWN, folders, locate
+
+    rows = []
+    for file in KNOWN:
+        path = locate(file)
+        rows.append(
+            {"extractor": file.extractor, "file": file.name, "here": str(path) if path else "no", "source": file.url}
+        )
+    _print_rows(rows, as_json=as_json)
+    _console(stderr=True).print(
+        f"looked for in: {', '.join(map(str, folders()))}\none file an extractor is enough; "
+        "without network: fetch it on any machine, then `harness weights import FILE`",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@weights.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path))
+def weights_import(file: Path) -> None:
+    """Check a file's SHA-256 against the published ones and copy it into the cache."""
+    from harness.features.weights import import_file
+
+    click.echo(f"verified and copied to {import_file(file)}")
+
+
+@weights.command(name="download")
+@click.argument("extractor")
+def weights_download(extractor: str) -> None:
+    """Download an extractor's published weights (https, SHA-256 checked)."""
+    from harness.features.weights import download
+
+    click.echo(f"verified: {download(extractor)}")
+
+
+@weights.command(name="verify")
+def weights_verify() -> None:
+    """Check the SHA-256 of every weight file that is here."""
+    from harness.features.weights import KNOWN, locate, verify
+
+    for file in KNOWN:
+        path = locate(file)
+        if path:
+            verify(path, file)
+            click.echo(f"as published: {path}")
 
 
 @cli.command()

@@ -85,7 +85,14 @@ def evaluate(
     try:
         with reporter.stage("run") as progress:
             run = run_submission(
-                submission, dataset, protocol.limits, seed=protocol.seed, engine=engine, fresh=fresh, progress=progress
+                submission,
+                dataset,
+                protocol.limits,
+                seed=protocol.seed,
+                engine=engine,
+                fresh=fresh,
+                publish_logs=protocol.publish.logs,
+                progress=progress,
             )
     except SubmissionError as error:
         failure = failure_of(error)
@@ -135,7 +142,7 @@ def _record(
         engine=run.engine,
         limits=run.limits,
         lowered=run.lowered,
-        times=Times(build_s=run.build_s, run_s=run.run_s, seconds_per_slice=run.run_s / len(dataset.cases)),
+        times=Times(build_s=run.build_s, run_s=run.run_s, seconds_per_slice=run.seconds_per_slice),
         peak_memory_bytes=run.peak_memory_bytes,
         log=run.log if protocol.publish.logs else "",
     )
@@ -159,8 +166,9 @@ def _preview(dataset: Dataset, labels: LabelSet, run: Run) -> bytes:
     cases = dataset.cases
     rows = []
     for case in (cases[len(cases) // 4], cases[3 * len(cases) // 4]):
-        paths = [case.lq, run.outputs[case.name], labels.path(case.name), case.truth]
-        rows.append([lung_window(read_grey(Path(path)), window_hu=dataset.window_hu) for path in paths if path])
+        paths = [Path(case.lq), Path(run.outputs[case.name]), labels.path(case.name)]
+        paths += [Path(case.truth)] if case.truth else []
+        rows.append([lung_window(read_grey(path), window_hu=dataset.window_hu) for path in paths])
     return png_bytes(montage(rows, side=PREVIEW_SIDE))
 
 
@@ -172,7 +180,7 @@ def export_labels(dataset: Dataset, labels: LabelSet, folder: Path) -> None:
         for kind in ("lq", "gt", "label"):
             (part / kind).mkdir()
         for case in dataset.cases:
-            sources = {"lq": case.lq, "gt": case.gt, "label": labels.path(case.name)}
+            sources = {"lq": Path(case.lq), "gt": Path(case.gt), "label": labels.path(case.name)}
             for kind, source in sources.items():
                 shutil.copyfile(source, part / kind / f"{case.name}.png")
         write_json(part / "manifest.json", {"data": dataset.digest, "labels": labels.digest})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from harness import features as extractors_of
 from harness import metrics as metrics_of
 from harness.data import Case, Dataset
-from harness.features import Extractor
+from harness.features import Extractor, Features
 from harness.files import (
     Strict,
     cache_root,
@@ -31,7 +33,7 @@ from harness.protocol import Protocol
 from harness.statistics import jackknife
 
 Progress = Callable[[int, int], None]
-Features = dict[str, dict[str, NDArray[np.float32]]]  # extractor -> region -> (n, d), NaN rows where a region is empty
+FeatureSet = dict[str, dict[str, Features]]  # extractor -> region -> features
 DATA_RANGE = 255.0  # of 8-bit slices
 
 
@@ -85,7 +87,7 @@ class Scorecard(Strict, frozen=True, kw_only=True):
     gate: Fidelity
     extractors: dict[str, ExtractorFacts]
     slices: tuple[SliceValue, ...]
-    features: bytes  # npz of the outputs' features: "<extractor>/<region>" -> float32 (n, d), slices in order of name
+    features: bytes  # npz of the outputs' features, slices in the order of their names; keys as `_npz` says
 
 
 def score(
@@ -104,7 +106,7 @@ def score(
     weights that are not there; ScoringError where numbers cannot be had.
     """
     cases = sorted(dataset.cases, key=lambda case: case.name)
-    references = {"label": [Path(labels.path(case.name)) for case in cases]}
+    references = {"label": [labels.path(case.name) for case in cases]}
     if all(case.truth for case in cases):
         references["truth"] = [Path(str(case.truth)) for case in cases]
     produced = [outputs[case.name] for case in cases]
@@ -134,8 +136,8 @@ def score(
 
 def _table(
     reference: str,
-    outputs: Features,
-    targets: Features,
+    outputs: FeatureSet,
+    targets: FeatureSet,
     slices: Sequence[SliceValue],
     patients: Sequence[str],
     protocol: Protocol,
@@ -149,8 +151,8 @@ def _table(
                 y = targets[str(metric.features)].get(region)
                 if x is None or y is None:
                     continue  # an extractor without maps has the whole image only
-                present = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1))
-                statistic = _distance(module.distance, x[present], y[present])
+                present = x.rows  # the same as y's: both sets were read with the same masks
+                statistic = _distance(module.distance, x.values, y.values)
             else:
                 values = np.array(
                     [
@@ -163,7 +165,7 @@ def _table(
                 statistic = _mean(values[present])
             if not len(present):
                 continue
-            interval = jackknife(statistic, [patients[index] for index in present])
+            interval = jackknife(statistic, [patients[int(index)] for index in present])
             table.setdefault(metric.name, {})[region] = Value(
                 value=interval.value,
                 low=interval.low,
@@ -252,7 +254,7 @@ def _gate(
     return Fidelity(reference=reference, metric=name, region=region, value=own, bound=bound, passed=own <= bound)
 
 
-# ------------------------------------------------------------------------------------------------ features
+# -------------------------------------------------------------------------------- features
 def _load_extractors(protocol: Protocol, device: str) -> list[Extractor]:
     names = dict.fromkeys(one.features for one in protocol.metrics if one.features is not None)
     return [extractors_of.load(name, device=device) for name in names]
@@ -264,46 +266,54 @@ def _features(
     extractors: Sequence[Extractor],
     protocol: Protocol,
     progress: Progress | None,
-) -> Features:
+) -> FeatureSet:
     """Features of one set of images, from the cache where the same images were seen before."""
     key = digest_json(
         {
             "images": [digest_file(path) for path in paths],
-            "codes": [digest_bytes(code.tobytes()) for code in codes],
+            "codes": [digest_bytes(repr(code.shape).encode(), code.tobytes()) for code in codes],
             "regions": protocol.regions,
-            "extractors": [one.digest for one in extractors],
+            "extractors": {one.name: one.digest for one in extractors},
             "code": digest_code("harness.features", "harness.imaging.regions"),
         }
     )
     cached = cache_root() / "features" / f"{key[:20]}.npz"
     found = _read_npz(cached)
-    if found is None:
-        masks = [
-            {region: mask for region, mask in shrink(code).items() if region in protocol.regions} for code in codes
-        ]
-        found = extractors_of.extract(paths, extractors, regions=masks.__getitem__, progress=progress)
-        write_bytes(cached, _npz(found))
-    elif progress:
-        progress(len(paths), len(paths))
-    return found
+    if found is not None:
+        if progress:
+            progress(len(paths), len(paths))
+        return found
+
+    def masks(index: int) -> dict[str, NDArray[np.bool_]]:
+        return {name: mask for name, mask in shrink(codes[index]).items() if name in protocol.regions}
+
+    features = extractors_of.extract(paths, extractors, regions=masks, progress=progress)
+    write_bytes(cached, _npz(features))
+    return features
 
 
-def _npz(features: Features) -> bytes:
+def _npz(features: FeatureSet) -> bytes:
+    """`<extractor>/<region>` -> float32 (k, d) and `<extractor>/<region>/rows` -> the k slices that have the region."""
     buffer = io.BytesIO()
-    arrays = {f"{name}/{region}": rows for name, regions in features.items() for region, rows in regions.items()}
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, regions in features.items():
+        for region, found in regions.items():
+            arrays[f"{name}/{region}"] = found.values
+            arrays[f"{name}/{region}/rows"] = found.rows
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
-def _read_npz(path: Path) -> Features | None:
+def _read_npz(path: Path) -> FeatureSet | None:
     """Features that `_npz` wrote; None where there are none or the file is damaged."""
-    features: Features = {}
+    features: FeatureSet = {}
     try:
         with np.load(path) as arrays:
             for key in arrays.files:
-                name, region = key.split("/")
-                features.setdefault(name, {})[region] = arrays[key]
-    except (OSError, ValueError, zipfile.BadZipFile):
+                if not key.endswith("/rows"):
+                    name, region = key.split("/")
+                    features.setdefault(name, {})[region] = Features(arrays[key], arrays[f"{key}/rows"])
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
     return features
 

@@ -28,10 +28,8 @@ def montage(rows: Sequence[Sequence[NDArray[np.uint8]]], *, side: int, gap: int 
         tiles: list[NDArray[np.uint8]] = []
         for image in row:
             width = max(1, round(image.shape[1] * side / image.shape[0]))
-            tiles += [
-                cv2.resize(image, (width, side), interpolation=cv2.INTER_AREA),
-                np.full((side, gap), 255, np.uint8),
-            ]
+            scaled = cv2.resize(image, (width, side), interpolation=cv2.INTER_AREA)
+            tiles += [scaled.astype(np.uint8), np.full((side, gap), 255, np.uint8)]
         lines.append(np.hstack(tiles[:-1]))
     width = max(line.shape[1] for line in lines)
     padded = [np.pad(line, ((0, gap), (0, width - line.shape[1])), constant_values=255) for line in lines]
