@@ -1,7 +1,7 @@
 """Parallel-beam tomography in float32: forward projection, filtered back-projection, photon statistics.
 
-Geometry: a square image of n x n pixels of `pixel_mm`, rows downwards, columns to the right; the axis of rotation is the
-image centre (n-1)/2. View k of V looks along the angle pi*k/V; channel j of n (also `pixel_mm` wide) holds the integral
+Geometry: a square image of n x n pixels of `pixel_mm`, rows downwards, columns to the right; the axis of rotation is
+the image centre (n-1)/2. View k of V has the angle pi*k/V; channel j of n (also `pixel_mm` wide) holds the integral
 along the line x cos(angle) + y sin(angle) = (j - (n-1)/2) * pixel_mm.
 """
 
@@ -25,9 +25,9 @@ frequencies the way vendors' sharp kernels do."""
 
 def hu_to_mu(hu: NDArray[np.floating]) -> NDArray[np.float32]:
     """Hounsfield units -> linear attenuation in 1/mm, float32; nothing attenuates less than vacuum (-1000 HU)."""
-    return np.maximum(np.asarray(hu, np.float32) * np.float32(1e-3) + np.float32(1), np.float32(0)) * np.float32(
-        MU_WATER
-    )
+    relative = np.asarray(hu, np.float32) * np.float32(1e-3) + np.float32(1)
+    mu: NDArray[np.float32] = np.maximum(relative, np.float32(0)) * np.float32(MU_WATER)
+    return mu
 
 
 def mu_to_hu(mu: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -62,6 +62,7 @@ def _project(
 ) -> None:
     views, n = sinogram.shape
     centre = (n - 1) / 2.0
+    channels = np.arange(n).astype(np.float32)  # converting the loop index would keep it from being vectorised
     for view in range(views):
         across, along = cosines[view], sines[view]
         image = upright
@@ -81,12 +82,12 @@ def _project(
                 lo, hi = (n + 2.0 - start) / step, (1.0 - start) / step
             first, last = max(0, math.ceil(lo)), min(n - 1, math.floor(hi))
             origin, stride = np.float32(start), np.float32(step)
-            for j in range(first, last + 1):
-                at = origin + np.float32(j) * stride
-                column = np.int32(at)
-                share = at - np.float32(column)
+            hit, hit_channels = line[first : last + 1], channels[first : last + 1]
+            for j in range(len(hit)):
+                at = origin + hit_channels[j] * stride
+                column = np.uint32(np.int32(at))
                 left = row[column]
-                line[j] += left + share * (row[column + 1] - left)
+                hit[j] += left + (at - np.float32(column)) * (row[column + np.uint32(1)] - left)
         for j in range(n):
             line[j] *= weight
 
@@ -122,15 +123,18 @@ def filter_response(padded: int, *, kernel: Kernel) -> NDArray[np.float64]:
     impulse[odd] = -1 / (np.pi * lag[odd]) ** 2
     ramp = np.abs(np.fft.rfft(impulse))
     f = np.fft.rfftfreq(padded) * 2  # in units of the Nyquist frequency
+    window: NDArray[np.float64]
     match kernel:
         case "ramp":
-            return ramp
+            window = np.ones_like(f)
         case "hann":
-            return ramp * (1 + np.cos(np.pi * f)) / 2
+            window = (1 + np.cos(np.pi * f)) / 2
         case "sharp":
             # A slow cosine roll-off with a bump of 50 % at 0.45 Nyquist, brought to 0 over the last tenth.
             window = np.cos(np.pi * np.minimum(f, 0.9) / 1.9) * (1 + 0.5 * np.exp(-(((f - 0.45) / 0.2) ** 2)))
-            return ramp * window * np.clip((1 - f) / 0.1, 0, 1)
+            window *= np.clip((1 - f) / 0.1, 0, 1)
+    response: NDArray[np.float64] = ramp * window
+    return response
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -143,6 +147,7 @@ def _backproject(
     views, channels = filtered.shape[0], filtered.shape[1] - 1
     size = image.shape[0]
     centre, middle = (size - 1) / 2.0, (channels - 1) / 2.0
+    columns = np.arange(size).astype(np.float32)
     block = 16  # rows at a time, so that they and one view stay in the first-level cache
     for top in range(0, size, block):
         for view in range(views):
@@ -153,20 +158,21 @@ def _backproject(
                 half = math.sqrt(max(middle * middle - y * y, 0.0))
                 first, last = max(0, math.ceil(centre - half)), min(size - 1, math.floor(centre + half))
                 origin = np.float32(middle + y * sines[view] - centre * cosines[view])
-                row = image[i]
-                for j in range(first, last + 1):
+                row, row_columns = image[i, first : last + 1], columns[first : last + 1]
+                for j in range(len(row)):
                     # Rounding may put a pixel of the rim a hair outside channel 0.
-                    at = max(origin + np.float32(j) * stride, np.float32(0))
-                    channel = np.int32(at)
+                    at = max(origin + row_columns[j] * stride, np.float32(0))
+                    channel = np.uint32(np.int32(at))
                     left = line[channel]
-                    row[j] += left + (at - np.float32(channel)) * (line[channel + 1] - left)
+                    row[j] += left + (at - np.float32(channel)) * (line[channel + np.uint32(1)] - left)
 
 
 # -------------------------------------------------------------------------------- photons
 def bowtie(channels: int, *, pixel_mm: float) -> NDArray[np.float32]:
     """Relative intensity behind the bowtie filter, (channels,): 1 in the middle, e^-1.2 from 170 mm outwards."""
     s = (np.arange(channels) - (channels - 1) / 2) * pixel_mm
-    return np.exp(-1.2 * (1 - np.sqrt(np.clip(1 - (s / 170.0) ** 2, 0, 1)))).astype(np.float32)
+    intensity: NDArray[np.float32] = np.exp(-1.2 * (1 - np.sqrt(np.clip(1 - (s / 170) ** 2, 0, 1)))).astype(np.float32)
+    return intensity
 
 
 def measure(

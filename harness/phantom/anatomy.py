@@ -107,7 +107,7 @@ def draw_anatomy(rng: np.random.Generator, *, view: View) -> Anatomy:
 
     female = bool(rng.random() < 0.45)
     size = uniform(0.92, 1.08) * (0.96 if female else 1.02)
-    half_width, half_depth = uniform(160, 184) * size, uniform(110, 126) * size
+    half_width, half_depth = uniform(152, 172) * size, uniform(106, 122) * size
     lung_height = uniform(235, 275) * size
     dome_right = lung_height - uniform(55, 75)
     contrast = bool(rng.random() < 0.4)
@@ -137,7 +137,7 @@ def draw_anatomy(rng: np.random.Generator, *, view: View) -> Anatomy:
         case "tight":
             reach = half_width * (0.84 + 0.002 * margin)
         case "closed-cavity":
-            reach = max(reach, half_depth + offset_y + 85)
+            reach = max(reach, half_depth + offset_y + 95)
     return Anatomy(
         female=female,
         size=size,

@@ -85,11 +85,12 @@ def _paint_shoulder_girdle(section: Section) -> None:
             muscle = np.abs(section.chest - np.float32(8 + 0.4 * a.muscle)) - np.float32(4)
             section.fill(np.maximum(muscle, beyond), 54, fine=6, opacity=0.7)
             blade = np.abs(section.chest - np.float32(15 + 0.6 * a.muscle)) - np.float32(2.1) - section.coarse / 2
-            section.shell(np.maximum(blade, beyond), thickness=1.1, cortex=620, marrow=230, fine=60)
+            blade = np.maximum(np.maximum(blade, beyond), section.body + np.float32(0.4 * a.fat + 4))
+            section.shell(blade, thickness=1.1, cortex=620, marrow=230, fine=60)
     shoulder = ramp(0.22, 0.02, t)
     if shoulder > 0.15:
         for side in (-1, 1):
             head = ellipse(
-                section.x, section.y, (side * 0.98 * a.half_width, -6), (22 * s * shoulder, 21 * s * shoulder)
+                section.x, section.y, (side * 0.90 * a.half_width, -6), (22 * s * shoulder, 21 * s * shoulder)
             )
             section.shell(head, thickness=2.2, cortex=820, marrow=240, fine=40, coarse=60)

@@ -54,10 +54,9 @@ class Plane(NamedTuple):
 
 
 def levels(slices: int) -> list[float]:
-    """Relative heights of so many slices through the lungs, from the apices (0.15) to the diaphragm (0.80)."""
-    if slices == 1:
-        return [0.475]
-    return [0.15 + 0.65 * i / (slices - 1) for i in range(slices)]
+    """Relative heights of so many slices through the lungs, from near the apices (0.15) to the diaphragm (0.76)."""
+    top, bottom = 0.15, 0.76
+    return [top + (bottom - top) * (i + 0.5) / slices for i in range(slices)]
 
 
 def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> PhantomSlice:

@@ -42,7 +42,7 @@ class Section:
     def fill(
         self,
         shape: Array,
-        hu: float | Array,
+        hu: float,
         *,
         fine: float = 0,
         coarse: float = 0,
@@ -55,7 +55,7 @@ class Section:
         box = self.box(shape)
         if box is None:
             return
-        paint: float | Array = hu[box] if isinstance(hu, np.ndarray) else np.float32(hu)
+        paint = np.array(hu, np.float32)  # no dimension; the textures give it the box's
         if fine:
             paint = paint + np.float32(fine) * self.fine[box]
         if coarse:

@@ -32,22 +32,27 @@ def _ellipse(
     x: Array, y: Array, cx: float, cy: float, a: float, b: float, square: float, cosine: float, sine: float
 ) -> Array:
     distance = np.empty(x.shape, np.float32)
-    cx, cy, cosine, sine = np.float32(cx), np.float32(cy), np.float32(cosine), np.float32(sine)
+    x0, y0, along, across = np.float32(cx), np.float32(cy), np.float32(cosine), np.float32(sine)
     per_a, per_b, corner = np.float32(1 / a), np.float32(1 / b), np.float32(4 * square * square)
     tiny, half, one = np.float32(1e-6), np.float32(0.5), np.float32(1)
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
-            u, v = x[i, j] - cx, y[i, j] - cy
-            u, v = cosine * u + sine * v, cosine * v - sine * u
+            u, v = x[i, j] - x0, y[i, j] - y0
+            u, v = along * u + across * v, along * v - across * u
             uu, vv = u * per_a * u * per_a, v * per_b * v * per_b
             r = np.sqrt(half * (uu + vv + np.sqrt((uu + vv) * (uu + vv) - corner * uu * vv))) + tiny
             distance[i, j] = (r - one) * np.sqrt(u * u + v * v + tiny) / r
     return distance
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def join(a: Array, b: Array, blend: float) -> Array:
-    """Signed distance of the union of `a` and `b`, the crease filled over about `blend` mm (polynomial smooth minimum)."""
+    """Signed distance of the union of `a` and `b`, creases filled over about `blend` mm (smooth minimum)."""
+    joined: Array = _join(a, b, blend)
+    return joined
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _join(a: Array, b: Array, blend: float) -> Array:
     joined = np.empty(a.shape, np.float32)
     k, half, one = np.float32(blend), np.float32(0.5), np.float32(1)
     for i in range(a.shape[0]):
@@ -60,7 +65,8 @@ def join(a: Array, b: Array, blend: float) -> Array:
 
 def coverage(distance: Array, pixel_mm: float) -> Array:
     """Share of each pixel, 0 to 1, that a shape of this signed distance covers."""
-    return np.clip(np.float32(0.5) - distance * np.float32(1 / pixel_mm), np.float32(0), np.float32(1))
+    share: Array = np.clip(np.float32(0.5) - distance * np.float32(1 / pixel_mm), np.float32(0), np.float32(1))
+    return share
 
 
 def turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from harness.phantom.section import Section
 from harness.phantom.shapes import OUTSIDE, Array, ellipse, ramp
-from harness.phantom.surfaces import AIRWAYS, VESSELS, breast
+from harness.phantom.surfaces import AIRWAYS, GREAT_VESSELS, NECK_VESSELS, breast
 
 
 def paint_body_wall(section: Section) -> None:
@@ -23,7 +23,8 @@ def paint_body_wall(section: Section) -> None:
             section.fill(gland, 25, fine=8, opacity=0.8)
 
     def bulge(middle: float, width: float) -> Array:
-        return np.exp(-(((angle - np.float32(middle)) * np.float32(1 / width)) ** 2))
+        share: Array = np.exp(-(((angle - np.float32(middle)) * np.float32(1 / width)) ** 2))
+        return share
 
     # Pectorals in front, latissimus at the side, trapezius and rhomboids behind.
     pectorals, latissimus, trapezius = bulge(0.75, 0.42), bulge(2.2, 0.5), bulge(2.75, 0.32)
@@ -61,19 +62,18 @@ def paint_mediastinum(section: Section) -> None:
     if t < 0.35:  # thymus bed, between sternum and great vessels
         thymus = ellipse(x, y, (2, -0.45 * a.half_depth), (17 * s, 10 * s)) + np.float32(5) * section.coarse
         section.fill(thymus, -20, fine=8, coarse=25, opacity=0.6)
-    for name, organ in section.organs.items():
-        if name == "heart":
-            _paint_heart(section, organ)
-        elif name in AIRWAYS:
-            section.fill(organ - np.float32(1.6), 30)
-            section.fill(organ, -995, fine=3)
-        elif name == "oesophagus":
-            section.fill(organ, 35, fine=4)
-            section.fill(organ + np.float32(4.2), -400, opacity=0.6)
-        else:
-            wall = 60.0 if name in VESSELS else 50.0
-            section.fill(organ, wall)
-            section.fill(organ + np.float32(1.3), a.blood_hu, fine=4)
+    vessels = [section.organs[name] for name in (*GREAT_VESSELS, *NECK_VESSELS) if name in section.organs]
+    for vessel in vessels:
+        section.fill(vessel, 55)
+    if "heart" in section.organs:  # before the blood of the vessels that open into it
+        _paint_heart(section, section.organs["heart"])
+    for vessel in vessels:
+        section.fill(vessel + np.float32(1.3), a.blood_hu, fine=4)
+    for airway in (section.organs[name] for name in AIRWAYS if name in section.organs):
+        section.fill(airway - np.float32(1.6), 30)
+        section.fill(airway, -995, fine=3)
+    section.fill(section.organs["oesophagus"], 35, fine=4)
+    section.fill(section.organs["oesophagus"] + np.float32(4.2), -400, opacity=0.6)
 
 
 def _paint_heart(section: Section, heart: Array) -> None:

@@ -1,4 +1,4 @@
-"""Where the organs end: signed distances of body, chest wall, mediastinum, great vessels, airways and lungs at a height z.
+"""Where the organs end: signed distances of body, chest wall, mediastinum, great vessels, airways and lungs.
 
 All take the person, points (x, y) in the patient's frame (float32 arrays), the height z in mm and the breath.
 """
@@ -12,7 +12,8 @@ import numpy as np
 from harness.phantom.anatomy import Anatomy, Breath
 from harness.phantom.shapes import Array, ellipse, join, ramp
 
-VESSELS = ("descending aorta", "aortic arch", "ascending aorta", "superior vena cava", "pulmonary trunk")
+GREAT_VESSELS = ("descending aorta", "aortic arch", "ascending aorta", "superior vena cava", "pulmonary trunk")
+NECK_VESSELS = ("right carotid", "left carotid", "left subclavian artery", "right brachiocephalic vein")
 AIRWAYS = ("trachea", "right bronchus", "left bronchus")
 
 
@@ -21,7 +22,7 @@ def body_outline(a: Anatomy, x: Array, y: Array, z: float, breath: Breath) -> Ar
     t, s = z / a.lung_height, a.size
     shoulder = ramp(0.22, 0.02, t)
     squeeze = (1 - breath.depth_scale) * 0.9 * ramp(-0.1, 0.5, t)
-    width, depth = a.half_width * (1 + 0.2 * shoulder), a.half_depth * (1 - 0.12 * shoulder) * (1 - squeeze / 2)
+    width, depth = a.half_width * (1 + 0.14 * shoulder), a.half_depth * (1 - 0.12 * shoulder) * (1 - squeeze / 2)
     corners = min(a.corners + 0.1 * shoulder, 0.9)
     body = ellipse(x, y, (0, squeeze * a.half_depth / 2 + 4 * shoulder), (width, depth), square=corners)
     for side in (-1, 1):
@@ -29,7 +30,7 @@ def body_outline(a: Anatomy, x: Array, y: Array, z: float, breath: Breath) -> Ar
             centre, radii = (side * 80 * s, -0.78 * a.half_depth), (58 * s * swell + 1, 34 * s * swell + 1)
             body = join(body, ellipse(x, y, centre, radii, turn=side * 0.25), 22)
         if shoulder > 0:  # the root of the raised arm
-            arm = ellipse(x, y, (side * 0.86 * a.half_width, -8), (38, 46 * shoulder + 10))
+            arm = ellipse(x, y, (side * 0.82 * a.half_width, -8), (38, 46 * shoulder + 10))
             body = join(body, arm, 25)
     return body
 
@@ -90,12 +91,8 @@ def organs(a: Anatomy, x: Array, y: Array, z: float, breath: Breath) -> dict[str
         right = ellipse(x, y, (-16 * s, -4 * s), (30 * s, 8 * s), square=0.4, turn=-0.12)
         found["pulmonary trunk"] = join(trunk, right, 8) if 0.44 * height < z < 0.49 * height else trunk
     if z < arch:
-        for name, centre, radius in (
-            ("right carotid", (-18, -6), 6),
-            ("left carotid", (8, -2), 5),
-            ("left subclavian artery", (20, 8), 5),
-            ("right brachiocephalic vein", (-26, -14), 6.5),
-        ):
+        measures = (((-18, -6), 6), ((8, -2), 5), ((20, 8), 5), ((-26, -14), 6.5))
+        for name, (centre, radius) in zip(NECK_VESSELS, measures, strict=True):
             found[name] = ellipse(x, y, centre, (radius, radius))
     found["oesophagus"] = ellipse(x, y, (6, 34 * s), (6, 5))
     return found
@@ -119,7 +116,7 @@ def mediastinum(
     for name, organ in contents.items():
         if name == "heart":
             hull = join(hull, organ - np.float32(5), 10)
-        elif name in VESSELS or name.endswith("bronchus"):
+        elif name in GREAT_VESSELS or name.endswith("bronchus"):
             hull = join(hull, organ - np.float32(2), 6)
     return hull
 
@@ -135,7 +132,8 @@ def diaphragm(a: Anatomy, x: Array, y: Array, breath: Breath) -> Array:
     right = dome(a.dome_right - breath.lift, -72 * s, -8, 88 * s)
     left = dome(a.dome_left - 0.9 * breath.lift, 76 * s, -2, 86 * s)
     leftness = np.clip(np.float32(0.5) + x * np.float32(1 / 24), np.float32(0), np.float32(1))
-    return right + (left - right) * leftness
+    height: Array = right + (left - right) * leftness
+    return height
 
 
 def lungs(chest: Array, middle: Array, floor: Array, z: float) -> Array:
@@ -148,6 +146,6 @@ def lungs(chest: Array, middle: Array, floor: Array, z: float) -> Array:
 
 
 def material_height(a: Anatomy, z: float, breath: Breath) -> float:
-    """Where the lung tissue that is now at height z was at full inspiration: it rises with the diaphragm, least at the apex."""
+    """Where the lung tissue now at height z was at full inspiration: it rises with the diaphragm, least at the apex."""
     share = z / a.dome_right
     return z + breath.lift * ramp(0.05, 1, share) * min(1.0, share)

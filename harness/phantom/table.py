@@ -8,7 +8,6 @@ import numpy as np
 
 from harness.phantom.anatomy import Anatomy
 from harness.phantom.section import Section
-from harness.phantom.shapes import ellipse
 
 FOAM, SKIN = -930, -40
 
@@ -67,10 +66,11 @@ def _mattress(section: Section, a: Anatomy, top: float) -> None:
 
 def _closed(section: Section, a: Anatomy, top: float) -> None:
     """A hollow table with stout walls all round that fits into the circular field of view."""
-    height = 44.0
-    room = math.sqrt((a.fov_mm / 2 - 6) ** 2 - (top + height + 4) ** 2)
-    hull = ellipse(
-        section.scanner_x, section.scanner_y, (0, top + 4 + height / 2), (min(room, 190), height / 2), square=0.9
-    )
-    section.fill(hull, -1000)
-    section.fill(np.abs(hull + np.float32(2.2)) - np.float32(2.2), SKIN + 60)
+    depth, corner = 42.0, 14.0
+    room = math.sqrt((a.fov_mm / 2 - 6) ** 2 - (top + 4 + depth) ** 2)
+    beside = np.abs(section.scanner_x) - np.float32(min(room, 190) - corner)
+    above = np.abs(section.scanner_y - np.float32(top + 4 + depth / 2)) - np.float32(depth / 2 - corner)
+    round_corner = np.hypot(np.maximum(beside, 0), np.maximum(above, 0))
+    box = round_corner + np.minimum(np.maximum(beside, above), 0) - np.float32(corner)
+    section.fill(box, -1000)
+    section.fill(np.abs(box + np.float32(2)) - np.float32(2), 100)

@@ -1,4 +1,4 @@
-"""The trees of the lungs: arteries with their bronchi, and veins, grown into the lung's volume and drawn slice by slice.
+"""The trees of the lungs: arteries with their bronchi, and veins, grown into the lung's volume, drawn slice by slice.
 
 A tree is an array (segments, 8) float32: x, y, z of both ends at full inspiration and the radii there, in mm.
 """
@@ -16,14 +16,15 @@ from harness.phantom.shapes import Array
 from harness.phantom.surfaces import chest_wall, diaphragm, lungs, mediastinum
 
 ARTERY_TIPS, VEIN_TIPS = 5200, 3100
-TIP_RADIUS = 0.185
-MURRAY = 1 / 2.3
-"""A vessel that feeds n tips has the radius TIP_RADIUS * n^MURRAY (Murray's law with the lung's measured exponent)."""
+TIP_RADIUS = 0.34
+MURRAY = 1 / 2.8
+"""A vessel that feeds n tips has the radius TIP_RADIUS * n^MURRAY (Murray's law; his own exponent is 1/3)."""
 
 
 def grow_trees(a: Anatomy, rng: np.random.Generator) -> tuple[Array, Array]:
     """Arteries and veins of both lungs, two trees (segments, 8)."""
-    arteries, veins = [], []
+    arteries: list[Array] = []
+    veins: list[Array] = []
     for side in (-1, 1):
         inside = _points_in_lung(a, rng, side=side)
         hilum = np.array([side * 36 * a.size, 6.0, 0.46 * a.lung_height])
@@ -33,7 +34,7 @@ def grow_trees(a: Anatomy, rng: np.random.Generator) -> tuple[Array, Array]:
         ):
             fed = inside[rng.choice(len(inside), tips, replace=False)]
             nodes = 2 * tips
-            trees.append(_grow(fed, hilum + shift, rng.random((nodes, 2)), rng.normal(0, 0.03, (nodes, 3))))
+            trees.append(_grow(fed, hilum + shift, rng.random((nodes, 2)), rng.normal(0, 0.02, (nodes, 3))))
     return np.concatenate(arteries), np.concatenate(veins)
 
 
@@ -57,7 +58,9 @@ def _points_in_lung(a: Anatomy, rng: np.random.Generator, *, side: int) -> NDArr
 def _grow(
     tips: NDArray[np.float64], root: NDArray[np.float64], chances: NDArray[np.float64], bends: NDArray[np.float64]
 ) -> Array:
-    """Grow one tree from `root` to every tip: go half way to the middle of the tips, split them, repeat.
+    """Grow one tree from `root` to every tip: go some way to the middle of the tips, split them, repeat.
+
+    A short way (0.22 to 0.38) sends branches outwards from the hilum; half way and more would make them turn back.
 
     `chances` (nodes, 2) uniform and `bends` (nodes, 3) normal numbers decide step, split and curvature of each branch.
     """
@@ -78,8 +81,8 @@ def _grow(
         length = math.sqrt((way * way).sum())
         end = middle
         if fed > 1 and length > 1.5:
-            course = way / length + 0.55 * min(1.0, length / 12) * heading
-            end = start + course * (length * (0.40 + 0.16 * chances[node, 0]) / math.sqrt((course * course).sum()))
+            course = way / length + 0.4 * min(1.0, length / 12) * heading
+            end = start + course * (length * (0.22 + 0.16 * chances[node, 0]) / math.sqrt((course * course).sum()))
         step = end - start
         reach = math.sqrt((step * step).sum())
         direction = step / (reach + 1e-9)
