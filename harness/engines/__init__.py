@@ -1,0 +1,112 @@
+"""Container engines behind one small interface. An engine is a module here with `connect()`, named as its file."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol, Self
+
+from harness.files import Strict
+from harness.sandbox import ContainerPlan, ImageFacts, Machine
+
+# What submissions build on and what the harness itself runs beside them; docker/build-base makes it.
+BASE_IMAGE = "ipv2-harness/base:1"
+
+
+class Exit(Strict, frozen=True, kw_only=True):
+    """How a container ended. Texts are the container's own: hostile until `harness.run.sanitise` has seen them."""
+
+    code: int
+    timed_out: bool
+    out_of_memory: bool  # the kernel killed at least one process of it, whatever the exit code says
+    output_full: bool  # /output had no byte or no inode left at the end
+    seconds: float  # from start to end
+    peak_memory_bytes: int | None  # sampled, file system pages included; None where it ended before a sample
+    log: str  # the end of stdout and stderr
+    stderr: str  # the end of stderr alone
+
+
+class Container(Protocol):
+    """A started container. It and all that belongs to it vanish when the `with` block of `Engine.start` ends."""
+
+    def wait(self, *, deadline_s: float) -> Iterator[int]:
+        """Yield, about once a second, how many files lie in /output, until the container ends or is killed at
+        `deadline_s` seconds after its start."""
+        ...
+
+    def exit(self) -> Exit:
+        """How it ended; to be called once `wait` is exhausted."""
+        ...
+
+    def output(self) -> Iterator[bytes]:
+        """The content of /output as the bytes of a tar; closing the iterator early is fine."""
+        ...
+
+
+class Engine(Protocol):
+    """A container engine. Every method raises InfrastructureError when the engine does not answer."""
+
+    @property
+    def machine(self) -> Machine:
+        """What the engine's machine has."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """Name, version, runtime and control groups, for the record."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        ...
+
+    def sweep(self) -> list[str]:
+        """Remove what dead harness processes left behind; names what was removed. Siblings alive are not touched."""
+        ...
+
+    def find_image(self, name: str) -> str | None:
+        """The id of a local image by tag or id, or None."""
+        ...
+
+    def build(
+        self,
+        folder: Path,
+        *,
+        tag: str | None = None,
+        arguments: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        network: str = "none",
+        timeout_s: float = 1800,
+    ) -> str:
+        """Build `folder`/Dockerfile and return the image's id. BuildError carries the end of the build's log."""
+        ...
+
+    def load(self, archive: Path) -> str:
+        """Load a `docker save` archive of exactly one image and return its id; local tags stay where they pointed."""
+        ...
+
+    def resolve(self, reference: str) -> str:
+        """The id of `name@sha256:...`, pulled if it is not here. BuildError if it does not exist."""
+        ...
+
+    def inspect(self, image: str) -> ImageFacts:
+        """What the image's configuration says."""
+        ...
+
+    def start(self, plan: ContainerPlan) -> AbstractContextManager[Container]:
+        """Start a container as planned; what goes wrong at its start for its own fault is a ContainerError."""
+        ...
+
+
+def connect(name: str = "docker") -> Engine:
+    """Connect to the engine `name` and sweep what dead harness processes left there.
+
+    InfrastructureError names the fix when none answers.
+    """
+    engine: Engine = importlib.import_module(f"harness.engines.{name}").connect()
+    engine.sweep()
+    return engine

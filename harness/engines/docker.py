@@ -1,0 +1,444 @@
+"""Docker, through its SDK; the only module that imports it. Traps: docs of the sandbox ("The run")."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import datetime
+import functools
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+import docker.types
+import docker.utils
+import requests
+import urllib3
+
+import docker
+from harness import process
+from harness.engines import BASE_IMAGE, Exit
+from harness.engines._images import archive_tags, build_context
+from harness.engines._owner import OWNER, forget_dead_owners, is_leftover, owner_labels
+from harness.errors import BuildError, ContainerError, GpuRequiredError, InfrastructureError
+from harness.sandbox import INPUT, MODEL, OUTPUT, ContainerPlan, ImageFacts, Machine, sanitise
+
+NAME = "ipv2-harness-"
+LOG_TAIL_BYTES = 64 * 1024
+# of a message of the engine: an image that it cannot fetch because of the network, not because it does not exist
+_NETWORK = re.compile(
+    r"lookup |dial tcp|i/o timeout|TLS handshake|Client\.Timeout|connection (refused|reset)|toomanyrequests"
+)
+
+
+@contextlib.contextmanager
+def _engine_errors(doing: str) -> Iterator[None]:
+    """Turn whatever the SDK raises into an infrastructure error: the engine's trouble is no submission's fault."""
+    try:
+        yield
+    except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        detail = getattr(error, "explanation", None) or error
+        raise InfrastructureError(
+            f"the container engine failed while {doing}: {detail}",
+            fix="see whether it still runs (docker version), start it with docker/start-engine, then run again",
+        ) from error
+
+
+def connect() -> DockerEngine:
+    """Connect to the engine of DOCKER_HOST or of the default socket."""
+    try:
+        client = docker.APIClient(version="auto", timeout=60, **docker.utils.kwargs_from_env())
+        return DockerEngine(client)
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        where = os.environ.get("DOCKER_HOST") or "the default socket"
+        raise InfrastructureError(
+            f"no container engine answers at {where}: {error}",
+            fix="docker/start-engine starts one (as root on Debian or Ubuntu), or start Docker yourself",
+        ) from error
+
+
+class DockerEngine:
+    """`harness.engines.Engine` for Docker 20.10 and later, classic builder."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        version = client.version()
+        info = client.info()
+        local = client.base_url.startswith("http+docker://")  # a Unix socket: the GPUs here are the engine's
+        self.machine = Machine(
+            cpus=info["NCPU"],
+            memory_bytes=info["MemTotal"],
+            os=version["Os"],
+            architecture=version["Arch"],
+            gpus=_gpus() if local else (),
+        )
+        groups = info.get("CgroupVersion", "1")
+        self.description = f"docker {version['Version']}, {info['DefaultRuntime']}, cgroup v{groups}"
+
+    def __enter__(self) -> DockerEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+    def sweep(self) -> list[str]:
+        removed = []
+        with _engine_errors("clearing up what dead runs left behind"):
+            for container in self.client.containers(all=True, filters={"label": OWNER, "name": f"^/{NAME}"}):
+                if is_leftover(container["Labels"]):
+                    self._remove_container(container["Id"])
+                    removed.append(container["Names"][0].lstrip("/"))
+            for volume in self.client.volumes(filters={"label": OWNER})["Volumes"] or ():
+                if volume["Name"].startswith(NAME) and is_leftover(volume["Labels"]):
+                    self._remove_volume(volume["Name"])
+                    removed.append(volume["Name"])
+        forget_dead_owners()
+        return removed
+
+    # ---------------------------------------------------------------------------- images
+    def find_image(self, name: str) -> str | None:
+        with _engine_errors(f"looking for the image {name}"):
+            try:
+                return str(self.client.inspect_image(name)["Id"])
+            except docker.errors.ImageNotFound:
+                return None
+
+    def build(
+        self,
+        folder: Path,
+        *,
+        tag: str | None = None,
+        arguments: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        network: str = "none",
+        timeout_s: float = 1800,
+    ) -> str:
+        deadline = time.monotonic() + timeout_s
+        log: collections.deque[str] = collections.deque(maxlen=200)
+        image = None
+        with build_context(folder) as context, _engine_errors(f"building {folder}"):
+            try:
+                stream = self.client.build(
+                    fileobj=context,
+                    custom_context=True,
+                    tag=tag,
+                    buildargs=dict(arguments or {}),
+                    labels=dict(labels or {}),
+                    network_mode=network,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                    use_config_proxy=False,
+                    timeout=timeout_s,
+                )
+                with contextlib.closing(stream):
+                    for event in stream:
+                        log.append(event.get("stream", "") or event.get("status", ""))
+                        if "error" in event:
+                            raise _build_error(folder, event["error"], log)
+                        image = event.get("aux", {}).get("ID", image)
+                        if time.monotonic() > deadline:
+                            raise requests.Timeout
+            except requests.Timeout:
+                raise _build_error(folder, f"not done within {timeout_s:g} s", log) from None
+            except docker.errors.APIError as error:
+                if error.status_code is not None and error.status_code < 500:  # a Dockerfile that does not parse
+                    raise _build_error(folder, error.explanation, log) from None
+                raise
+        if image is None:
+            raise _build_error(folder, "the engine names no image", log)
+        return str(image)
+
+    def load(self, archive: Path) -> str:
+        tags = archive_tags(archive)
+        before = {tag: self.find_image(tag) for tag in (*tags, BASE_IMAGE)}
+        with _engine_errors(f"loading {archive}"), archive.open("rb") as file:
+            text = ""
+            try:
+                for event in self.client.load_image(file, quiet=True):
+                    text += event.get("stream", "")
+                    if "error" in event:
+                        raise BuildError(f"{archive}: {event['error']}", fix="write it anew with docker save")
+                named = re.search(r"Loaded image(?: ID)?: (\S+)", text)
+                if named is None:
+                    raise BuildError(f"{archive}: the engine loaded no image: {sanitise(text)[-300:]}")
+                image = self.find_image(named[1])
+                assert image is not None
+            finally:
+                for tag, previous in before.items():  # a stranger's archive must not move a tag of ours
+                    if previous is not None and self.find_image(tag) != previous:
+                        self.client.tag(previous, *tag.rsplit(":", 1), force=True)
+        return image
+
+    def resolve(self, reference: str) -> str:
+        image = self.find_image(reference)
+        if image is not None:
+            return image
+        with _engine_errors(f"pulling {reference}"):
+            try:
+                for event in self.client.pull(reference, stream=True, decode=True):
+                    if "error" in event:
+                        raise docker.errors.APIError(event["error"])
+            except docker.errors.APIError as error:
+                message = str(error.explanation or error)
+                if _NETWORK.search(message):
+                    raise
+                raise BuildError(f"{reference} cannot be pulled: {sanitise(message)}") from error
+        image = self.find_image(reference)
+        if image is None:
+            raise BuildError(f"{reference} was pulled but is not there")
+        return image
+
+    def inspect(self, image: str) -> ImageFacts:
+        with _engine_errors(f"inspecting {image}"):
+            found = self.client.inspect_image(image)
+        config = found.get("Config") or {}
+        return ImageFacts(
+            id=found["Id"],
+            os=found["Os"],
+            architecture=found["Architecture"],
+            command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
+            volumes=tuple(sorted(config.get("Volumes") or ())),
+            environment=tuple(config.get("Env") or ()),
+        )
+
+    # ---------------------------------------------------------------------------- runs
+    @contextlib.contextmanager
+    def start(self, plan: ContainerPlan) -> Iterator[DockerContainer]:
+        holder_image = self.find_image(BASE_IMAGE)
+        if holder_image is None:
+            raise InfrastructureError(f"the image {BASE_IMAGE} is not there", fix="docker/build-base makes it")
+        run = NAME + uuid.uuid4().hex[:12]
+        holder, main = f"{run}-holder", f"{run}-submission"
+        labels = owner_labels(lifetime_s=plan.wall_s + 600)
+        try:
+            with _engine_errors("starting the container"):
+                self._start_holder(holder, volume=run, image=holder_image, plan=plan, labels=labels)
+                self.client.create_container(**self._create_arguments(plan, name=main, volume=run, labels=labels))
+                started = time.monotonic()
+                self._start_main(main)
+            yield DockerContainer(self.client, main=main, holder=holder, plan=plan, started=started)
+        finally:
+            # at an error of the engine or an impatient second Ctrl-C the next start's sweep does it
+            with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+                self._remove_container(main)
+                self._remove_container(holder)
+                self._remove_volume(run)
+
+    def _start_holder(self, name: str, *, volume: str, image: str, plan: ContainerPlan, labels: dict[str, str]) -> None:
+        """Start a trusted container that keeps /output mounted: a memory volume vanishes with its last container."""
+        options = f"size={plan.quota.bytes},nr_inodes={plan.quota.inodes},mode=1777,nosuid,nodev,noexec"
+        self.client.create_volume(
+            volume, driver="local", driver_opts={"type": "tmpfs", "device": "tmpfs", "o": options}, labels=labels
+        )
+        self.client.create_container(
+            image=image,
+            name=name,
+            entrypoint=["sleep", "infinity"],
+            command=[],
+            user=plan.user,
+            labels=labels,
+            healthcheck={"test": ["NONE"]},
+            use_config_proxy=False,
+            host_config=self.client.create_host_config(
+                network_mode="none",
+                read_only=True,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges:true"],
+                pids_limit=32,
+                mem_limit=256 * 2**20,
+                mounts=[docker.types.Mount(OUTPUT, volume, type="volume", read_only=True, no_copy=True)],
+            ),
+        )
+        self.client.start(name)
+
+    def _create_arguments(
+        self, plan: ContainerPlan, *, name: str, volume: str, labels: dict[str, str]
+    ) -> dict[str, Any]:
+        mounts = [
+            docker.types.Mount(INPUT, plan.input, type="bind", read_only=True),
+            docker.types.Mount(OUTPUT, volume, type="volume", no_copy=True),
+        ]
+        if plan.model is not None:
+            mounts.append(docker.types.Mount(MODEL, plan.model, type="bind", read_only=True))
+        gpu = [docker.types.DeviceRequest(device_ids=[plan.gpu], capabilities=[["gpu", "compute", "utility"]])]
+        limit = docker.types.Ulimit
+        return {
+            "image": plan.image,
+            "name": name,
+            "hostname": "submission",
+            "user": plan.user,
+            "environment": plan.environment,
+            "labels": labels,
+            "healthcheck": {"test": ["NONE"]},
+            "use_config_proxy": False,
+            "host_config": self.client.create_host_config(
+                network_mode="none",
+                read_only=True,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges:true"],
+                init=True,
+                ipc_mode="private",
+                pids_limit=plan.pids,
+                nano_cpus=round(plan.cpus * 1e9),
+                mem_limit=plan.memory_bytes,
+                memswap_limit=plan.memory_bytes,
+                shm_size=plan.shm_bytes,
+                oom_score_adj=500,
+                ulimits=[
+                    limit(name="nofile", soft=plan.open_files, hard=plan.open_files),
+                    limit(name="core", soft=0, hard=0),
+                    limit(name="fsize", soft=plan.file_bytes, hard=plan.file_bytes),
+                    limit(name="cpu", soft=plan.cpu_s, hard=plan.cpu_s),
+                ],
+                tmpfs=plan.tmpfs,
+                mounts=mounts,
+                log_config=docker.types.LogConfig(
+                    type="json-file", config={"max-size": str(plan.log_bytes), "max-file": "1"}
+                ),
+                device_requests=gpu if plan.gpu is not None else None,
+                runtime=plan.runtime,
+            ),
+        }
+
+    def _start_main(self, name: str) -> None:
+        try:
+            self.client.start(name)
+        except docker.errors.APIError as error:
+            message = sanitise(str(error.explanation))
+            if "could not select device driver" in message:
+                raise GpuRequiredError(
+                    "this machine has a GPU, but the engine cannot hand it to a container",
+                    fix="install nvidia-container-toolkit and restart the engine",
+                ) from error
+            # runc names the program that it could not start in quotes after "exec:"
+            if re.search(
+                r'exec: \\?".*(not found|no such file|permission denied|format error|is a directory)', message
+            ):
+                raise ContainerError(
+                    f"the image's command cannot be started: {message.splitlines()[-1][-300:]}",
+                    fix="check ENTRYPOINT and CMD; the program must be there and executable for every user",
+                ) from error
+            raise
+
+    def _remove_container(self, name: str) -> None:
+        with contextlib.suppress(docker.errors.NotFound):
+            self.client.remove_container(name, force=True, v=True)
+
+    def _remove_volume(self, name: str) -> None:
+        with contextlib.suppress(docker.errors.NotFound):
+            self.client.remove_volume(name, force=True)
+
+
+class DockerContainer:
+    """`harness.engines.Container`: the submission's container, and the holder that keeps its /output alive."""
+
+    def __init__(self, client: Any, *, main: str, holder: str, plan: ContainerPlan, started: float) -> None:
+        self.client = client
+        self.main = main
+        self.holder = holder
+        self.plan = plan
+        self.started = started
+        self.timed_out = False
+        self.peak: int | None = None
+        self.state: dict[str, Any] = {}
+
+    def wait(self, *, deadline_s: float) -> Iterator[int]:
+        pause, sampled = 0.02, 0.0
+        while True:
+            # by polling: the SDK's wait() cannot be told from a lost engine when its time is up
+            with _engine_errors("waiting for the container"):
+                self.state = self.client.inspect_container(self.main)["State"]
+                if not self.state["Running"]:
+                    return
+                if not self.timed_out and time.monotonic() - self.started > deadline_s:
+                    self.timed_out = True
+                    with contextlib.suppress(docker.errors.APIError):  # it may have ended by itself just now
+                        self.client.kill(self.main)
+                if time.monotonic() - sampled > 1:
+                    self._sample_memory()
+                    sampled, written = time.monotonic(), self._output_space()[1]
+                else:
+                    written = None
+            if written is not None:
+                yield written
+            time.sleep(pause)
+            pause = min(0.2, 1.5 * pause)
+
+    def exit(self) -> Exit:
+        with _engine_errors("reading how the container ended"):
+            # An engine that goes down stops the container first: the exit status is then not the container's own.
+            # The holder is stopped together with it, and a new connection is refused.
+            docker.APIClient(version="auto", timeout=20, **docker.utils.kwargs_from_env()).close()
+            if not self.client.inspect_container(self.holder)["State"]["Running"]:
+                raise InfrastructureError(
+                    "the container engine stopped the containers of the run", fix="start it again and repeat the run"
+                )
+            started, finished = (
+                datetime.datetime.fromisoformat(self.state[key]) for key in ("StartedAt", "FinishedAt")
+            )
+            return Exit(
+                code=self.state["ExitCode"],
+                timed_out=self.timed_out,
+                out_of_memory=self.state["OOMKilled"],
+                output_full=0 in self._output_space(),
+                seconds=(finished - started).total_seconds(),
+                peak_memory_bytes=self.peak,
+                log=self._log_tail(stdout=True),
+                stderr=self._log_tail(stdout=False),
+            )
+
+    def output(self) -> Iterator[bytes]:
+        url = f"{self.client.base_url}/v{self.client.api_version}/containers/{self.holder}/archive"
+        with _engine_errors("reading the outputs"):
+            response = self.client.get(url, params={"path": f"{OUTPUT}/."}, stream=True, timeout=self.client.timeout)
+            try:
+                response.raise_for_status()
+                yield from response.iter_content(64 * 1024)
+            finally:
+                # without this the engine keeps writing a stream that was given up and answers nobody any more
+                response.raw.close()
+                response.close()
+
+    def _log_tail(self, *, stdout: bool) -> str:
+        raw = self.client.logs(self.main, stdout=stdout, stderr=True, tail=400)
+        return bytes(raw[-LOG_TAIL_BYTES:]).decode("utf-8", "replace")
+
+    def _output_space(self) -> tuple[int, int, int]:
+        """(free blocks, files written, free inodes) of /output, asked of the holder."""
+        command = self.client.exec_create(self.holder, ["stat", "-f", "-c", "%a %c %d", OUTPUT])
+        blocks, inodes, free = (int(number) for number in self.client.exec_start(command["Id"]).split())
+        return blocks, inodes - free - 1, free
+
+    def _sample_memory(self) -> None:
+        memory = self.client.stats(self.main, stream=False, one_shot=True).get("memory_stats", {})
+        used = memory.get("max_usage") or memory.get("usage")  # cgroup v2 keeps no maximum here
+        if used is not None:
+            self.peak = max(self.peak or 0, used)
+
+
+# -------------------------------------------------------------------------------- helpers
+@functools.cache
+def _gpus() -> tuple[str, ...]:
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    listing = process.run(["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"])
+    return tuple(listing.stdout.split()) if listing.returncode == 0 else ()
+
+
+def _build_error(folder: Path, message: str, log: collections.deque[str]) -> BuildError | InfrastructureError:
+    message = sanitise(message).strip()
+    if _NETWORK.search(message):
+        return InfrastructureError(f"{folder}: the engine could not fetch an image: {message}")
+    tail = sanitise("".join(log)).strip().splitlines()[-20:]
+    return BuildError(
+        "\n  ".join([f"{folder}: docker build failed: {message}", *tail]),
+        fix="correct the Dockerfile; the build has no network, so either build on the base image alone "
+        "(docker/base/requirements.txt says what is in it) or hand in an image by archive",
+    )

@@ -1,0 +1,407 @@
+"""Run: Submission x Dataset -> Run. Builds the image, runs it in the sandbox, keeps its outputs once verified."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import ipaddress
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.data import Case, Dataset
+from harness.engines import BASE_IMAGE, Engine, Exit
+from harness.errors import (
+    BuildError,
+    ContainerError,
+    ContainerOutOfMemory,
+    ContainerTimeout,
+    GpuRequiredError,
+    InfrastructureError,
+    OutputQuotaError,
+    UsageError,
+)
+from harness.files import (
+    Strict,
+    atomic_file,
+    atomic_folder,
+    cache_root,
+    digest_bytes,
+    digest_file,
+    digest_json,
+    read_grey,
+    read_json,
+    write_grey,
+    write_json,
+    write_text,
+)
+from harness.outputs import read_outputs
+from harness.sandbox import (
+    GPU_REQUIRED_EXIT,
+    Device,
+    Granted,
+    Limits,
+    Machine,
+    check_image,
+    lower,
+    output_quota,
+    plan_container,
+    policy_of,
+    sanitise,
+)
+from harness.submission import Submission, Weights
+
+Progress = Callable[[int, int], None]
+MAX_WEIGHTS_BYTES = 20 * 10**9
+KILLED_FOR_FILE_SIZE = 128 + 25  # SIGXFSZ, as the init process passes it on
+
+
+class Run(Strict, frozen=True, kw_only=True):
+    """A finished run, all outputs valid. `outputs` maps each case's name to its 8-bit grey PNG in the cache."""
+
+    image: str
+    outputs: dict[str, str]
+    outputs_digest: str  # names and pixels, in the order of names
+    device: Device
+    seed: int
+    limits: Limits
+    lowered: tuple[str, ...]
+    engine: str
+    build_s: float
+    run_s: float  # the container alone, from its start to its end
+    seconds_per_slice: float
+    peak_memory_bytes: int | None
+    log: str
+    reused: bool = False
+
+
+def run_submission(
+    submission: Submission,
+    dataset: Dataset,
+    limits: Limits,
+    *,
+    seed: int,
+    engine: Engine,
+    fresh: bool = False,
+    publish_logs: bool = True,
+    build_network: str = "none",
+    progress: Progress | None = None,
+) -> Run:
+    """Build or fetch the submission's image, run it on the data's noisy slices and verify every output.
+
+    A run of the same image, weights, data, device, seed and limits is taken from the cache unless `fresh`. Nothing
+    of a run that fails is kept but the end of its log (cache folder, logs/<slug>.log). With `publish_logs=False` no
+    message quotes the container. `progress` hears (files written, cases).
+
+    Raises a SubmissionError where the submission is to blame, GpuRequiredError, UsageError, InfrastructureError.
+    """
+    machine = engine.machine
+    granted = lower(limits, machine=machine, asked=submission.manifest.limits)
+    device, gpu = _device(submission, machine)
+    weights = [(_weights_name(one, submission), fetch_weights(one)) for one in submission.manifest.weights]
+
+    began = time.monotonic()
+    image = _image(submission, engine, network=build_network)
+    build_s = time.monotonic() - began
+    facts = engine.inspect(image)
+    check_image(facts, machine=machine, device=device)
+
+    key = digest_json(
+        {
+            "image": image,
+            "weights": {name: path.name for name, path in weights},
+            "data": dataset.digest,
+            "cases": [case.name for case in dataset.cases],
+            "device": device,
+            "seed": seed,
+            "policy": policy_of(granted.limits),
+        }
+    )
+    folder = cache_root() / "runs" / key[:32]
+    if not fresh and (kept := _kept(folder, dataset)) is not None:
+        return kept
+
+    slices = {name: read_grey(Path(case.lq)) for name, case in _opaque(dataset).items()}
+    sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
+    quota = output_quota(sizes.values())
+    with staged(slices, dataset, weights) as (inputs, model):
+        plan = plan_container(
+            facts,
+            limits=granted.limits,
+            quota=quota,
+            input_folder=str(inputs),
+            model_folder=None if model is None else str(model),
+            seed=seed,
+            gpu=gpu,
+        )
+        with engine.start(plan) as container:
+            for written in container.wait(deadline_s=granted.limits.wall_s):
+                if progress is not None:
+                    progress(min(written, len(sizes)), len(sizes))
+            ended = container.exit()
+            try:
+                _raise_for(ended, device=device, limits=granted.limits, quote=publish_logs)
+                pixels = read_outputs(container.output(), sizes=sizes, quota=quota)
+            except Exception:
+                write_text(cache_root() / "logs" / f"{submission.slug}.log", sanitise(ended.log))
+                raise
+    if progress is not None:
+        progress(len(sizes), len(sizes))
+    outputs = {case.name: pixels[name] for name, case in _opaque(dataset).items()}
+    return _keep(
+        folder,
+        outputs,
+        ended,
+        image=image,
+        device=device,
+        seed=seed,
+        granted=granted,
+        engine=engine.description,
+        build_s=build_s,
+        log=sanitise(ended.log),
+    )
+
+
+def _device(submission: Submission, machine: Machine) -> tuple[Device, str | None]:
+    """The device kind and, for a GPU, the id of the one that is asked for."""
+    wanted = submission.manifest.gpu
+    if wanted == "none" or (wanted == "optional" and not machine.gpus):
+        return "cpu", None
+    if not machine.gpus:
+        raise GpuRequiredError(
+            f"{submission.slug} says gpu: required, and the engine's machine has no GPU",
+            fix="run it on a machine with an NVIDIA GPU and nvidia-container-toolkit, or say gpu: optional",
+        )
+    return "cuda", machine.gpus[0]
+
+
+def _image(submission: Submission, engine: Engine, *, network: str) -> str:
+    """The id of the submission's image: built, loaded or pulled."""
+    folder, source = Path(submission.folder), submission.manifest.image
+    if source.build is not None:
+        context = folder / source.build
+        if not (context / "Dockerfile").is_file():
+            raise UsageError(f"{context}: image.build names a folder without a Dockerfile")
+        arguments = {"BASE_IMAGE": BASE_IMAGE} if engine.find_image(BASE_IMAGE) else {}
+        return engine.build(
+            context,
+            tag=f"ipv2-harness/submissions:{submission.slug}",
+            arguments=arguments,
+            labels={"ipv2-harness.submission": submission.slug},
+            network=network,
+        )
+    if source.archive is not None:
+        return engine.load(folder / source.archive)
+    assert source.ref is not None  # Image holds exactly one
+    return engine.resolve(source.ref)
+
+
+# -------------------------------------------------------------------------------- what the container sees
+def installation_secret() -> bytes:
+    """32 random bytes of this installation: case names are keyed by them, so that no look-up table fits two of them."""
+    path = cache_root() / "secret"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".secret.{secrets.token_hex(4)}.part")
+    try:
+        if not path.exists():
+            part.touch(mode=0o600, exist_ok=False)
+            part.write_bytes(secrets.token_bytes(32))
+            with contextlib.suppress(FileExistsError):  # a sibling was first: its secret stands
+                os.link(part, path)
+        return path.read_bytes()
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _opaque(dataset: Dataset) -> dict[str, Case]:
+    """The cases by the names that a container sees, in the order of these: names and order say nothing."""
+    secret = installation_secret()
+    names = {
+        hmac.digest(secret, f"{dataset.digest}\0{case.name}".encode(), "sha256").hex()[:16]: case
+        for case in dataset.cases
+    }
+    return dict(sorted(names.items()))
+
+
+@contextlib.contextmanager
+def staged(
+    slices: Mapping[str, NDArray[np.uint8]], dataset: Dataset, weights: list[tuple[str, Path]]
+) -> Iterator[tuple[Path, Path | None]]:
+    """A private folder with what the container may read: /input and, if weights are declared, /opt/ml/model.
+
+    The slices are written anew from their pixels, so that no text or time of the source files comes along.
+    """
+    with tempfile.TemporaryDirectory(prefix="ipv2-harness-") as private:  # 0700: for other users of this machine
+        inputs = Path(private, "input")
+        inputs.mkdir()
+        for name, pixels in slices.items():
+            # the level matters: noise hardly compresses, and at the usual one this takes longer than a quick denoiser
+            Image.fromarray(pixels).save(inputs / f"{name}.png", compress_level=1)
+        cases = [
+            {"name": name, "file": f"{name}.png", "height": pixels.shape[0], "width": pixels.shape[1]}
+            for name, pixels in slices.items()
+        ]
+        write_json(
+            inputs / "manifest.json", {"cases": cases, "window_hu": dataset.window_hu, "pixel_mm": dataset.pixel_mm}
+        )
+        model = None
+        if weights:
+            model = Path(private, "model")
+            model.mkdir()
+            for name, path in weights:
+                shutil.copyfile(path, model / name)
+        for path in Path(private).rglob("*"):  # for the uid that the sandbox forces, whatever our umask is
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        yield inputs, model
+
+
+# -------------------------------------------------------------------------------- how it ended
+def _raise_for(ended: Exit, *, device: Device, limits: Limits, quote: bool) -> None:
+    """Raise what the end of a container amounts to; nothing for a clean one."""
+    lines = sanitise(ended.stderr).strip().splitlines()
+    said = f": {lines[-1].strip()[:500]}" if lines and quote else ""
+    see = "the end of its log is in the cache folder, logs/<submission>.log"
+    if ended.out_of_memory:
+        raise ContainerOutOfMemory(
+            f"the kernel killed a process of the container for memory ({limits.memory_gb:g} GB){said}",
+            fix="hold fewer slices at a time or start fewer processes (OMP_NUM_THREADS says how many cores there are); "
+            "files in /tmp and /output count too",
+        )
+    if ended.timed_out:
+        raise ContainerTimeout(
+            f"the container was still running at its deadline, {limits.wall_s:g} s after its start{said}",
+            fix="make it faster, or see whether it waits for something that it cannot have (network, keyboard)",
+        )
+    if ended.code == GPU_REQUIRED_EXIT and device == "cpu":
+        raise GpuRequiredError(
+            "the container says that it needs a GPU (exit status 69), and it was given none",
+            fix="say gpu: required in submission.yaml and run it on a machine with a GPU",
+        )
+    if ended.output_full or ended.code == KILLED_FOR_FILE_SIZE:
+        raise OutputQuotaError(
+            f"the container wrote more than /output may hold{said}",
+            fix="write one 8-bit PNG per case and nothing else there; scratch files belong in /tmp",
+        )
+    if ended.code != 0:
+        raise ContainerError(f"the container ended with exit status {ended.code}{said}", fix=f"correct it; {see}")
+
+
+# -------------------------------------------------------------------------------- the cache
+def _digest_outputs(outputs: Mapping[str, NDArray[np.uint8]]) -> str:
+    parts: list[bytes] = []
+    for name in sorted(outputs):
+        parts += [name.encode(), repr(outputs[name].shape).encode(), outputs[name].tobytes()]
+    return digest_bytes(*parts)
+
+
+def _kept(folder: Path, dataset: Dataset) -> Run | None:
+    """The cached run, or None where there is none or it is damaged; a damaged one is removed."""
+    if not folder.exists():
+        return None
+    paths = {case.name: str(folder / "outputs" / f"{case.name}.png") for case in dataset.cases}
+    try:
+        run = read_json(folder / "run.json", Run)
+        if _digest_outputs({name: read_grey(Path(path)) for name, path in paths.items()}) != run.outputs_digest:
+            raise UsageError(f"{folder}: the outputs' digest differs")
+    except UsageError:
+        shutil.rmtree(folder)
+        return None
+    return msgspec.structs.replace(run, outputs=paths, reused=True)
+
+
+def _keep(
+    folder: Path, outputs: Mapping[str, NDArray[np.uint8]], ended: Exit, *, granted: Granted, **facts: Any
+) -> Run:
+    """Write a finished run to the cache, in place of an older one."""
+    run = Run(
+        **facts,
+        outputs={name: str(folder / "outputs" / f"{name}.png") for name in outputs},
+        outputs_digest=_digest_outputs(outputs),
+        limits=granted.limits,
+        lowered=granted.lowered,
+        run_s=ended.seconds,
+        seconds_per_slice=ended.seconds / len(outputs),
+        peak_memory_bytes=ended.peak_memory_bytes,
+    )
+    with atomic_folder(folder) as part:
+        (part / "outputs").mkdir()
+        for name, pixels in outputs.items():
+            write_grey(part / "outputs" / f"{name}.png", pixels)
+        write_json(part / "run.json", run)
+        shutil.rmtree(folder, ignore_errors=True)
+    return run
+
+
+# -------------------------------------------------------------------------------- declared weights
+class _PublicHttps(urllib.request.HTTPRedirectHandler):
+    """Refuses to follow a redirection to anything but https on a public address."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _check_public(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _check_public(url: str) -> None:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise UsageError(f"weights are fetched by https only, not from {url!r}")
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise InfrastructureError(
+            f"{url}: {error}", fix="weights are downloaded once: connect to the network"
+        ) from error
+    for *_, address in found:
+        if not ipaddress.ip_address(str(address[0]).split("%")[0]).is_global:
+            raise UsageError(f"{url}: {address[0]} is not a public address, weights are not fetched from there")
+
+
+def _weights_name(weights: Weights, submission: Submission) -> str:
+    name = urllib.parse.unquote(urllib.parse.urlsplit(weights.url).path).rsplit("/", 1)[-1]
+    others = [one for one in submission.manifest.weights if one.url.endswith(f"/{name}")]
+    if not name or name.startswith(".") or len(others) > 1:
+        raise UsageError(f"weights: the URL {weights.url!r} must end in a file name of its own")
+    return name
+
+
+def fetch_weights(weights: Weights) -> Path:
+    """The cached file of declared weights, downloaded once (https, public addresses, capped, digest checked)."""
+    path = cache_root() / "weights" / weights.sha256
+    if path.exists():
+        return path
+    _check_public(weights.url)
+    opener = urllib.request.build_opener(_PublicHttps)
+    with atomic_file(path) as part:
+        try:
+            with opener.open(weights.url, timeout=60) as response, part.open("wb") as file:
+                while block := response.read(2**20):
+                    file.write(block)
+                    if file.tell() > MAX_WEIGHTS_BYTES:
+                        raise BuildError(f"{weights.url}: larger than {MAX_WEIGHTS_BYTES / 1e9:g} GB")
+        except urllib.error.HTTPError as error:
+            raise BuildError(f"{weights.url}: {error}", fix="correct the URL in submission.yaml") from error
+        except urllib.error.URLError as error:
+            raise InfrastructureError(
+                f"{weights.url}: {error.reason}", fix="connect to the network, then run again"
+            ) from error
+        found = digest_file(part)
+        if found != weights.sha256:
+            raise BuildError(
+                f"{weights.url}: SHA-256 is {found}, expected {weights.sha256}",
+                fix="correct weights in submission.yaml",
+            )
+    return path
