@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Code(IntEnum):
     """Values of a label map (uint8). `LUNG` is parenchyma with its vessels, `GAS` air inside the body
-    that is not lung: trachea, bronchi, bowel; `PADDING` lies outside the scanner's field of view."""
+    that is not lung: trachea, bronchi, bowel; `PADDING` lies outside the scanner's field of view;
+    `UNASSIGNED` is where two segmentations disagree."""
 
     PADDING = 0
     AIR = 1
@@ -15,3 +20,52 @@ class Code(IntEnum):
     BODY = 3
     LUNG = 4
     GAS = 5
+    UNASSIGNED = 6
+
+
+def shrink(codes: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
+    """Scoring regions of a label map (uint8, height x width) as bool masks of its shape.
+
+    `whole`: all but the padding. `background`: air, 3 pixels from anything else and 5 from the table.
+    `body`: chest wall, mediastinum and bone, and `lung`: each 2 pixels from anything else. What lies between
+    belongs to `whole` alone: there the mixture of two tissues, not the noise, would decide a score.
+    """
+    background = erode(codes == Code.AIR, 3) & ~dilate(codes == Code.TABLE, 2 + 3)
+    return {
+        "whole": codes != Code.PADDING,
+        "background": background,
+        "body": erode(codes == Code.BODY, 2),
+        "lung": erode(codes == Code.LUNG, 2),
+    }
+
+
+def consensus(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """Label map of what two segmentations of a slice agree on, and the fraction that they agree on.
+
+    Both are uint8 (height, width). Where they differ the code is `UNASSIGNED`: in `whole`, in no other region.
+    The fraction is taken over what is not padding in both; it is 1 where that is nothing.
+    """
+    agree = one == other
+    seen = ~(agree & (one == Code.PADDING))
+    fraction = float(agree[seen].mean()) if seen.any() else 1.0
+    return np.where(agree, one, np.uint8(Code.UNASSIGNED)), fraction
+
+
+def erode(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """Pixels further than `radius` pixels from everything outside the mask; the image's border is no outside."""
+    if mask.all():
+        return mask
+    return _distance_to_false(mask) > radius
+
+
+def dilate(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """Pixels at most `radius` pixels from the mask."""
+    if not mask.any():
+        return mask
+    return _distance_to_false(~mask) <= radius
+
+
+def _distance_to_false(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Euclidean distance of each pixel to the nearest pixel outside the mask, in pixels."""
+    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance, dtype=np.float32)

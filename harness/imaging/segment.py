@@ -1,0 +1,195 @@
+"""Classical segmentation of an axial chest CT slice: thresholds, components and openings measured in millimetres.
+
+For pairs without known regions. It is meant for images of moderate noise (labels, denoised slices), and known to
+fail on consolidated lung, bowel gas close to the lung and arms cut by the field of view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage as ndi
+
+from harness.imaging.regions import Code, dilate, erode
+
+Mask = NDArray[np.bool_]
+Image = NDArray[np.float32]
+
+FIELD_OF_VIEW_MM = 380.0
+"""Assumed width of a slice of unknown pixel size: the middle of what chest protocols use (330 to 430 mm)."""
+
+
+def segment(
+    image: NDArray[np.uint8], *, window_hu: tuple[float, float] | None, pixel_mm: float | None
+) -> NDArray[np.uint8]:
+    """Label map (uint8, codes of `harness.imaging.regions`) of a slice (uint8, height x width).
+
+    `window_hu` is the HU of grey 0 and 255; where it is unknown (None) the grey of air and the median of what is
+    brighter than Otsu's threshold are taken for -1000 and +40 HU. `pixel_mm` is the side of a pixel; where it is
+    unknown (None) the slice is taken to be `FIELD_OF_VIEW_MM` wide.
+    """
+    mm = image.shape[1] / FIELD_OF_VIEW_MM if pixel_mm is None else 1 / pixel_mm  # pixels per millimetre
+    seen = _field_of_view(image)
+    hu = np.where(seen, _hounsfield(image, window_hu), np.float32(-1000))
+    body = _body(_blur(hu, 0.9 * mm), seen, mm)
+    lung, gas = _air_spaces(hu, body, mm)
+    codes = np.full(image.shape, Code.AIR, np.uint8)
+    codes[_objects(hu, body, seen, mm)] = Code.TABLE
+    codes[body] = Code.BODY
+    codes[lung] = Code.LUNG
+    codes[gas] = Code.GAS
+    codes[~seen] = Code.PADDING
+    return codes
+
+
+def _hounsfield(image: NDArray[np.uint8], window_hu: tuple[float, float] | None) -> Image:
+    grey = image.astype(np.float32)
+    if window_hu is not None:
+        low, high = window_hu
+        return grey * np.float32((high - low) / 255) + np.float32(low)
+    threshold, _ = cv2.threshold(image, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    air = int(np.argmax(np.bincount(image[image <= threshold], minlength=1)))
+    tissue = float(np.median(image[image > threshold])) if (image > threshold).any() else air + 1.0
+    return (grey - air) * np.float32(1040 / (tissue - air)) - np.float32(1000)
+
+
+def _field_of_view(image: NDArray[np.uint8]) -> Mask:
+    """All pixels, or the circle inscribed in a square image whose corners have one value."""
+    height, width = image.shape
+    rows, columns = np.ogrid[:height, :width]
+    distance = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2) / (width / 2)
+    corners = image[distance > 1.05]  # a denoiser may have smeared the circle's edge
+    if height != width or corners.size == 0 or corners.min() != corners.max():
+        return np.ones(image.shape, bool)
+    circle: Mask = distance <= 1
+    return circle
+
+
+def _body(hu: Image, seen: Mask, mm: float) -> Mask:
+    """The patient with everything inside, arms included, table and clothes not."""
+    tissue = (hu > -300) & seen
+    parts = list(_components(_open(tissue, 3 * mm)))  # parts the patient from table, clothes, tubes
+    if not parts:
+        return np.zeros(hu.shape, bool)
+    trunk = max(parts, key=lambda part: ndi.binary_fill_holes(part).sum())
+    # The opening rounds what is thin; give it back, but not the table that the patient lies on.
+    wall = _largest(dilate(trunk, 2 * mm) & tissue)
+    body = wall | _enclosed(hu, wall, seen, mm)
+    body = _largest(_open(body, 3 * mm))
+    lowest = np.nonzero(body)[0].max()
+    for part in parts:
+        arm = part & ~body
+        if arm.sum() < 800 * mm**2 or np.median(hu[arm]) < -150 or not _compact(arm):
+            continue
+        if np.nonzero(arm)[0].mean() < lowest:  # what lies lower carries the patient
+            body |= ndi.binary_fill_holes(dilate(arm, 2 * mm) & tissue)
+    return body
+
+
+def _enclosed(hu: Image, wall: Mask, seen: Mask, mm: float) -> Mask:
+    """What the chest wall encloses, alone or together with the rim of the field of view.
+
+    A lung that the field of view cuts touches the rim as the room's air does; the air is darker.
+    """
+    rim = seen & ~ndi.binary_erosion(seen)
+    enclosed = np.zeros(wall.shape, bool)
+    for part in _components(seen & ~wall):
+        touches_rim = bool((part & rim).any())
+        core = erode(part, 3 * mm)
+        if not touches_rim or (core.any() and np.median(hu[core]) > -930):
+            enclosed |= part
+    return enclosed
+
+
+def _air_spaces(hu: Image, body: Mask, mm: float) -> tuple[Mask, Mask]:
+    """Lung with its vessels, and the gas that is no lung: trachea, main bronchi, bowel."""
+    inside = erode(body, 2 * mm)
+    low = (_blur(hu, 0.9 * mm) < -450) & inside
+    dark = _blur(hu, 2 * mm)
+    lung, gas = np.zeros(body.shape, bool), np.zeros(body.shape, bool)
+    for part in _components(low):
+        area = part.sum() / mm**2
+        core = part & erode(part, 2 * mm)
+        median = np.median(hu[core if core.any() else part])
+        if 20 < area < 3000 and median < -935:
+            gas |= part
+        elif area > 150:
+            lung |= part
+    # Airways that open into the lung: compact, as dark as air and near the middle, where emphysema seldom is.
+    middle = np.nonzero(body)[1].mean() if body.any() else 0.0
+    for part in _components(_open(lung & (dark < -940), 3 * mm)):
+        central = abs(np.nonzero(part)[1].mean() - middle) < 45 * mm
+        if central and 60 < part.sum() / mm**2 < 900 and _compact(part):
+            airway = dilate(part, 2 * mm) & lung
+            gas |= airway
+            lung &= ~airway
+    lung = _close(lung, 5 * mm) & erode(body, 3 * mm) & ~gas
+    for hole in _components(ndi.binary_fill_holes(lung | gas) & ~lung & ~gas):
+        if hole.sum() < 400 * mm**2:  # a vessel; the heart between two lungs is larger
+            lung |= hole
+    lung = _without_small(lung, 150 * mm**2)
+    return lung, gas
+
+
+def _objects(hu: Image, body: Mask, seen: Mask, mm: float) -> Mask:
+    """Table, blankets, leads: whatever is denser than air outside the body, and the foam inside the table."""
+    dense = (_blur(hu, 1.2 * mm) > -850) & seen & ~dilate(body, 3 * mm)
+    objects = dilate(_without_small(dense, 15 * mm**2), 1.5 * mm)
+    waist = np.nonzero(body)[0].mean() if body.any() else 0.0
+    table = np.zeros(body.shape, bool)
+    for part in _components(objects):
+        rows, columns = np.nonzero(part)
+        if np.ptp(columns) > 60 * mm and rows.mean() > waist:
+            table |= part
+    # Foam is as dark as air; it lies between the table's shells.
+    foam = np.logical_or.accumulate(table) & np.logical_or.accumulate(table[::-1])[::-1]
+    return (objects | foam) & seen & ~body
+
+
+# ------------------------------------------------------------------------------------------- masks and components
+def _blur(image: Image, sigma: float) -> Image:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), dtype=np.float32)
+
+
+def _open(mask: Mask, radius: float) -> Mask:
+    return dilate(erode(mask, radius), radius)
+
+
+def _close(mask: Mask, radius: float) -> Mask:
+    return erode(dilate(mask, radius), radius) | mask
+
+
+def _components(mask: Mask) -> Iterator[Mask]:
+    """The 4-connected parts of a mask, one mask each."""
+    labels, count = ndi.label(mask)
+    for index in range(1, count + 1):
+        yield labels == index
+
+
+def _largest(mask: Mask) -> Mask:
+    labels, count = ndi.label(mask)
+    if count == 0:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    largest: Mask = labels == sizes.argmax()
+    return largest
+
+
+def _without_small(mask: Mask, area: float) -> Mask:
+    labels, _ = ndi.label(mask)
+    keep = np.bincount(labels.ravel()) >= area
+    keep[0] = False
+    kept: Mask = keep[labels]
+    return kept
+
+
+def _compact(mask: Mask) -> bool:
+    """Whether a part fills three quarters of its convex hull."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    hull = np.zeros(mask.shape, np.uint8)
+    cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(contours)), 1)
+    return bool(mask.sum() >= 0.75 * hull.sum())
