@@ -96,8 +96,9 @@ def cli() -> None:
 @protocol_option
 @leaderboard_option
 @click.option("--fresh", is_flag=True, help="Run the container again even if the same run is in the cache.")
+@click.option("--features-on", default="cpu", show_default=True, help="Device that the extractors run on: cpu, cuda.")
 @json_option
-def run(submission: Path, protocol: str, leaderboard: Path, fresh: bool, as_json: bool) -> None:
+def run(submission: Path, protocol: str, leaderboard: Path, fresh: bool, features_on: str, as_json: bool) -> None:
     """Run a submission on a protocol, score it, write its record and the board row."""
     from harness.protocol import load_protocol
     from harness.submission import load_submission
@@ -110,7 +111,13 @@ def run(submission: Path, protocol: str, leaderboard: Path, fresh: bool, as_json
 
     with connect() as engine:
         evaluation = evaluate(
-            entry, benchmark, leaderboard=leaderboard, engine=engine, reporter=TerminalReporter(), fresh=fresh
+            entry,
+            benchmark,
+            leaderboard=leaderboard,
+            engine=engine,
+            reporter=TerminalReporter(),
+            feature_device=features_on,
+            fresh=fresh,
         )
     if as_json:
         _print_json(evaluation.record)

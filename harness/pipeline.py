@@ -32,7 +32,7 @@ from harness.record import (
     write_record,
 )
 from harness.run import Run, run_submission
-from harness.score import Scorecard, score
+from harness.score import Scorecard, load_extractors, score
 from harness.submission import Submission
 
 Progress = Callable[[int, int], None]
@@ -70,6 +70,7 @@ def evaluate(
     leaderboard: Path,
     engine: Engine,
     reporter: Reporter,
+    feature_device: str = "cpu",
     fresh: bool = False,
 ) -> Evaluation:
     """Run a submission on a protocol, score it, write its record and rebuild the board.
@@ -78,6 +79,7 @@ def evaluate(
     scoring are raised and leave none, since they say nothing about the submission.
     """
     keep_protocol(leaderboard, protocol)
+    extractors = load_extractors(protocol, device=feature_device)
     dataset, labels = prepare(protocol, reporter)
     failure: Failure | None = None
     run: Run | None = None
@@ -99,7 +101,7 @@ def evaluate(
     if run is not None:
         with reporter.stage("score") as progress:
             outputs = {name: Path(path) for name, path in run.outputs.items()}
-            card = score(outputs, dataset, labels, protocol, progress=progress)
+            card = score(outputs, dataset, labels, protocol, extractors=extractors, progress=progress)
     record = _record(submission, protocol, dataset, labels, engine, run, card, failure)
     attachments = _attachments(protocol, dataset, labels, run, card) if run and card else {}
     folder, new = write_record(leaderboard, record, attachments)

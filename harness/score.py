@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harness import features as extractors_of
 from harness import metrics as metrics_of
 from harness.data import Case, Dataset
+from harness.errors import UsageError
 from harness.features import Extractor, Features
 from harness.files import (
     Strict,
@@ -90,20 +91,37 @@ class Scorecard(Strict, frozen=True, kw_only=True):
     features: bytes  # npz of the outputs' features, slices in the order of their names; keys as `_npz` says
 
 
+def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
+    """Check a protocol's metrics and load what they need, before any container runs.
+
+    UsageError for an unknown metric or extractor, a distribution metric without features, a gate that is no error of
+    images, and weights that are not there (with what to do).
+    """
+    for one in protocol.metrics:
+        module = metrics_of.load(one.metric)
+        if (module.KIND == "distribution") != (one.features is not None):
+            wants = "needs `features: <extractor>`" if one.features is None else "takes no `features`"
+            raise UsageError(f"protocol {protocol.name}: metric {one.name} ({one.metric}) {wants}")
+        if one.name == protocol.gate.metric and (module.KIND != "image" or module.HIGHER_IS_BETTER):
+            raise UsageError(f"protocol {protocol.name}: gate.metric {one.name} must be an error of images, as rmse is")
+    names = dict.fromkeys(one.features for one in protocol.metrics if one.features is not None)
+    return [extractors_of.load(name, device=device) for name in names]
+
+
 def score(
     outputs: Mapping[str, Path],
     dataset: Dataset,
     labels: LabelSet,
     protocol: Protocol,
     *,
-    device: str = "cpu",
+    extractors: Sequence[Extractor],
     progress: Progress | None = None,
 ) -> Scorecard:
     """Score verified outputs (case name -> 8-bit grey PNG) by every metric and region of the protocol.
 
     Image metrics are computed per slice and averaged; distribution metrics compare features of all slices, per
-    region where the extractor gives maps (`pooled` features). UsageError for unknown metrics or extractors and for
-    weights that are not there; ScoringError where numbers cannot be had.
+    region where the extractor gives maps (`pooled` features). `extractors` are the protocol's (`load_extractors`).
+    ScoringError where numbers cannot be had.
     """
     cases = sorted(dataset.cases, key=lambda case: case.name)
     references = {"label": [labels.path(case.name) for case in cases]}
@@ -112,8 +130,8 @@ def score(
     produced = [outputs[case.name] for case in cases]
     codes = [labels.regions(case) for case in cases]
 
-    slices = _image_values(cases, produced, references, codes, protocol)
-    extractors = _load_extractors(protocol, device)
+    image_metrics = [(one.name, one.metric) for one in protocol.metrics if metrics_of.load(one.metric).KIND == "image"]
+    slices = _image_values(cases, produced, references, codes, image_metrics, protocol.regions)
     sets = [produced, *references.values()]
     features = [
         _features(paths, codes, extractors, protocol, _part(progress, index, len(sets)))
@@ -192,46 +210,37 @@ def _image_values(
     produced: Sequence[Path],
     references: Mapping[str, Sequence[Path]],
     codes: Sequence[NDArray[np.uint8]],
-    protocol: Protocol,
+    wanted: Sequence[tuple[str, str]],
+    regions: Sequence[str],
 ) -> list[SliceValue]:
-    wanted = [(one.name, one.metric) for one in protocol.metrics if metrics_of.load(one.metric).KIND == "image"]
+    """Every slice's value of the `wanted` (display name, module) against every reference in every region."""
     tasks = [
-        (
-            case.name,
-            case.patient,
-            str(output),
-            {name: str(paths[index]) for name, paths in references.items()},
-            codes[index],
-            wanted,
-            protocol.regions,
-        )
+        (case, output, {name: paths[index] for name, paths in references.items()}, codes[index], wanted, regions)
         for index, (case, output) in enumerate(zip(cases, produced, strict=True))
     ]
     return [value for values in map_slices(_slice_values, tasks) for value in values]
 
 
 def _slice_values(
-    case: str,
-    patient: str,
-    output: str,
-    references: Mapping[str, str],
+    case: Case,
+    output: Path,
+    references: Mapping[str, Path],
     codes: NDArray[np.uint8],
     wanted: Sequence[tuple[str, str]],
     regions: Sequence[str],
 ) -> list[SliceValue]:
-    image = read_grey(Path(output))
+    image = read_grey(output)
     masks = shrink(codes)
     values: list[SliceValue] = []
     for reference, path in references.items():
-        target = read_grey(Path(path))
+        target = read_grey(path)
         for name, metric in wanted:
             module = metrics_of.load(metric)
             for region in regions:
                 mask = masks[region]
                 value = float(module.value(image, target, mask, data_range=DATA_RANGE)) if mask.any() else None
-                values.append(
-                    SliceValue(case=case, patient=patient, reference=reference, metric=name, region=region, value=value)
-                )
+                facts = {"case": case.name, "patient": case.patient, "reference": reference, "metric": name}
+                values.append(SliceValue(**facts, region=region, value=value))
     return values
 
 
@@ -246,20 +255,15 @@ def _gate(
     reference = "truth" if "truth" in references else "label"
     name, region = protocol.gate.metric, protocol.gate.region
     own = tables[reference][name][region].value
-    inputs = _image_values(
-        cases, [Path(case.lq) for case in cases], {reference: references[reference]}, codes, protocol
-    )
-    noisy = [one.value for one in inputs if (one.metric, one.region) == (name, region) and one.value is not None]
+    module = next(one.metric for one in protocol.metrics if one.name == name)
+    noisy_slices = [Path(case.lq) for case in cases]
+    inputs = _image_values(cases, noisy_slices, {reference: references[reference]}, codes, [(name, module)], [region])
+    noisy = [one.value for one in inputs if one.value is not None]
     bound = float(np.mean(noisy)) * protocol.gate.times_input
     return Fidelity(reference=reference, metric=name, region=region, value=own, bound=bound, passed=own <= bound)
 
 
 # -------------------------------------------------------------------------------- features
-def _load_extractors(protocol: Protocol, device: str) -> list[Extractor]:
-    names = dict.fromkeys(one.features for one in protocol.metrics if one.features is not None)
-    return [extractors_of.load(name, device=device) for name in names]
-
-
 def _features(
     paths: Sequence[Path],
     codes: Sequence[NDArray[np.uint8]],
