@@ -19,6 +19,7 @@ HIGHER_IS_BETTER = False
 
 _MAD_TO_STD = 1.482602218505602  # 1 / the normal distribution's third quartile
 _CLIP = 3.0
+_ROUNDS = 5
 _CLIPPED_STD = 0.9866  # standard deviation of a unit normal cut at +-3: sqrt(1 - 6 phi(3) / (2 Phi(3) - 1))
 
 
@@ -28,8 +29,8 @@ def value(
     """Noise standard deviation of uint8 `image` (h, w) over bool `mask` (h, w), in grey levels.
 
     Of all 2 x 2 blocks that lie in the mask, the details (a - b - c + d) / 2 have the standard deviation of white
-    noise. Where the median absolute deviation alone would move in steps of 0.74 (whole grey levels), it only sets
-    the bound at which edges are cut off. 0 where the mask holds no block. ScoringError as the other image metrics.
+    noise. Their median absolute deviation, which whole grey levels move in steps of 0.74, only starts the clipping.
+    0 where the mask holds no block. ScoringError as the other image metrics.
     """
     within(image, reference, mask)
     del data_range  # part of every image metric's signature; a deviation in grey levels has no use for it
@@ -38,6 +39,8 @@ def value(
     details = details[mask[:-1, :-1] & mask[:-1, 1:] & mask[1:, :-1] & mask[1:, 1:]]
     if not details.size:
         return 0.0
-    bound = _CLIP * _MAD_TO_STD * max(float(np.median(np.abs(details))), 0.5)
-    kept = details[np.abs(details) <= bound]
-    return float(np.sqrt(np.mean(kept**2)) / _CLIPPED_STD)
+    deviation = _MAD_TO_STD * max(float(np.median(np.abs(details))), 0.5)
+    for _ in range(_ROUNDS):
+        kept = details[np.abs(details) <= _CLIP * deviation]
+        deviation = float(np.sqrt(np.mean(kept**2))) / _CLIPPED_STD
+    return deviation

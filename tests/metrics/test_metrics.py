@@ -1,0 +1,31 @@
+import subprocess
+import sys
+
+import pytest
+
+from harness import metrics
+from harness.errors import UsageError
+
+
+def test_registry_is_the_folder() -> None:
+    assert metrics.names() == ["frechet", "kernel", "noise", "psnr", "rmse", "ssim"]
+
+
+@pytest.mark.parametrize("name", metrics.names())
+def test_every_metric_keeps_the_contract(name: str) -> None:
+    module = metrics.load(name)
+    assert isinstance(module.HIGHER_IS_BETTER, bool)
+    function = {"distribution": "distance", "image": "value"}[module.KIND]
+    assert callable(getattr(module, function))
+    assert module.__doc__
+
+
+@pytest.mark.parametrize("name", ["fid", "_images", "..errors", ""])
+def test_unknown_name_lists_the_known(name: str) -> None:
+    with pytest.raises(UsageError, match="frechet, kernel"):
+        metrics.load(name)
+
+
+def test_registry_imports_no_metric() -> None:
+    code = "import sys, harness.metrics; sys.exit(any(m in sys.modules for m in ('torch', 'skimage', 'scipy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
