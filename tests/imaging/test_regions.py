@@ -1,0 +1,75 @@
+"""Scoring regions of a label map, and the consensus of two."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+
+from harness.imaging.regions import Code, consensus, shrink
+
+Codes = NDArray[np.uint8]
+shapes = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)
+codes_of = st.sampled_from([int(code) for code in Code])
+
+
+def _thorax() -> Codes:
+    """40 x 40: four rows of padding, air, body in rows 10-34 with a lung in it, table in the last two rows."""
+    codes = np.full((40, 40), Code.AIR, np.uint8)
+    codes[:4] = Code.PADDING
+    codes[10:35, 6:34] = Code.BODY
+    codes[16:28, 12:28] = Code.LUNG
+    codes[38:] = Code.TABLE
+    return codes
+
+
+def test_regions_keep_their_distances_from_what_is_else() -> None:
+    masks = shrink(_thorax())
+    rows = {name: np.nonzero(mask)[0] for name, mask in masks.items()}
+    columns = {name: np.nonzero(mask)[1] for name, mask in masks.items()}
+    # 2 pixels from row 15 and row 28, from column 11 and column 28
+    assert (rows["lung"].min(), rows["lung"].max()) == (18, 25)
+    assert (columns["lung"].min(), columns["lung"].max()) == (14, 25)
+    assert (rows["body"].min(), rows["body"].max()) == (12, 32)
+    # 3 pixels from the padding in row 3; 5 from the table in row 38, which the image's border does not shorten
+    assert (rows["background"].min(), rows["background"].max()) == (7, 32)
+    assert (columns["background"].min(), columns["background"].max()) == (0, 39)
+    assert rows["whole"].min() == 4
+
+
+def test_one_tissue_from_border_to_border_is_not_eroded() -> None:
+    assert shrink(np.full((8, 9), Code.LUNG, np.uint8))["lung"].all()
+
+
+@given(arrays(np.uint8, shapes, elements=codes_of))
+def test_regions_are_disjoint_and_hold_only_their_own_code(codes: Codes) -> None:
+    masks = shrink(codes)
+    np.testing.assert_array_equal(masks["whole"], codes != Code.PADDING)
+    for name, code in (("background", Code.AIR), ("body", Code.BODY), ("lung", Code.LUNG)):
+        assert masks[name].dtype == bool
+        assert (codes[masks[name]] == code).all()
+
+
+@given(st.data(), shapes)
+def test_consensus_is_symmetric_and_leaves_disputes_to_the_whole(data: st.DataObject, shape: tuple[int, int]) -> None:
+    one, other = (data.draw(arrays(np.uint8, shape, elements=codes_of)) for _ in range(2))
+    codes, fraction = consensus(one, other)
+    mirrored, same = consensus(other, one)
+    np.testing.assert_array_equal(codes, mirrored)
+    assert fraction == same
+    assert 0 <= fraction <= 1
+    np.testing.assert_array_equal(codes[one == other], one[one == other])
+    assert (codes[one != other] == Code.UNASSIGNED).all()
+    assert shrink(codes)["whole"][one != other].all()
+
+
+def test_consensus_is_counted_inside_the_field_of_view() -> None:
+    one = np.full((10, 10), Code.PADDING, np.uint8)
+    one[2:7] = Code.BODY  # 50 pixels seen
+    other = one.copy()
+    other[2] = Code.AIR  # 10 of them disputed
+    assert consensus(one, other)[1] == 0.8
+    assert consensus(one, one)[1] == 1.0
+    assert consensus(np.zeros_like(one), np.zeros_like(one))[1] == 1.0
