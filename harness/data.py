@@ -33,7 +33,7 @@ NAMED_AT_MOST = 8  # offenders that an error message lists before it only counts
 
 
 class Case(Strict, frozen=True, kw_only=True):
-    """One slice of a test set; the paths lead to 8-bit grey PNGs of one size.
+    """One slice of a test set; the paths lead to 8-bit grey PNGs of one size, whose pixels are `pixel_mm` wide.
 
     `truth` is the noise-free aligned reference and `regions` the label map of the low-dose slice
     (codes of `harness.imaging.regions`); only data with known truth have them.
@@ -45,17 +45,17 @@ class Case(Strict, frozen=True, kw_only=True):
     gt: str
     truth: str | None = None
     regions: str | None = None
+    pixel_mm: float | None = None
 
 
 class Dataset(Strict, frozen=True, kw_only=True):
-    """A checked test set. `window_hu` is the HU of grey 0 and of grey 255, `pixel_mm` the pixel's side.
+    """A checked test set. `window_hu` is the HU of grey 0 and of grey 255.
 
-    `digest` covers names, patients, the pixels of every image, window and pixel size.
+    `digest` covers names, patients, the pixels of every image, window and pixel sizes.
     """
 
     cases: tuple[Case, ...]
     window_hu: tuple[float, float] | None
-    pixel_mm: float | None
     digest: str
 
 
@@ -90,9 +90,8 @@ def _phantom(data: PhantomData, progress: Progress | None) -> Dataset:
         _build_phantom(data, folder, progress)
     dataset = read_json(folder / "dataset.json", _Built).dataset
     cases = tuple(
-        Case(
-            name=case.name,
-            patient=case.patient,
+        msgspec.structs.replace(
+            case,
             lq=str(folder / case.lq),
             gt=str(folder / case.gt),
             truth=str(folder / str(case.truth)),
@@ -100,7 +99,7 @@ def _phantom(data: PhantomData, progress: Progress | None) -> Dataset:
         )
         for case in dataset.cases
     )
-    return Dataset(cases=cases, window_hu=dataset.window_hu, pixel_mm=dataset.pixel_mm, digest=dataset.digest)
+    return Dataset(cases=cases, window_hu=dataset.window_hu, digest=dataset.digest)
 
 
 def _intact(folder: Path) -> bool:
@@ -135,10 +134,9 @@ def _build_phantom(data: PhantomData, folder: Path, progress: Progress | None) -
             tasks, map_slices(_build_slice, tasks, progress=progress), strict=True
         ):
             kinds = {kind: f"{kind}/{name}.png" for kind in ("lq", "gt", "truth", "regions")}
-            cases.append(Case(name=name, patient=f"p{patient + 1:02d}", **kinds))
+            cases.append(Case(name=name, patient=f"p{patient + 1:02d}", pixel_mm=pixel_mm, **kinds))
             pixels += [name.encode(), repr((pixel_mm, window)).encode(), digest.encode()]
-        # Patients differ in field of view, so the set has no one pixel size.
-        dataset = Dataset(cases=tuple(cases), window_hu=window, pixel_mm=None, digest=digest_bytes(*pixels))
+        dataset = Dataset(cases=tuple(cases), window_hu=window, digest=digest_bytes(*pixels))
         files = {str(path.relative_to(part)): digest_file(path) for path in sorted(part.rglob("*.png"))}
         write_json(part / "dataset.json", _Built(dataset=dataset, files=files))
 
@@ -184,12 +182,12 @@ def _folder(data: FolderData, protocol: str) -> Dataset:
             sizes.append(f"{paths[0]} {images[0].shape} but {paths[1]} {images[1].shape}")
         constant += [str(path) for path, image in zip(paths, images, strict=True) if image.min() == image.max()]
         stem = Path(name).stem
-        case = Case(name=stem, patient=patient(stem), lq=str(paths[0]), gt=str(paths[1]))
+        case = Case(name=stem, patient=patient(stem), lq=str(paths[0]), gt=str(paths[1]), pixel_mm=data.pixel_mm)
         cases.append(case)
         parts += [stem.encode(), case.patient.encode(), repr(images[0].shape).encode(), *(i.tobytes() for i in images)]
     _refuse(sizes, "differ in size (height, width)")
     _refuse(constant, "are constant images, which no scanner makes")
-    return Dataset(cases=tuple(cases), window_hu=data.window_hu, pixel_mm=data.pixel_mm, digest=digest_bytes(*parts))
+    return Dataset(cases=tuple(cases), window_hu=data.window_hu, digest=digest_bytes(*parts))
 
 
 def _patient_pattern(pattern: str | None, protocol: str) -> Callable[[str], str]:

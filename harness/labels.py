@@ -113,7 +113,7 @@ def _build(
     folder: Path, dataset: Dataset, purify: Purify, weak: str | None, progress: Callable[[int, int], None] | None
 ) -> _Index:
     with atomic_folder(folder) as part:
-        tasks = [(case, purify, weak, dataset.window_hu, dataset.pixel_mm, str(part)) for case in dataset.cases]
+        tasks = [(case, purify, weak, dataset.window_hu, str(part)) for case in dataset.cases]
         made = map_slices(_make, tasks, progress=progress)
         names = [case.name for case in dataset.cases]
         index = _Index(purify=purify, data=dataset.digest, slices=dict(zip(names, made, strict=True)))
@@ -126,7 +126,6 @@ def _make(
     purify: Purify,
     weak: str | None,
     window_hu: tuple[float, float] | None,
-    pixel_mm: float | None,
     folder: str,
 ) -> _Slice:
     """Write the label of one slice, and its regions if they are not known."""
@@ -140,8 +139,8 @@ def _make(
         return _Slice(label=_digest(label), regions=None, consensus=None)
     quiet = denoise.load(REGIONS_DENOISER)(low)
     codes, fraction = consensus(
-        segment(label_ipv2(low, normal, quiet), window_hu=window_hu, pixel_mm=pixel_mm),
-        segment(quiet, window_hu=window_hu, pixel_mm=pixel_mm),
+        segment(label_ipv2(low, normal, quiet), window_hu=window_hu, pixel_mm=case.pixel_mm),
+        segment(quiet, window_hu=window_hu, pixel_mm=case.pixel_mm),
     )
     write_grey(Path(folder) / "regions" / f"{case.name}.png", codes)
     return _Slice(label=_digest(label), regions=_digest(codes), consensus=fraction)

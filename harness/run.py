@@ -252,12 +252,16 @@ def staged(
             # the level matters: noise hardly compresses, and at the usual one this takes longer than a quick denoiser
             Image.fromarray(pixels).save(inputs / f"{name}.png", compress_level=1)
         cases = [
-            {"name": name, "file": f"{name}.png", "height": pixels.shape[0], "width": pixels.shape[1]}
-            for name, pixels in slices.items()
+            {
+                "name": name,
+                "file": f"{name}.png",
+                "height": slices[name].shape[0],
+                "width": slices[name].shape[1],
+                "pixel_mm": case.pixel_mm,
+            }
+            for name, case in _opaque(dataset).items()
         ]
-        write_json(
-            inputs / "manifest.json", {"cases": cases, "window_hu": dataset.window_hu, "pixel_mm": dataset.pixel_mm}
-        )
+        write_json(inputs / "manifest.json", {"cases": cases, "window_hu": dataset.window_hu})
         model = None
         if weights:
             model = Path(private, "model")

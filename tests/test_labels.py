@@ -32,7 +32,7 @@ def _dataset(*names: str, digest: str = "d1") -> Dataset:
         Case(name=name, patient=name, lq=str(GOLDEN / name / "lq.png"), gt=str(GOLDEN / name / "gt.png"))
         for name in names
     )
-    return Dataset(cases=cases, window_hu=(-1024, 1200), pixel_mm=None, digest=digest)
+    return Dataset(cases=cases, window_hu=(-1024, 1200), digest=digest)
 
 
 def _with_truth(tmp_path: Path) -> Dataset:
@@ -43,7 +43,7 @@ def _with_truth(tmp_path: Path) -> Dataset:
     cases = tuple(
         Case(name=case.name, patient=case.patient, lq=case.lq, gt=case.gt, regions=str(truth)) for case in dataset.cases
     )
-    return Dataset(cases=cases, window_hu=dataset.window_hu, pixel_mm=None, digest=dataset.digest)
+    return Dataset(cases=cases, window_hu=dataset.window_hu, digest=dataset.digest)
 
 
 def _label(labels: LabelSet, name: str) -> NDArray[np.uint8]:
@@ -92,7 +92,7 @@ def test_the_recipe_and_the_data_make_the_key(tmp_path: Path) -> None:
     assert _built_at(rb) == built
     ipv1 = build_labels(dataset, Purify(strategy="ipv1"))
     assert (ipv1.folder, ipv1.digest) != (rb.folder, rb.digest)
-    elsewhere = Dataset(cases=dataset.cases, window_hu=None, pixel_mm=None, digest="d2")
+    elsewhere = Dataset(cases=dataset.cases, window_hu=None, digest="d2")
     same = build_labels(elsewhere, Purify(strategy="rb"))
     assert same.folder != rb.folder
     assert same.digest == rb.digest  # the digest is of the pixels: an identical run repeats it
@@ -124,7 +124,7 @@ def test_an_unknown_weak_denoiser_is_refused_before_any_work(cache: Path) -> Non
 
 def test_a_failure_leaves_nothing_in_the_cache(tmp_path: Path, cache: Path) -> None:
     broken = Case(name="broken", patient="p", lq=str(tmp_path / "none.png"), gt=str(GOLDEN / SMALL[0] / "gt.png"))
-    dataset = Dataset(cases=(broken,), window_hu=None, pixel_mm=None, digest="d3")
+    dataset = Dataset(cases=(broken,), window_hu=None, digest="d3")
     with pytest.raises(UsageError, match=r"none\.png: no such file"):
         build_labels(dataset, Purify())
     assert list((cache / "labels").iterdir()) == []

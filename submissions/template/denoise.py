@@ -3,8 +3,8 @@
 What this program finds when the harness runs it:
 
     $HARNESS_INPUT      (read-only)  <case>.png, 8-bit grey, one per slice; and manifest.json:
-                        {"cases": [{"name", "file", "height", "width"}, ...],
-                         "window_hu": [HU of grey 0, HU of grey 255] or null, "pixel_mm": mm or null}
+                        {"cases": [{"name", "file", "height", "width", "pixel_mm": mm or null}, ...],
+                         "window_hu": [HU of grey 0, HU of grey 255] or null}
     $HARNESS_OUTPUT     (empty)      write exactly one <case>.png per case: same size, 8-bit, one channel, 0 to 255
     /opt/ml/model       (read-only)  the files that submission.yaml declares under `weights`, if any
     /tmp                             scratch space; nothing else is writable
