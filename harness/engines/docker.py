@@ -387,7 +387,7 @@ class DockerContainer:
                 code=self.state["ExitCode"],
                 timed_out=self.timed_out,
                 out_of_memory=self.state["OOMKilled"],
-                output_full=0 in self._output_space(),
+                output_full=self._output_space()[0],
                 seconds=(finished - started).total_seconds(),
                 peak_memory_bytes=self.peak,
                 log=self._log_tail(stdout=True),
@@ -410,11 +410,11 @@ class DockerContainer:
         raw = self.client.logs(self.main, stdout=stdout, stderr=True, tail=400)
         return bytes(raw[-LOG_TAIL_BYTES:]).decode("utf-8", "replace")
 
-    def _output_space(self) -> tuple[int, int, int]:
-        """(free blocks, files written, free inodes) of /output, asked of the holder."""
+    def _output_space(self) -> tuple[bool, int]:
+        """(no byte or no inode left, files written) of /output, asked of the holder."""
         command = self.client.exec_create(self.holder, ["stat", "-f", "-c", "%a %c %d", OUTPUT])
         blocks, inodes, free = (int(number) for number in self.client.exec_start(command["Id"]).split())
-        return blocks, inodes - free - 1, free
+        return blocks == 0 or free == 0, inodes - free - 1
 
     def _sample_memory(self) -> None:
         memory = self.client.stats(self.main, stream=False, one_shot=True).get("memory_stats", {})

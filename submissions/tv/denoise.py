@@ -1,4 +1,4 @@
-"""Total variation (Chambolle 2004), its weight in proportion to the noise of each slice."""
+"""Total variation (Chambolle 2004), weighted by the noise of each slice."""
 
 import json
 import os
@@ -7,16 +7,24 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from skimage.restoration import denoise_tv_chambolle, estimate_sigma
+from scipy.ndimage import gaussian_filter, uniform_filter
+from skimage.restoration import denoise_tv_chambolle
 
 SOURCE, TARGET = Path(os.environ["HARNESS_INPUT"]), Path(os.environ["HARNESS_OUTPUT"])
-WEIGHT = 1.5  # times the noise's standard deviation
+WEIGHT = 1.0  # times the noise; best of 0.75 to 3 by error on phantom patients of another seed than the benchmark's
+
+
+def noise(image):
+    """Standard deviation of what is finer than 2 pixels, from its median absolute deviation, away from clipped air."""
+    detail = image - gaussian_filter(image, 2)
+    usable = uniform_filter(((image == 0) | (image == 255)).astype(np.float32), 15) < 0.25
+    return np.median(np.abs(detail[usable])) / 0.6745 if usable.any() else 0.0
 
 
 def denoise(name):
-    noisy = np.asarray(Image.open(SOURCE / name), dtype=np.float32) / 255
-    clean = denoise_tv_chambolle(noisy, weight=WEIGHT * estimate_sigma(noisy))
-    Image.fromarray(np.uint8((255 * np.clip(clean, 0, 1)).round())).save(TARGET / name)
+    noisy = np.asarray(Image.open(SOURCE / name), dtype=np.float32)
+    clean = denoise_tv_chambolle(noisy, weight=max(WEIGHT * noise(noisy), 1e-3))
+    Image.fromarray(np.uint8(np.clip(clean, 0, 255).round())).save(TARGET / name)
 
 
 if __name__ == "__main__":
