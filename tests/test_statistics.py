@@ -59,7 +59,7 @@ def test_value_that_is_not_finite_is_refused() -> None:
 
 
 def test_interval_of_fid_covers_its_own_expectation() -> None:
-    # Conditional on n the target is the mean FID of such samples. Measured here: 56 of 60; chance alone allows 51.
+    # Conditional on n the target is the mean FID of such samples. Measured: 393 of 400, 57 of these 60.
     def sample(seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
         rng = np.random.default_rng(seed)
         patient = np.repeat(rng.normal(0, 0.3, size=(8, 1, 6)), 6, axis=1)
@@ -77,4 +77,4 @@ def test_interval_of_fid_covers_its_own_expectation() -> None:
         assert found.low is not None
         assert found.high is not None
         covered += bool(found.low <= target <= found.high)
-    assert covered >= 51
+    assert covered >= 54

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 SIZE = 299
 MAP_CHANNELS = 192
@@ -14,14 +13,20 @@ MAP_STRIDE = 8
 MAP_ORIGIN = 9
 
 
+def _overlap(pixels: int) -> NDArray[np.float32]:
+    """(35, pixels): the share of each cell along one axis that each of `pixels` image pixels covers; rows sum to 1."""
+    edges = (MAP_ORIGIN + MAP_STRIDE * np.arange(MAP_SIZE + 1)) * pixels / SIZE
+    pixel = np.arange(pixels)
+    covered = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    shares: NDArray[np.float32] = (covered.clip(0) / np.diff(edges)[:, None]).astype(np.float32)
+    return shares
+
+
 def region_weights(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """bool (h, w) -> float32 (35, 35): how much of each map cell the region covers, 0..1.
 
-    The mask is brought to the network's 299 x 299 pixels by area. Cell (i, j) stands for the 8 x 8 pixels around the
-    centre of its receptive field, which begin at (9 + 8 i, 9 + 8 j); the outermost pixels belong to no cell.
+    Cell (i, j) stands for the 8 x 8 pixels around the centre of its receptive field, which begin at (9 + 8 i, 9 + 8 j)
+    of the network's 299 x 299; the outermost pixels belong to no cell.
     """
-    scaled = Image.fromarray(mask.astype(np.float32)).resize((SIZE, SIZE), Image.Resampling.BOX)
-    inner = slice(MAP_ORIGIN, MAP_ORIGIN + MAP_SIZE * MAP_STRIDE)
-    cells = np.asarray(scaled, dtype=np.float32)[inner, inner].reshape(MAP_SIZE, MAP_STRIDE, MAP_SIZE, MAP_STRIDE)
-    weights: NDArray[np.float32] = cells.mean(axis=(1, 3), dtype=np.float32)
+    weights: NDArray[np.float32] = _overlap(mask.shape[0]) @ mask.astype(np.float32) @ _overlap(mask.shape[1]).T
     return weights

@@ -124,13 +124,13 @@ def find(extractor: str) -> tuple[WeightFile, Path]:
 
 def verify(path: Path, file: WeightFile) -> None:
     """UsageError with both digests unless the SHA-256 of `path` is the published one."""
-    _compare(digest_file(path), file, path)
+    _compare(digest_file(path), file, str(path))
 
 
-def _compare(found: str, file: WeightFile, path: Path) -> None:
+def _compare(found: str, file: WeightFile, source: str) -> None:
     if found != file.sha256:
         raise UsageError(
-            f"{path}: not the published {file.name}: SHA-256 {found}, expected {file.sha256}",
+            f"{source}: not the published {file.name}: SHA-256 {found}, expected {file.sha256}",
             fix="delete the file and get it again; it is damaged, incomplete or another version",
         )
 
@@ -199,7 +199,9 @@ def download(extractor: str, *, progress: Callable[[int, int | None], None] | No
                 out.write(chunk)
                 if progress is not None:
                     progress(done, file.size)
-            _compare(sha.hexdigest(), file, target)
+            if done < int(response.headers.get("Content-Length", 0)):
+                raise ConnectionError(f"the connection ended after {done} bytes")
+            _compare(sha.hexdigest(), file, file.url)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise InfrastructureError(
             f"{file.url}: cannot be downloaded: {error}",

@@ -1,0 +1,91 @@
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness import features
+from harness.features import clip_random
+from harness.features._clip_network import tower
+from harness.features._preprocess import clip_input
+from harness.files import digest_file, read_grey
+
+# PyTorch deprecates the format that the file is published in, and tracing it in the fixture warns about shapes.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+
+
+class Archive(nn.Module):
+    """As OpenAI's ViT-B-32.pt: a scripted half-precision model whose image tower is `visual`, with more beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.device("meta"):
+            self.visual = tower()
+        state = {key: torch.from_numpy(tensor) for key, tensor in clip_random.weights().items()}
+        self.visual.load_state_dict(state, assign=True)
+        self.logit_scale = nn.Parameter(torch.tensor(4.6))
+        self.token_embedding = nn.Embedding(4, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.visual(x) * self.logit_scale
+        return y
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "ViT-B-32.pt"
+    traced = torch.jit.trace(Archive().eval(), torch.zeros(1, 3, 224, 224), check_trace=False)  # type: ignore[no-untyped-call]
+    traced.half().save(path)
+    return path
+
+
+def test_published_format_gives_open_clips_features(
+    archive: Path, pin: Callable[..., None], slices: Callable[[str], list[Path]]
+) -> None:
+    pin("clip", archive)
+    extractor = features.load("clip")
+    assert extractor.digest == digest_file(archive)
+    assert (extractor.dimension, extractor.has_maps) == (512, False)
+    images = [read_grey(path) for path in slices("noisy")[:2]]
+    found = extractor(images)
+    assert found.maps is None
+
+    model = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None).eval()
+    state = torch.jit.load(archive).float().state_dict()  # type: ignore[no-untyped-call]
+    visual = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")}
+    model.visual.load_state_dict(visual)
+    normalise = open_clip.image_transform(224, is_train=False).transforms[-1]
+    x = torch.stack([torch.from_numpy(np.stack([clip_input(image)] * 3)).float() / 255 for image in images])
+    with torch.inference_mode():
+        expected = model.encode_image(normalise(x)).numpy()
+    np.testing.assert_allclose(found.features, expected, rtol=1e-3, atol=1e-4)
+    assert np.linalg.norm(found.features[0]) > 2  # not normalised to length 1
+
+
+def test_preprocessing_is_clean_fids(monkeypatch: pytest.MonkeyPatch, slices: Callable[[str], list[Path]]) -> None:
+    # the module imports a package that clean-fid does not declare and its preprocessing does not use
+    monkeypatch.setitem(sys.modules, "clip", types.ModuleType("clip"))
+    from cleanfid.clip_features import img_preprocess_clip
+
+    for path in slices("noisy"):
+        grey = read_grey(path)
+        expected = img_preprocess_clip(np.stack([grey] * 3, axis=2))
+        assert expected.shape == (224, 224, 3)
+        for channel in range(3):
+            np.testing.assert_array_equal(clip_input(grey), expected[..., channel])
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (224, 224), (300, 224), (225, 512)])
+def test_preprocessing_of_other_sizes(shape: tuple[int, int]) -> None:
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    from PIL import Image
+
+    theirs = Compose([Resize(224, interpolation=InterpolationMode.BICUBIC), CenterCrop(224)])
+    np.testing.assert_array_equal(clip_input(image), np.asarray(theirs(Image.fromarray(image))))

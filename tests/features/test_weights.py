@@ -1,0 +1,211 @@
+import hashlib
+import http.server
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness import features
+from harness.errors import InfrastructureError, UsageError
+from harness.features import weights
+
+CONTENT = b"weights" * 100_000
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HARNESS_WEIGHTS", raising=False)
+    return tmp_path / "cache" / "weights"
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, url: str = "https://127.0.0.1:9/w.bin") -> weights.WeightFile:
+    """Pretend that CONTENT is what is published for `inception`."""
+    file = weights.WeightFile(
+        extractor="inception",
+        name="w.bin",
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        size=len(CONTENT),
+        url=url,
+        licence="none",
+    )
+    monkeypatch.setattr(weights, "KNOWN", (file,))
+    return file
+
+
+@pytest.mark.parametrize("name", ["inception", "clip"])
+def test_missing_weights_say_what_to_do(cache: Path, name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        features.load(name)
+    file = weights.known(name)[0]
+    assert file.name in caught.value.message
+    assert str(cache) in caught.value.message
+    for part in (f"harness weights download {name}", "harness weights import", file.url, "HARNESS_WEIGHTS", "-random"):
+        assert part in caught.value.fix
+
+
+@pytest.mark.usefixtures("cache")
+def test_extractor_without_published_weights() -> None:
+    with pytest.raises(UsageError, match="there are: clip, inception"):
+        weights.find("inception-random")
+
+
+def test_own_folder_is_looked_in_after_the_given_one(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = publish(monkeypatch)
+    cache.mkdir(parents=True)
+    (cache / file.name).write_bytes(CONTENT)
+    assert weights.find("inception") == (file, cache / file.name)
+    given = tmp_path / "given"
+    given.mkdir()
+    monkeypatch.setenv("HARNESS_WEIGHTS", str(given))
+    assert weights.find("inception") == (file, cache / file.name)
+    shutil.copy(cache / file.name, given)
+    assert weights.find("inception") == (file, given / file.name)
+
+
+def test_wrong_digest_prints_both(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = publish(monkeypatch)
+    cache.mkdir(parents=True)
+    (cache / file.name).write_bytes(CONTENT[:-1])
+    with pytest.raises(UsageError) as caught:
+        features.load("inception")
+    assert file.sha256 in caught.value.message
+    assert hashlib.sha256(CONTENT[:-1]).hexdigest() in caught.value.message
+    assert str(cache / file.name) in caught.value.message
+
+
+def test_import_recognises_a_renamed_file(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = publish(monkeypatch)
+    renamed = tmp_path / "download (1)"
+    renamed.write_bytes(CONTENT)
+    assert weights.import_file(renamed) == cache / file.name
+    assert weights.find("inception")[1].read_bytes() == CONTENT
+
+
+def test_import_refuses_other_files(cache: Path, tmp_path: Path) -> None:
+    other = tmp_path / "inception-2015-12-05.pt"
+    other.write_bytes(b"a page that says 404")
+    with pytest.raises(UsageError) as caught:
+        weights.import_file(other)
+    assert hashlib.sha256(other.read_bytes()).hexdigest() in caught.value.message
+    assert all(file.sha256 in caught.value.message for file in weights.KNOWN)
+    assert not cache.exists()
+    with pytest.raises(UsageError, match="no such file"):
+        weights.import_file(tmp_path / "absent")
+
+
+def test_offline_download_names_the_address(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    file = publish(monkeypatch)  # port 9 of this machine: nothing listens
+    with pytest.raises(InfrastructureError) as caught:
+        weights.download("inception")
+    assert file.url in caught.value.message
+    assert "harness weights import" in caught.value.fix
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+def test_plain_http_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(monkeypatch, url="http://127.0.0.1:9/w.bin")
+    with pytest.raises(InfrastructureError, match="https only"):
+        weights.download("inception")
+    assert not cache.exists()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/to-http":
+            self.send_response(302)
+            self.send_header("Location", "http://127.0.0.1:9/w.bin")
+            self.end_headers()
+        elif self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/w.bin")
+            self.end_headers()
+        elif self.path == "/absent":
+            self.send_error(404)
+        else:
+            body = {"/w.bin": CONTENT, "/wrong": CONTENT[:-1] + b"?", "/more": CONTENT + b"more", "/cut": CONTENT}
+            data = body[self.path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2] if self.path == "/cut" else data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        del format, args  # quiet
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A real https server on this machine and the certificate to trust."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: no certificate for a local https server")
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(
+        ["openssl", *request.split(), "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        listening.socket = context.wrap_socket(listening.socket, server_side=True)
+        thread = threading.Thread(target=listening.serve_forever, daemon=True)
+        thread.start()
+        yield f"https://127.0.0.1:{listening.server_port}", certificate
+        listening.shutdown()
+
+
+@pytest.fixture
+def address(server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("SSL_CERT_FILE", str(server[1]))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return server[0]
+
+
+@pytest.mark.parametrize("path", ["/w.bin", "/moved"])
+def test_download(cache: Path, monkeypatch: pytest.MonkeyPatch, address: str, path: str) -> None:
+    file = publish(monkeypatch, url=address + path)
+    seen: list[tuple[int, int | None]] = []
+    target = weights.download("inception", progress=lambda done, total: seen.append((done, total)))
+    assert target == cache / file.name
+    assert target.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert weights.find("inception") == (file, target)
+    # a second time nothing is fetched
+    monkeypatch.setattr(weights, "KNOWN", (msgspec.structs.replace(file, url="https://127.0.0.1:9/w.bin"),))
+    assert weights.download("inception") == target
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("/wrong", UsageError, "SHA-256"),
+        ("/more", InfrastructureError, "more than the 700000 bytes"),
+        ("/cut", InfrastructureError, "ended after 350000 bytes"),
+        ("/absent", InfrastructureError, "404"),
+        ("/to-http", InfrastructureError, "https only"),
+    ],
+)
+def test_bad_download_leaves_nothing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, address: str, path: str, error: type[Exception], message: str
+) -> None:
+    publish(monkeypatch, url=address + path)
+    with pytest.raises(error, match=message):
+        weights.download("inception")
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+@pytest.mark.usefixtures("cache")
+def test_untrusted_server_is_refused(monkeypatch: pytest.MonkeyPatch, server: tuple[str, Path]) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    publish(monkeypatch, url=server[0] + "/w.bin")
+    with pytest.raises(InfrastructureError, match="certificate"):
+        weights.download("inception")
