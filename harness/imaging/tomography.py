@@ -47,15 +47,25 @@ def radon(mu: NDArray[np.float32], *, pixel_mm: float, views: int) -> NDArray[np
     lying = np.pad(np.asarray(mu, np.float32).T, ((0, 0), (2, 2)))
     angles = np.arange(views) * (math.pi / views)
     sinogram = np.zeros((views, n), np.float32)
-    _project(upright, lying, np.cos(angles), np.sin(angles), sinogram)
+    _project(upright, lying, _extent(upright), _extent(lying), np.cos(angles), np.sin(angles), sinogram)
     sinogram *= np.float32(pixel_mm)
     return sinogram
+
+
+def _extent(image: NDArray[np.float32]) -> NDArray[np.int64]:
+    """First and last column (rows, 2) that is not zero; in a row of zeros the last comes before the first."""
+    filled = image != 0
+    columns = image.shape[1]
+    last = np.where(filled.any(axis=1), columns - 1 - filled[:, ::-1].argmax(axis=1), -columns)
+    return np.stack([filled.argmax(axis=1), last], axis=1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _project(
     upright: NDArray[np.float32],
     lying: NDArray[np.float32],
+    upright_extent: NDArray[np.int64],
+    lying_extent: NDArray[np.int64],
     cosines: NDArray[np.float64],
     sines: NDArray[np.float64],
     sinogram: NDArray[np.float32],
@@ -65,10 +75,10 @@ def _project(
     channels = np.arange(n).astype(np.float32)  # converting the loop index would keep it from being vectorised
     for view in range(views):
         across, along = cosines[view], sines[view]
-        image = upright
+        image, extent = upright, upright_extent
         if abs(along) > abs(across):
             across, along = along, across
-            image = lying
+            image, extent = lying, lying_extent
         step = 1.0 / across
         weight = np.float32(abs(step))
         line = sinogram[view]
@@ -76,10 +86,11 @@ def _project(
             row = image[i]
             # Where channel j meets this row, in columns of the padded image: start + j * step.
             start = centre + 2.0 - (centre + (i - centre) * along) * step
-            if step > 0:
-                lo, hi = (1.0 - start) / step, (n + 2.0 - start) / step
-            else:
-                lo, hi = (n + 2.0 - start) / step, (1.0 - start) / step
+            if extent[i, 1] < extent[i, 0]:
+                continue
+            # The channels whose rays pass between the outer neighbours of the columns that are not zero.
+            before, after = (extent[i, 0] - 1.0 - start) / step, (extent[i, 1] + 1.0 - start) / step
+            lo, hi = min(before, after), max(before, after)
             first, last = max(0, math.ceil(lo)), min(n - 1, math.floor(hi))
             origin, stride = np.float32(start), np.float32(step)
             hit, hit_channels = line[first : last + 1], channels[first : last + 1]
@@ -132,7 +143,7 @@ def filter_response(padded: int, *, kernel: Kernel) -> NDArray[np.float64]:
         case "sharp":
             # A slow cosine roll-off with a bump of 50 % at 0.45 Nyquist, brought to 0 over the last tenth.
             window = np.cos(np.pi * np.minimum(f, 0.9) / 1.9) * (1 + 0.5 * np.exp(-(((f - 0.45) / 0.2) ** 2)))
-            window *= np.clip((1 - f) / 0.1, 0, 1)
+            window *= np.clip((1 - f) / 0.1, 0, 1) / window[0]  # the mean stays, and water stays at 0 HU
     response: NDArray[np.float64] = ramp * window
     return response
 

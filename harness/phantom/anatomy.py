@@ -126,7 +126,7 @@ def draw_anatomy(rng: np.random.Generator, *, view: View) -> Anatomy:
             x=float(rng.choice([-1, 1])) * uniform(70, 110),
             y=uniform(-20, 70),
             z=uniform(0.3, 0.75) * lung_height,
-            radius=uniform(15, 40),
+            radius=uniform(12, 28),
         )
         for _ in range(rng.integers(1, 4) if rng.random() < 0.35 else 0)
     )

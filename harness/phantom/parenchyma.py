@@ -48,7 +48,7 @@ def _tissue(section: Section, z: float, box: tuple[slice, slice]) -> Array:
         tissue += (np.float32(-970) - tissue) * holes
     for haze in a.opacities:
         away = _distance(x - haze.x, y - haze.y, z - haze.z) / np.float32(haze.radius)
-        tissue += np.float32(330) * np.clip(np.float32(1.1) - away - np.float32(0.35) * blotch, 0, 1)
+        tissue += np.float32(280) * np.clip(np.float32(1.1) - away - np.float32(0.35) * blotch, 0, 1)
     for nodule in a.nodules:
         away = _distance(x - nodule.x, y - nodule.y, z - nodule.z) + np.float32(0.8) * section.coarse[box]
         tissue += (np.float32(nodule.hu) - tissue) * section.cover(away - np.float32(nodule.radius))

@@ -15,6 +15,8 @@ from harness.phantom.anatomy import INSPIRED, Anatomy
 from harness.phantom.shapes import Array
 from harness.phantom.surfaces import chest_wall, diaphragm, lungs, mediastinum
 
+Points = NDArray[np.float64]
+
 ARTERY_TIPS, VEIN_TIPS = 5200, 3100
 TIP_RADIUS = 0.34
 MURRAY = 1 / 2.8
@@ -33,15 +35,14 @@ def grow_trees(a: Anatomy, rng: np.random.Generator) -> tuple[Array, Array]:
             (veins, VEIN_TIPS, (0.0, 6.0, 14.0)),
         ):
             fed = inside[rng.choice(len(inside), tips, replace=False)]
-            nodes = 2 * tips
-            trees.append(_grow(fed, hilum + shift, rng.random((nodes, 2)), rng.normal(0, 0.02, (nodes, 3))))
+            trees.append(_grow(fed, hilum + shift, rng))
     return np.concatenate(arteries), np.concatenate(veins)
 
 
-def _points_in_lung(a: Anatomy, rng: np.random.Generator, *, side: int) -> NDArray[np.float64]:
+def _points_in_lung(a: Anatomy, rng: np.random.Generator, *, side: int) -> Points:
     """Points (n, 3) spread evenly over one lung, at least as many as the arteries need."""
     slab = 6.0
-    found: list[NDArray[np.float64]] = []
+    found: list[Points] = []
     while sum(map(len, found)) < ARTERY_TIPS:
         for z in np.arange(slab / 2, a.lung_height + 60, slab):
             # One row of points: the surfaces take arrays of two dimensions.
@@ -54,84 +55,56 @@ def _points_in_lung(a: Anatomy, rng: np.random.Generator, *, side: int) -> NDArr
     return np.concatenate(found)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _grow(
-    tips: NDArray[np.float64], root: NDArray[np.float64], chances: NDArray[np.float64], bends: NDArray[np.float64]
-) -> Array:
-    """Grow one tree from `root` to every tip: go some way to the middle of the tips, split them, repeat.
+def _grow(tips: Points, root: Points, rng: np.random.Generator) -> Array:
+    """Grow one tree (segments, 8) from the point `root` to every one of the `tips` (n, 3).
 
+    All branches of a generation at once: go some way to the middle of the tips that a branch feeds, split them, repeat.
     A short way (0.22 to 0.38) sends branches outwards from the hilum; half way and more would make them turn back.
-
-    `chances` (nodes, 2) uniform and `bends` (nodes, 3) normal numbers decide step, split and curvature of each branch.
     """
-    count = len(tips)
-    order = np.arange(count)
-    segments = np.empty((4 * count, 8), np.float32)
-    drawn, node = 0, 0
-    # A branch still to grow: its tips order[first:last], its start, its direction (zero at the root).
-    waiting = [(0, count, root.copy(), np.zeros(3))]
-    while waiting:
-        first, last, start, heading = waiting.pop()
-        fed = last - first
-        middle = np.zeros(3)
-        for i in range(first, last):
-            middle += tips[order[i]]
-        middle /= fed
+    segments: list[Array] = []
+    start, heading = root[None], np.zeros((1, 3))
+    fed = np.array([len(tips)])  # tips per branch; each branch's tips lie together
+    while len(fed):
+        middle = np.add.reduceat(tips, _firsts(fed)) / fed[:, None]
         way = middle - start
-        length = math.sqrt((way * way).sum())
-        end = middle
-        if fed > 1 and length > 1.5:
-            course = way / length + 0.4 * min(1.0, length / 12) * heading
-            end = start + course * (length * (0.22 + 0.16 * chances[node, 0]) / math.sqrt((course * course).sum()))
-        step = end - start
-        reach = math.sqrt((step * step).sum())
-        direction = step / (reach + 1e-9)
-        bow = (start + end) / 2 + reach * bends[node]
-        if heading.any():
-            bow += 0.13 * reach * (heading - direction)
-        radius = TIP_RADIUS * fed**MURRAY
-        for p, q, r, narrower in ((start, bow, radius, 0.97 * radius), (bow, end, 0.97 * radius, 0.93 * radius)):
-            segments[drawn, :3] = p
-            segments[drawn, 3:6] = q
-            segments[drawn, 6] = r
-            segments[drawn, 7] = narrower
-            drawn += 1
-        if fed > 1:
-            along = _spread(tips, order[first:last], middle, direction)
-            ranks = np.argsort(along)
-            order[first:last] = order[first:last][ranks]
-            cut = first + min(max(int(fed * (0.36 + 0.28 * chances[node, 1]) + 0.5), 1), fed - 1)
-            waiting.append((first, cut, end, direction))
-            waiting.append((cut, last, end, direction))
-        node += 1
-    return segments[:drawn]
+        length = np.linalg.norm(way, axis=1, keepdims=True)
+        course = way / (length + 1e-9) + 0.4 * np.minimum(1, length / 12) * heading
+        course /= np.linalg.norm(course, axis=1, keepdims=True) + 1e-9
+        end = start + course * length * rng.uniform(0.22, 0.38, length.shape)
+        arrived = (fed == 1)[:, None] | (length < 1.5)
+        end = np.where(arrived, middle, end)
+        reach = np.linalg.norm(end - start, axis=1, keepdims=True)
+        direction = (end - start) / (reach + 1e-9)
+        bow = (start + end) / 2 + reach * rng.normal(0, 0.02, end.shape)
+        bow += 0.13 * reach * (heading - direction) * heading.any(axis=1, keepdims=True)
+        radius = TIP_RADIUS * fed[:, None] ** MURRAY
+        segments.append(np.hstack([start, bow, radius, 0.97 * radius]).astype(np.float32))
+        segments.append(np.hstack([bow, end, 0.97 * radius, 0.93 * radius]).astype(np.float32))
+
+        forks = fed > 1
+        tips, fed = tips[np.repeat(forks, fed)], fed[forks]
+        middle, end, direction = middle[forks], end[forks], direction[forks]
+        tips = _along_main_spread(tips, fed, middle, direction)
+        lower = np.clip(np.rint(fed * rng.uniform(0.36, 0.64, fed.shape)).astype(int), 1, fed - 1)
+        fed = np.stack([lower, fed - lower], axis=1).ravel()
+        start, heading = np.repeat(end, 2, axis=0), np.repeat(direction, 2, axis=0)
+    return np.concatenate(segments)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _spread(
-    tips: NDArray[np.float64], chosen: NDArray[np.int64], middle: NDArray[np.float64], direction: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Coordinate of the chosen tips along their main spread, the branch's own direction counting a quarter."""
-    flat = np.empty((len(chosen), 3))
-    for i in range(len(chosen)):
-        offset = tips[chosen[i]] - middle
-        flat[i] = offset - 0.75 * (offset * direction).sum() * direction
-    scatter = np.zeros((3, 3))
-    for i in range(len(chosen)):
-        for j in range(3):
-            for k in range(3):
-                scatter[j, k] += flat[i, j] * flat[i, k]
-    axis = np.array([1.0, 0.9, 0.8])
-    for _ in range(24):  # power iteration
-        turned = np.zeros(3)
-        for j in range(3):
-            for k in range(3):
-                turned[j] += scatter[j, k] * axis[k]
-        axis = turned / (math.sqrt((turned * turned).sum()) + 1e-12)
-    along = np.empty(len(chosen))
-    for i in range(len(chosen)):
-        along[i] = (flat[i] * axis).sum()
-    return along
+def _along_main_spread(tips: Points, fed: NDArray[np.int64], middle: Points, direction: Points) -> Points:
+    """Each branch's tips in the order of their main spread; spread along its own direction counts a quarter."""
+    if not len(fed):
+        return tips
+    branch = np.repeat(np.arange(len(fed)), fed)
+    offset, ahead = tips - middle[branch], direction[branch]
+    offset -= 0.75 * (offset * ahead).sum(axis=1, keepdims=True) * ahead
+    scatter = np.add.reduceat(offset[:, :, None] * offset[:, None, :], _firsts(fed))
+    axis = np.linalg.eigh(scatter).eigenvectors[:, :, -1]
+    return tips[np.lexsort(((offset * axis[branch]).sum(axis=1), branch))]
+
+
+def _firsts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts)[:-1]])
 
 
 def draw_tubes(tubes: Array, *, z: float, thickness: float, size: int, pixel_mm: float) -> Array:
@@ -161,6 +134,7 @@ def _fill_tubes(
     size = filled.shape[0]
     centre = (size - 1) / 2.0
     plane = np.zeros_like(filled)
+    finest_square = finest**2 + pixel_mm**2 / 12  # the second term is what a rim one pixel soft adds to a disk
     for height in heights:
         plane[:] = 0
         for s in range(len(tubes)):
@@ -187,10 +161,10 @@ def _fill_tubes(
                     share = min(max((u * dx + v * dy + w * dz) / squared, 0.0), 1.0)
                     eu, ev, ew = u - share * dx, v - share * dy, w - share * dz
                     radius = r0 + share * (r1 - r0)
-                    drawn = max(radius, finest)
-                    inside = 0.5 + (drawn - math.sqrt(eu * eu + ev * ev + ew * ew)) / pixel_mm
+                    away = math.sqrt(eu * eu + ev * ev + ew * ew)
+                    inside = min(0.5 + (max(radius, finest) - away) / pixel_mm, 1.0)
                     if inside > 0:
-                        share_filled = np.float32(min(inside, 1.0) * (radius / drawn) ** 2)
-                        plane[i, j] = max(plane[i, j], share_filled)
+                        opacity = min(radius * radius / finest_square, 1.0)
+                        plane[i, j] = max(plane[i, j], np.float32(inside * opacity))
         filled += plane
     filled /= np.float32(len(heights))
