@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,11 @@ def published_state() -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="session")
-def state_dict_file(tmp_path_factory: pytest.TempPathFactory, published_state: dict[str, Tensor]) -> Path:
+def state_dict_file(tmp_path_factory: pytest.TempPathFactory, published_state: dict[str, Tensor]) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("weights") / "pt_inception-2015-12-05-6726825d.pth"
     torch.save(OrderedDict(published_state), path)
-    return path
+    yield path
+    path.unlink()  # pytest keeps the folders of three sessions
 
 
 class Flatten(nn.Module):
@@ -71,11 +72,12 @@ class PublishedLayout(nn.Module):
 
 
 @pytest.fixture(scope="session")
-def torchscript_file(tmp_path_factory: pytest.TempPathFactory, published_state: dict[str, Tensor]) -> Path:
+def torchscript_file(tmp_path_factory: pytest.TempPathFactory, published_state: dict[str, Tensor]) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("weights") / "inception-2015-12-05.pt"
     traced = torch.jit.trace(PublishedLayout(published_state), torch.zeros(1, 3, 299, 299))  # type: ignore[no-untyped-call]
     traced.save(path)
-    return path
+    yield path
+    path.unlink()
 
 
 Pin = Callable[..., None]

@@ -1,6 +1,6 @@
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +37,12 @@ class Archive(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("weights") / "ViT-B-32.pt"
     traced = torch.jit.trace(Archive().eval(), torch.zeros(1, 3, 224, 224), check_trace=False)  # type: ignore[no-untyped-call]
     traced.half().save(path)
-    return path
+    yield path
+    path.unlink()  # pytest keeps the folders of three sessions
 
 
 def test_published_format_gives_open_clips_features(
