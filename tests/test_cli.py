@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.protocol import protocol_folder
+from harness.record import keep_protocol, write_record
+from tests.board_records import PROTOCOL, failed, scored
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def harness(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command itself, in a process of its own, as a user starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *expected: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    for text in expected:
+        assert text in done.stderr
+
+
+def test_mistakes_exit_with_2_and_say_what_to_do() -> None:
+    assert_refused(harness("run", "submissions/tv", "-p", "phantm"), "phantm", "phantom-mini", "harness list protocols")
+    assert_refused(harness("run", "submissions/no-such"), "no-such", "submissions/template")
+    assert_refused(harness("run"), "SUBMISSION")
+    assert_refused(harness("no-such-verb"), "no-such-verb")
+    assert_refused(harness("weights", "import", "no-such-file"), "no-such-file")
+
+
+def test_a_misspelt_key_is_named_with_its_file(tmp_path: Path) -> None:
+    text = (protocol_folder() / "phantom-mini.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(text.replace("rank_by", "rank_with"))
+    assert_refused(harness("run", "submissions/tv", "-p", str(tmp_path / "mine.yaml")), "mine.yaml", "rank_with")
+    entry = tmp_path / "mine"
+    shutil.copytree(ROOT / "submissions" / "template", entry)
+    manifest = entry / "submission.yaml"
+    manifest.write_text(manifest.read_text() + "gqu: none\n")
+    assert_refused(harness("run", str(entry)), "submission.yaml", "gqu")
+
+
+@pytest.mark.parametrize(("what", "expected"), [("protocols", "phantom-mini"), ("submissions", "tv")])
+def test_list_shows_what_there_is(what: str, expected: str) -> None:
+    assert expected in harness("list", what).stdout
+    rows = json.loads(harness("list", what, "--json").stdout)
+    assert any(expected in row.values() for row in rows)
+
+
+def test_board_and_list_work_from_records_alone(tmp_path: Path) -> None:
+    keep_protocol(tmp_path / "lb", PROTOCOL)
+    for record in (scored("tv", 1.0), failed("broken")):
+        write_record(tmp_path / "lb", record, {})
+    assert_refused(harness("board", "--check", "--leaderboard", "lb", cwd=tmp_path), "stale")
+    assert harness("board", "--leaderboard", "lb", cwd=tmp_path).returncode == 0
+    assert harness("board", "--check", "--leaderboard", "lb", cwd=tmp_path).returncode == 0
+    assert "broken" in harness("list", "records", "--leaderboard", "lb", cwd=tmp_path).stdout
+
+
+def test_weights_say_where_to_get_them(tmp_path: Path) -> None:
+    done = harness("weights", "list", "--json", HARNESS_CACHE=str(tmp_path))
+    rows = json.loads(done.stdout)
+    assert {row["extractor"] for row in rows} == {"inception", "clip"}
+    assert {row["here"] for row in rows} == {"no"}
+    assert all(row["source"].startswith("https://") for row in rows)
+
+
+def test_labels_are_exported_once(tmp_path: Path) -> None:
+    text = (protocol_folder() / "phantom-mini.yaml").read_text()
+    small = text.replace("patients: 3, slices: 4, size: 256", "patients: 1, slices: 2, size: 64")
+    (tmp_path / "small.yaml").write_text(small)
+    arguments = ("labels", "-p", str(tmp_path / "small.yaml"), "-o", str(tmp_path / "out"))
+    done = harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq", "gt", "label", "manifest.json"}
+    assert len(list((tmp_path / "out" / "label").glob("*.png"))) == 2
+    assert_refused(harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache")), "exists already")
+
+
+def test_a_full_disk_for_the_cache_is_the_machines_fault(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    done = harness("labels", "-p", "phantom-mini", "-o", str(tmp_path / "out"), HARNESS_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 50, done.stderr
+    assert "this machine, not the submission" in done.stderr
+    assert "Traceback" not in done.stderr
