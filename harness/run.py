@@ -135,10 +135,11 @@ def run_submission(
     if not fresh and (kept := _kept(folder, dataset)) is not None:
         return kept
 
-    slices = {name: read_grey(Path(case.lq)) for name, case in _opaque(dataset).items()}
+    cases = _opaque(dataset)
+    slices = {name: read_grey(Path(case.lq)) for name, case in cases.items()}
     sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
     quota = output_quota(sizes.values())
-    with staged(slices, dataset, weights) as (inputs, model):
+    with _staged(slices, cases, dataset.window_hu, weights) as (inputs, model):
         plan = plan_container(
             facts,
             limits=granted.limits,
@@ -155,13 +156,14 @@ def run_submission(
             ended = container.exit()
             try:
                 _raise_for(ended, device=device, limits=granted.limits, quote=publish_logs)
-                pixels = read_outputs(container.output(), sizes=sizes, quota=quota)
+                with contextlib.closing(container.output()) as tar:
+                    pixels = read_outputs(tar, sizes=sizes, quota=quota)
             except Exception:
                 write_text(cache_root() / "logs" / f"{submission.slug}.log", sanitise(ended.log))
                 raise
     if progress is not None:
         progress(len(sizes), len(sizes))
-    outputs = {case.name: pixels[name] for name, case in _opaque(dataset).items()}
+    outputs = {case.name: pixels[name] for name, case in cases.items()}
     return _keep(
         folder,
         outputs,
@@ -238,8 +240,11 @@ def _opaque(dataset: Dataset) -> dict[str, Case]:
 
 
 @contextlib.contextmanager
-def staged(
-    slices: Mapping[str, NDArray[np.uint8]], dataset: Dataset, weights: list[tuple[str, Path]]
+def _staged(
+    slices: Mapping[str, NDArray[np.uint8]],
+    cases: Mapping[str, Case],
+    window_hu: tuple[float, float] | None,
+    weights: list[tuple[str, Path]],
 ) -> Iterator[tuple[Path, Path | None]]:
     """A private folder with what the container may read: /input and, if weights are declared, /opt/ml/model.
 
@@ -251,7 +256,7 @@ def staged(
         for name, pixels in slices.items():
             # the level matters: noise hardly compresses, and at the usual one this takes longer than a quick denoiser
             Image.fromarray(pixels).save(inputs / f"{name}.png", compress_level=1)
-        cases = [
+        listed = [
             {
                 "name": name,
                 "file": f"{name}.png",
@@ -259,9 +264,9 @@ def staged(
                 "width": slices[name].shape[1],
                 "pixel_mm": case.pixel_mm,
             }
-            for name, case in _opaque(dataset).items()
+            for name, case in cases.items()
         ]
-        write_json(inputs / "manifest.json", {"cases": cases, "window_hu": dataset.window_hu})
+        write_json(inputs / "manifest.json", {"cases": listed, "window_hu": window_hu})
         model = None
         if weights:
             model = Path(private, "model")

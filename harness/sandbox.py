@@ -71,7 +71,7 @@ def lower(limits: Limits, *, machine: Machine, asked: Limits | None = None) -> G
     """The protocol's ceilings, lowered to what the submission asked for and to what the machine has.
 
     memory_gb, tmp_gb and shm_gb are all RAM (the latter two are memory file systems). Where their sum exceeds
-    nine tenths of the machine's, all three shrink by one factor.
+    nine tenths of the machine's, all three shrink by one factor (to whole MB, at least one).
     """
     lowered: list[str] = []
     values = {name: getattr(limits, name) for name in limits.__struct_fields__}
@@ -89,7 +89,11 @@ def lower(limits: Limits, *, machine: Machine, asked: Limits | None = None) -> G
     share = 0.9 * machine.memory_bytes / 1e9 / sum(values[name] for name in in_memory)
     if share < 1:
         for name in in_memory:
-            reduce(name, math.floor(values[name] * share * 1000) / 1000, f"of {machine.memory_bytes / 1e9:.1f} GB RAM")
+            reduce(
+                name,
+                max(0.001, math.floor(values[name] * share * 1000) / 1000),
+                f"of {machine.memory_bytes / 1e9:.1f} GB RAM",
+            )
     return Granted(limits=Limits(**values), lowered=tuple(lowered))
 
 

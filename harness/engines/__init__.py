@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, Self
@@ -40,8 +40,8 @@ class Container(Protocol):
         """How it ended; to be called once `wait` is exhausted."""
         ...
 
-    def output(self) -> Iterator[bytes]:
-        """The content of /output as the bytes of a tar; closing the iterator early is fine."""
+    def output(self) -> Generator[bytes]:
+        """The content of /output as the bytes of a tar; to be closed, early if need be."""
         ...
 
 
@@ -98,7 +98,7 @@ class Engine(Protocol):
         ...
 
     def start(self, plan: ContainerPlan) -> AbstractContextManager[Container]:
-        """Start a container as planned; what goes wrong at its start for its own fault is a ContainerError."""
+        """Start a container as planned; what of the image makes that impossible is an ImagePolicyError."""
         ...
 
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ from harness import process
 from harness.engines import BASE_IMAGE, Exit
 from harness.engines._images import archive_tags, build_context
 from harness.engines._owner import OWNER, forget_dead_owners, is_leftover, owner_labels
-from harness.errors import BuildError, ContainerError, GpuRequiredError, InfrastructureError
+from harness.errors import BuildError, GpuRequiredError, ImagePolicyError, InfrastructureError
 from harness.sandbox import INPUT, MODEL, OUTPUT, ContainerPlan, ImageFacts, Machine, sanitise
 
 NAME = "ipv2-harness-"
 LOG_TAIL_BYTES = 64 * 1024
+KILL_WAIT_S = 60  # how long a killed container may take to end before the engine is called broken
 # of a message of the engine: an image that it cannot fetch because of the network, not because it does not exist
 _NETWORK = re.compile(
     r"lookup |dial tcp|i/o timeout|TLS handshake|Client\.Timeout|connection (refused|reset)|toomanyrequests"
@@ -317,13 +318,10 @@ class DockerEngine:
                     "this machine has a GPU, but the engine cannot hand it to a container",
                     fix="install nvidia-container-toolkit and restart the engine",
                 ) from error
-            # runc names the program that it could not start in quotes after "exec:"
-            if re.search(
-                r'exec: \\?".*(not found|no such file|permission denied|format error|is a directory)', message
-            ):
-                raise ContainerError(
-                    f"the image's command cannot be started: {message.splitlines()[-1][-300:]}",
-                    fix="check ENTRYPOINT and CMD; the program must be there and executable for every user",
+            if "not a directory" in message:  # a file of the image stands where a folder is mounted
+                raise ImagePolicyError(
+                    f"the image cannot be started: {message[-300:]}",
+                    fix=f"remove the files {INPUT}, {OUTPUT}, {MODEL} from the image; folders are mounted there",
                 ) from error
             raise
 
@@ -350,23 +348,26 @@ class DockerContainer:
         self.state: dict[str, Any] = {}
 
     def wait(self, *, deadline_s: float) -> Iterator[int]:
-        pause, sampled = 0.02, 0.0
+        pause, reported = 0.02, 0.0
         while True:
             # by polling: the SDK's wait() cannot be told from a lost engine when its time is up
             with _engine_errors("waiting for the container"):
                 self.state = self.client.inspect_container(self.main)["State"]
                 if not self.state["Running"]:
                     return
-                if not self.timed_out and time.monotonic() - self.started > deadline_s:
+                elapsed = time.monotonic() - self.started
+                if elapsed > deadline_s:
                     self.timed_out = True
                     with contextlib.suppress(docker.errors.APIError):  # it may have ended by itself just now
                         self.client.kill(self.main)
-                if time.monotonic() - sampled > 1:
+                if elapsed > deadline_s + KILL_WAIT_S:
+                    raise InfrastructureError("the container engine does not kill a container", fix="restart it")
+                due = elapsed - reported > 1
+                if due or elapsed < 2:
                     self._sample_memory()
-                    sampled, written = time.monotonic(), self._output_space()[1]
-                else:
-                    written = None
+                written = self._output_space()[1] if due else None
             if written is not None:
+                reported = elapsed
                 yield written
             time.sleep(pause)
             pause = min(0.2, 1.5 * pause)
@@ -394,7 +395,7 @@ class DockerContainer:
                 stderr=self._log_tail(stdout=False),
             )
 
-    def output(self) -> Iterator[bytes]:
+    def output(self) -> Generator[bytes]:
         url = f"{self.client.base_url}/v{self.client.api_version}/containers/{self.holder}/archive"
         with _engine_errors("reading the outputs"):
             response = self.client.get(url, params={"path": f"{OUTPUT}/."}, stream=True, timeout=self.client.timeout)

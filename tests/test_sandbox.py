@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import re
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import ImagePolicyError
+from harness.sandbox import (
+    ImageFacts,
+    Limits,
+    Machine,
+    check_image,
+    largest_png,
+    lower,
+    output_quota,
+    plan_container,
+    sanitise,
+)
+
+MACHINE = Machine(cpus=8, memory_bytes=64 * 10**9, os="linux", architecture="amd64")
+FACTS = ImageFacts(id="sha256:1", os="linux", architecture="amd64", command=("python3", "/denoise.py"))
+positive = st.floats(0.001, 1e6)
+some_limits = st.builds(
+    Limits,
+    wall_s=positive,
+    memory_gb=positive,
+    cpus=positive,
+    shm_gb=positive,
+    tmp_gb=positive,
+    pids=st.integers(1, 10**6),
+)
+
+
+def test_limits_that_fit_stay_as_they_are() -> None:
+    granted = lower(Limits(), machine=MACHINE)
+    assert granted.limits == Limits()
+    assert granted.lowered == ()
+
+
+def test_what_the_machine_lacks_is_lowered_and_said() -> None:
+    small = Machine(cpus=2, memory_bytes=11 * 10**9, os="linux", architecture="amd64")
+    granted = lower(Limits(memory_gb=16, tmp_gb=4, shm_gb=2, cpus=4), machine=small)
+    # 0.9 * 11 GB = 9.9 GB shared by 22 GB: factor 0.45
+    assert (granted.limits.memory_gb, granted.limits.tmp_gb, granted.limits.shm_gb) == (7.2, 1.8, 0.9)
+    assert granted.limits.cpus == 2
+    assert granted.lowered[0] == "cpus 4 -> 2 (the machine has no more)"
+    assert len(granted.lowered) == 4
+
+
+@given(limits=some_limits, asked=st.none() | some_limits, cpus=st.integers(1, 64), memory=st.integers(10**9, 10**12))
+def test_nothing_is_ever_raised_and_memory_fits(limits: Limits, asked: Limits | None, cpus: int, memory: int) -> None:
+    machine = Machine(cpus=cpus, memory_bytes=memory, os="linux", architecture="amd64")
+    granted = lower(limits, machine=machine, asked=asked).limits
+    for name in limits.__struct_fields__:
+        assert 0 <= getattr(granted, name) <= getattr(limits, name)
+        assert asked is None or getattr(granted, name) <= getattr(asked, name)
+    assert granted.cpus <= cpus
+    # each is at least a megabyte
+    assert (granted.memory_gb + granted.tmp_gb + granted.shm_gb) * 1e9 <= 0.9 * memory + 3.001e6
+
+
+@given(count=st.integers(1, 500), height=st.integers(1, 2048), width=st.integers(1, 2048))
+def test_the_quota_holds_one_largest_file_per_case_and_no_second_set(count: int, height: int, width: int) -> None:
+    quota = output_quota([(height, width)] * count)
+    one = -(-largest_png(height, width) // 4096) * 4096
+    assert count * one < quota.bytes <= (count + 1) * one + 2**20
+    assert quota.inodes == 2 * count + 64
+
+
+def test_a_plan_says_everything_that_bounds_a_run() -> None:
+    quota = output_quota([(512, 512)] * 48)
+    facts = msgspec.structs.replace(FACTS, volumes=("/data", "/tmp"))
+    plan = plan_container(
+        facts,
+        limits=Limits(memory_gb=1, tmp_gb=0.5, shm_gb=0.25, cpus=1.5, wall_s=100),
+        quota=quota,
+        input_folder="/host/input",
+        model_folder=None,
+        seed=2602,
+        gpu=None,
+    )
+    assert plan.image == "sha256:1"
+    # RAM asked for + /output + /tmp + /dev/shm + one covered VOLUME of 64 MiB, since their pages all count
+    assert plan.memory_bytes == 10**9 + quota.bytes + 5 * 10**8 + 25 * 10**7 + 2**26
+    assert plan.file_bytes == 5 * 10**8
+    assert plan.cpu_s == 210
+    assert plan.tmpfs == {
+        "/tmp": "rw,exec,nosuid,nodev,size=500000000,mode=1777",
+        "/data": "rw,noexec,nosuid,nodev,size=67108864,mode=1777",
+    }
+    assert not plan.user.startswith("0")
+    assert re.fullmatch(r"\d+:\d+", plan.user)
+    environment = plan.environment
+    assert environment["HARNESS_DEVICE"] == "cpu"
+    assert environment["HARNESS_SEED"] == "2602"
+    assert environment["NVIDIA_VISIBLE_DEVICES"] == "void"
+    assert environment["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("change", "device", "said"),
+    [
+        ({"architecture": "arm64"}, "cpu", "for linux/arm64, the engine runs linux/amd64"),
+        ({"os": "windows"}, "cpu", "for windows/amd64"),
+        ({"command": ()}, "cpu", "neither ENTRYPOINT nor CMD"),
+        ({"volumes": ("/proc/x",)}, "cpu", "VOLUME '/proc/x'"),
+        ({"volumes": ("/",)}, "cpu", "VOLUME '/'"),
+        ({"volumes": ("/a/../b",)}, "cpu", "VOLUME '/a/../b'"),
+        ({"volumes": ("/a,size=1",)}, "cpu", "VOLUME '/a,size=1'"),
+        ({"volumes": ("/output/sub",)}, "cpu", "VOLUME '/output/sub'"),
+        ({"volumes": tuple(f"/v{i}" for i in range(9))}, "cpu", "9 VOLUMEs"),
+        ({"environment": ("A=1", "LD_PRELOAD=/x.so")}, "cuda", "LD_PRELOAD"),
+    ],
+)
+def test_images_that_may_not_run(change: dict[str, object], device: str, said: str) -> None:
+    with pytest.raises(ImagePolicyError) as caught:
+        check_image(msgspec.structs.replace(FACTS, **change), machine=MACHINE, device=device)  # type: ignore[arg-type]
+    assert said in caught.value.message
+
+
+def test_a_usual_image_may_run() -> None:
+    facts = msgspec.structs.replace(FACTS, volumes=("/data", "/output"), environment=("LD_PRELOAD=/x.so",))
+    check_image(facts, machine=MACHINE, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07text", "text"),
+        ("::error file=a::b", "error file=a::b"),
+        ("  ::warning::x\n##[error]y", "  warning::x\nerror]y"),
+        ("a\r::error::b", "a\nerror::b"),
+        ("\x1b[0m::error::c", "error::c"),
+        (":\x00:error::d", "error::d"),
+        ("abc\u202edef", "abcdef"),
+    ],
+)
+def test_hostile_text_is_made_harmless(raw: str, clean: str) -> None:
+    assert sanitise(raw) == clean
+
+
+@given(st.text(st.sampled_from("\x1b[]0;m:# \n\r\x07\x00\x9babc\u202e"), max_size=60))
+def test_no_text_keeps_a_control_sequence_or_a_workflow_command(text: str) -> None:
+    clean = sanitise(text)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", clean)
+    assert not re.search(r"^\s*(::|##\[)", clean, flags=re.MULTILINE)
