@@ -130,8 +130,7 @@ def score(
     produced = [outputs[case.name] for case in cases]
     codes = [labels.regions(case) for case in cases]
 
-    image_metrics = [(one.name, one.metric) for one in protocol.metrics if metrics_of.load(one.metric).KIND == "image"]
-    slices = _image_values(cases, produced, references, codes, image_metrics, protocol.regions)
+    slices, noisy = _image_values(cases, produced, references, codes, protocol)
     sets = [produced, *references.values()]
     features = [
         _features(paths, codes, extractors, protocol, _part(progress, index, len(sets)))
@@ -145,7 +144,7 @@ def score(
     return Scorecard(
         label=tables["label"],
         truth=tables.get("truth"),
-        gate=_gate(tables, cases, references, codes, protocol),
+        gate=_gate(tables, noisy, protocol),
         extractors={one.name: ExtractorFacts(weights=one.digest, note=one.describe()) for one in extractors},
         slices=tuple(slices),
         features=_npz(features[0]),
@@ -210,15 +209,19 @@ def _image_values(
     produced: Sequence[Path],
     references: Mapping[str, Sequence[Path]],
     codes: Sequence[NDArray[np.uint8]],
-    wanted: Sequence[tuple[str, str]],
-    regions: Sequence[str],
-) -> list[SliceValue]:
-    """Every slice's value of the `wanted` (display name, module) against every reference in every region."""
-    tasks = [
-        (case, output, {name: paths[index] for name, paths in references.items()}, codes[index], wanted, regions)
-        for index, (case, output) in enumerate(zip(cases, produced, strict=True))
-    ]
-    return [value for values in map_slices(_slice_values, tasks) for value in values]
+    protocol: Protocol,
+) -> tuple[list[SliceValue], list[SliceValue]]:
+    """Every slice's image metrics against every reference in every region, and the noisy input's gate metric."""
+    wanted = [(one.name, one.metric) for one in protocol.metrics if metrics_of.load(one.metric).KIND == "image"]
+    gate = [(name, module) for name, module in wanted if name == protocol.gate.metric]
+    of_outputs, of_inputs = [], []
+    for index, case in enumerate(cases):
+        targets = {name: paths[index] for name, paths in references.items()}
+        of_outputs.append((case, produced[index], targets, codes[index], wanted, protocol.regions))
+        of_inputs.append((case, Path(case.lq), targets, codes[index], gate, [protocol.gate.region]))
+    values = map_slices(_slice_values, [*of_outputs, *of_inputs])
+    own, noisy = values[: len(cases)], values[len(cases) :]
+    return [one for found in own for one in found], [one for found in noisy for one in found]
 
 
 def _slice_values(
@@ -244,23 +247,14 @@ def _slice_values(
     return values
 
 
-def _gate(
-    tables: Mapping[str, Table],
-    cases: Sequence[Case],
-    references: Mapping[str, Sequence[Path]],
-    codes: Sequence[NDArray[np.uint8]],
-    protocol: Protocol,
-) -> Fidelity:
+def _gate(tables: Mapping[str, Table], noisy: Sequence[SliceValue], protocol: Protocol) -> Fidelity:
     """Compare with the noisy input: against the truth where it is known, since a label's lung is itself an estimate."""
-    reference = "truth" if "truth" in references else "label"
+    reference = "truth" if "truth" in tables else "label"
     name, region = protocol.gate.metric, protocol.gate.region
-    own = tables[reference][name][region].value
-    module = next(one.metric for one in protocol.metrics if one.name == name)
-    noisy_slices = [Path(case.lq) for case in cases]
-    inputs = _image_values(cases, noisy_slices, {reference: references[reference]}, codes, [(name, module)], [region])
-    noisy = [one.value for one in inputs if one.value is not None]
-    bound = float(np.mean(noisy)) * protocol.gate.times_input
-    return Fidelity(reference=reference, metric=name, region=region, value=own, bound=bound, passed=own <= bound)
+    value = tables[reference][name][region].value
+    of_input = [one.value for one in noisy if one.reference == reference and one.value is not None]
+    bound = float(np.mean(of_input)) * protocol.gate.times_input
+    return Fidelity(reference=reference, metric=name, region=region, value=value, bound=bound, passed=value <= bound)
 
 
 # -------------------------------------------------------------------------------- features

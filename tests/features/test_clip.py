@@ -1,48 +1,19 @@
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
 import torch
-from torch import Tensor, nn
 
 from harness import features
-from harness.features import clip_random
-from harness.features._clip_network import tower
 from harness.features._preprocess import clip_input
 from harness.files import digest_file, read_grey
+from tests.published_files import FORMAT_WARNINGS
 
-# PyTorch deprecates the format that the file is published in, and tracing it in the fixture warns about shapes.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-
-
-class Archive(nn.Module):
-    """As OpenAI's ViT-B-32.pt: a scripted half-precision model whose image tower is `visual`, with more beside it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        with torch.device("meta"):
-            self.visual = tower()
-        state = {key: torch.from_numpy(tensor) for key, tensor in clip_random.weights().items()}
-        self.visual.load_state_dict(state, assign=True)
-        self.logit_scale = nn.Parameter(torch.tensor(4.6))
-        self.token_embedding = nn.Embedding(4, 8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.visual(x) * self.logit_scale
-        return y
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("weights") / "ViT-B-32.pt"
-    traced = torch.jit.trace(Archive().eval(), torch.zeros(1, 3, 224, 224), check_trace=False)  # type: ignore[no-untyped-call]
-    traced.half().save(path)
-    yield path
-    path.unlink()  # pytest keeps the folders of three sessions
+pytestmark = FORMAT_WARNINGS
 
 
 def test_published_format_gives_open_clips_features(
