@@ -1,4 +1,4 @@
-"""Median of the 5 x 5 neighbourhood."""
+"""Median of the 3 x 3 neighbourhood."""
 
 import json
 import os
@@ -14,7 +14,7 @@ SOURCE, TARGET = Path(os.environ["HARNESS_INPUT"]), Path(os.environ["HARNESS_OUT
 
 def denoise(name):
     noisy = np.asarray(Image.open(SOURCE / name))
-    Image.fromarray(median_filter(noisy, size=5)).save(TARGET / name)
+    Image.fromarray(median_filter(noisy, size=3)).save(TARGET / name)
 
 
 if __name__ == "__main__":
