@@ -146,7 +146,7 @@ class DockerEngine:
                         image = event.get("aux", {}).get("ID", image)
                         if time.monotonic() > deadline:
                             raise requests.Timeout
-            except requests.Timeout:
+            except (requests.Timeout, urllib3.exceptions.TimeoutError):
                 raise _build_error(folder, f"not done within {timeout_s:g} s", log) from None
             except docker.errors.APIError as error:
                 if error.status_code is not None and error.status_code < 500:  # a Dockerfile that does not parse
@@ -396,7 +396,7 @@ class DockerContainer:
             )
 
     def output(self) -> Generator[bytes]:
-        url = f"{self.client.base_url}/v{self.client.api_version}/containers/{self.holder}/archive"
+        url = self._url("archive", of=self.holder)
         with _engine_errors("reading the outputs"):
             response = self.client.get(url, params={"path": f"{OUTPUT}/."}, stream=True, timeout=self.client.timeout)
             try:
@@ -418,10 +418,18 @@ class DockerContainer:
         return blocks == 0 or free == 0, inodes - free - 1
 
     def _sample_memory(self) -> None:
-        memory = self.client.stats(self.main, stream=False, one_shot=True).get("memory_stats", {})
-        used = memory.get("max_usage") or memory.get("usage")  # cgroup v2 keeps no maximum here
-        if used is not None:
-            self.peak = max(self.peak or 0, used)
+        # with a time limit of its own: of a container that has just ended the engine answers a second later
+        with contextlib.suppress(requests.Timeout):
+            answer = self.client.get(
+                self._url("stats", of=self.main), params={"stream": "false", "one-shot": "true"}, timeout=0.25
+            )
+            memory = answer.json().get("memory_stats", {})
+            used = memory.get("max_usage") or memory.get("usage")  # cgroup v2 keeps no maximum here
+            if used is not None:
+                self.peak = max(self.peak or 0, used)
+
+    def _url(self, verb: str, *, of: str) -> str:
+        return f"{self.client.base_url}/v{self.client.api_version}/containers/{of}/{verb}"
 
 
 # -------------------------------------------------------------------------------- helpers
@@ -437,9 +445,13 @@ def _build_error(folder: Path, message: str, log: collections.deque[str]) -> Bui
     message = sanitise(message).strip()
     if _NETWORK.search(message):
         return InfrastructureError(f"{folder}: the engine could not fetch an image: {message}")
-    tail = sanitise("".join(log)).strip().splitlines()[-20:]
+    lines = sanitise("".join(log)).splitlines()
+    # without the ids of layers and containers, which differ from build to build
+    tail = [
+        line for line in lines if line.strip() and not re.match(r" ---> |Removing intermediate|Sending build", line)
+    ]
     return BuildError(
-        "\n  ".join([f"{folder}: docker build failed: {message}", *tail]),
+        "\n  ".join([f"{folder}: docker build failed: {message}", *tail[-20:]]),
         fix="correct the Dockerfile; the build has no network, so either build on the base image alone "
         "(docker/base/requirements.txt says what is in it) or hand in an image by archive",
     )

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from harness.data import Case, Dataset
+from harness.engines import Engine
+from harness.errors import BuildError, ContainerError, InfrastructureError, UsageError
+from harness.files import read_grey, write_grey
+from harness.run import Run, fetch_weights, installation_secret, run_submission
+from harness.sandbox import Limits
+from harness.submission import Weights, load_submission
+
+LIMITS = Limits(wall_s=60, memory_gb=0.5, cpus=2, shm_gb=0.01, tmp_gb=0.05, pids=60)
+SUBMISSIONS = Path(__file__).resolve().parent.parent / "submissions"
+# writes the manifest that it was given into its log, then the inputs as outputs
+TELLTALE = """
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+FROM ${BASE_IMAGE}
+CMD ["sh", "-c", "cat /input/manifest.json; cp /input/*.png /output; echo secret words >&2; exit $(cat /exit)"]
+RUN echo STATUS > /exit
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Six noisy slices of a smooth disc, of two sizes."""
+    rng = np.random.default_rng(3)
+    cases = []
+    for number in range(6):
+        height, width = (96, 80) if number < 4 else (64, 64)
+        rows, columns = np.mgrid[:height, :width]
+        disc = 60.0 + 90.0 * ((rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (height / 3) ** 2)
+        noisy = disc + rng.normal(0, 15, (height, width))
+        for kind, image in (("lq", noisy), ("gt", disc)):
+            write_grey(tmp_path / kind / f"s{number}.png", np.clip(image, 0, 255).astype(np.uint8))
+        paths = {kind: str(tmp_path / kind / f"s{number}.png") for kind in ("lq", "gt")}
+        cases.append(Case(name=f"s{number}", patient="p", pixel_mm=0.5 + number, **paths))
+    return Dataset(cases=tuple(cases), window_hu=(-1024.0, 1200.0), digest="discs")
+
+
+def telltale(folder: Path, *, status: int = 0) -> Path:
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(TELLTALE.replace("STATUS", str(status)))
+    (folder / "submission.yaml").write_text('schema: 1\nname: T\nversion: "1"\nauthors: [T]\nimage: {build: .}\n')
+    return folder
+
+
+def error_of(run: Run, dataset: Dataset) -> float:
+    """Mean squared error against the disc, over all slices."""
+    return float(
+        np.mean(
+            [
+                np.mean((read_grey(Path(run.outputs[case.name])).astype(float) - read_grey(Path(case.gt))) ** 2)
+                for case in dataset.cases
+            ]
+        )
+    )
+
+
+@pytest.mark.engine
+def test_the_shipped_submissions_run_and_denoise(dataset: Dataset, engine: Engine) -> None:
+    errors = {}
+    for name in ("identity", "median", "tv", "nlm", "template"):
+        run = run_submission(load_submission(SUBMISSIONS / name), dataset, LIMITS, seed=1, engine=engine)
+        errors[name] = error_of(run, dataset)
+        assert run.seconds_per_slice == pytest.approx(run.run_s / 6)
+    # the noise has a variance of 15^2; what is clipped at 0 takes little of it
+    assert 0.9 * 225 < errors["identity"] < 1.1 * 225
+    assert all(errors[name] < errors["identity"] / 2 for name in ("median", "tv", "nlm", "template"))
+
+
+@pytest.mark.engine
+def test_names_are_opaque_and_the_input_holds_pixels_only(tmp_path: Path, dataset: Dataset, engine: Engine) -> None:
+    told = PngInfo()
+    told.add_text("PatientName", "Doe^Jane")
+    first = dataset.cases[0]
+    Image.fromarray(read_grey(Path(first.lq))).save(first.lq, pnginfo=told)
+    run = run_submission(load_submission(telltale(tmp_path / "t")), dataset, LIMITS, seed=1, engine=engine)
+    manifest = json.loads(run.log.rsplit("secret words", 1)[0])
+    assert manifest["window_hu"] == [-1024.0, 1200.0]
+    listed = manifest["cases"]
+    assert [case["name"] for case in listed] == sorted(case["name"] for case in listed)
+    assert [case["pixel_mm"] for case in listed] != [case.pixel_mm for case in dataset.cases]  # shuffled (1 in 720)
+    for case in listed:
+        assert len(case["name"]) == 16
+        assert case["file"] == case["name"] + ".png"
+        (origin,) = (one for one in dataset.cases if one.pixel_mm == case["pixel_mm"])
+        assert (case["height"], case["width"]) == read_grey(Path(origin.lq)).shape
+        np.testing.assert_array_equal(read_grey(Path(run.outputs[origin.name])), read_grey(Path(origin.lq)))
+    # the container copied its files as they were: nothing but pixels in them
+    assert "PatientName" not in Image.open(run.outputs[first.name]).info
+
+
+@pytest.mark.engine
+def test_a_run_is_kept_and_found_again_unless_something_changed(
+    tmp_path: Path, dataset: Dataset, engine: Engine
+) -> None:
+    submission = load_submission(telltale(tmp_path / "t"))
+
+    def again(*, seed: int = 1, fresh: bool = False, data: Dataset = dataset, limits: Limits = LIMITS) -> Run:
+        return run_submission(submission, data, limits, seed=seed, engine=engine, fresh=fresh)
+
+    first = again()
+    assert not first.reused
+    second = again()
+    assert second == msgspec.structs.replace(first, reused=True)
+    assert not again(seed=2).reused
+    assert not again(data=msgspec.structs.replace(dataset, digest="other")).reused
+    fresh = again(fresh=True)
+    assert not fresh.reused
+    assert fresh.outputs_digest == first.outputs_digest
+    # a damaged cache is not believed
+    path = Path(first.outputs["s1"])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    mended = again()
+    assert not mended.reused
+    assert mended.outputs_digest == first.outputs_digest
+    write_grey(path, np.zeros((96, 80), np.uint8))
+    assert not again().reused
+
+
+@pytest.mark.engine
+def test_messages_quote_the_container_only_where_logs_may_be_published(
+    tmp_path: Path, cache: Path, dataset: Dataset, engine: Engine
+) -> None:
+    submission = load_submission(telltale(tmp_path / "t", status=3))
+    with pytest.raises(ContainerError) as caught:
+        run_submission(submission, dataset, LIMITS, seed=1, engine=engine)
+    assert caught.value.message == "the container ended with exit status 3: secret words"
+    with pytest.raises(ContainerError) as caught:
+        run_submission(submission, dataset, LIMITS, seed=1, engine=engine, publish_logs=False)
+    assert "secret words" not in caught.value.message + caught.value.fix
+    assert "secret words" in (cache / "logs" / "t.log").read_text()
+
+
+@pytest.mark.engine
+def test_a_folder_without_a_dockerfile_is_named(tmp_path: Path, dataset: Dataset, engine: Engine) -> None:
+    folder = telltale(tmp_path / "t")
+    (folder / "Dockerfile").unlink()
+    with pytest.raises(UsageError, match="without a Dockerfile"):
+        run_submission(load_submission(folder), dataset, LIMITS, seed=1, engine=engine)
+
+
+@pytest.mark.engine
+def test_a_build_error_is_the_submissions(tmp_path: Path, dataset: Dataset, engine: Engine) -> None:
+    folder = telltale(tmp_path / "t")
+    with (folder / "Dockerfile").open("a") as file:
+        file.write("RUN echo what went wrong && exit 9\n")
+    with pytest.raises(BuildError) as caught:
+        run_submission(load_submission(folder), dataset, LIMITS, seed=1, engine=engine)
+    assert "returned a non-zero code: 9" in caught.value.message
+    assert "what went wrong" in caught.value.message
+
+
+def test_the_secret_is_made_once_and_private(cache: Path) -> None:
+    secret = installation_secret()
+    assert len(secret) == 32
+    assert installation_secret() == secret
+    assert stat.S_IMODE((cache / "secret").stat().st_mode) == 0o600
+    assert [path.name for path in cache.iterdir()] == ["secret"]
+
+
+# -------------------------------------------------------------------------------- weights
+def test_cached_weights_need_no_network(cache: Path) -> None:
+    path = cache / "weights" / ("a" * 64)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    assert fetch_weights(Weights(url="https://example.invalid/w.bin", sha256="a" * 64)) == path
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "said"),
+    [
+        ("http://example.org/w.bin", UsageError, "by https only"),
+        ("file:///etc/passwd", UsageError, "by https only"),
+        ("https://127.0.0.1/w.bin", UsageError, "not a public address"),
+        ("https://[::1]/w.bin", UsageError, "not a public address"),
+        ("https://169.254.169.254/latest", UsageError, "not a public address"),
+        ("https://10.0.0.1:8443/w.bin", UsageError, "not a public address"),
+        ("https://no-such-host.invalid/w.bin", InfrastructureError, "no-such-host.invalid"),
+    ],
+)
+def test_weights_come_by_https_from_public_addresses_only(
+    cache: Path, url: str, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        fetch_weights(Weights(url=url, sha256="a" * 64))
+    assert not (cache / "weights").exists() or not any((cache / "weights").iterdir())
