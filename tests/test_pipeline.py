@@ -1,0 +1,201 @@
+"""The whole pipeline with the shipped submissions and a real container engine."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from harness.board.build import check_board, rank_all
+from harness.engines import BASE_IMAGE, Engine
+from harness.engines.docker import DockerEngine
+from harness.files import read_grey
+from harness.pipeline import Evaluation, evaluate
+from harness.protocol import PhantomData, Protocol, load_protocol
+from harness.record import read_record
+from harness.submission import load_submission
+
+pytestmark = pytest.mark.engine
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = "patients: 3, slices: 2, size: 128"
+
+
+class Quiet:
+    """A reporter that remembers the stages."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        self.stages.append(name)
+        yield lambda _done, _total: None
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("leaderboard")
+
+
+@pytest.fixture(scope="module")
+def protocol() -> Protocol:
+    return msgspec.structs.replace(load_protocol("phantom-mini"), data=PhantomData(patients=3, slices=2, size=128))
+
+
+@pytest.fixture(scope="module")
+def run(engine: Engine, cache: Path, leaderboard: Path, protocol: Protocol) -> Callable[..., Evaluation]:
+    assert cache.is_dir()
+
+    def run(folder: Path, reporter: Quiet | None = None, *, fresh: bool = False) -> Evaluation:
+        return evaluate(
+            load_submission(folder),
+            protocol,
+            leaderboard=leaderboard,
+            engine=engine,
+            reporter=reporter or Quiet(),
+            fresh=fresh,
+        )
+
+    return run
+
+
+def test_a_submission_becomes_a_record_and_a_row(
+    run: Callable[..., Evaluation], leaderboard: Path, protocol: Protocol
+) -> None:
+    reporter = Quiet()
+    evaluation = run(ROOT / "submissions" / "tv", reporter)
+    assert reporter.stages == ["data", "labels", "run", "score"]
+    assert evaluation.new
+    record = read_record(Path(evaluation.folder))
+    result = record.result
+    assert (result.status, result.device, result.protocol.digest) == ("scored", "cpu", protocol.digest)
+    assert set(result.metrics) == {metric.name for metric in protocol.metrics}
+    assert result.truth is not None
+    assert set(result.metrics["KID"]) >= {"whole", "background", "lung"}
+    assert result.gate is not None
+    assert result.gate.passed
+    assert record.observed.times is not None
+    assert record.observed.times.run_s > 0
+    assert set(record.observed.files) == {"features.npz", "preview.png", "slices.csv.gz"}
+
+    text = gzip.decompress((Path(evaluation.folder) / "slices.csv.gz").read_bytes()).decode()
+    wanted = {"reference": "truth", "metric": "RMSE", "region": "whole"}
+    rmse = [float(row["value"]) for row in csv.DictReader(io.StringIO(text)) if wanted.items() <= row.items()]
+    assert len(rmse) == 6
+    assert np.mean(rmse) == pytest.approx(result.truth["RMSE"]["whole"].value, rel=1e-5)
+    with np.load(Path(evaluation.folder) / "features.npz") as features:
+        assert features["inception-random/whole"].shape == (6, 2048)
+    assert read_grey(Path(evaluation.folder) / "preview.png").shape[0] > 256
+
+    check_board(leaderboard)
+    assert "Total variation" in (leaderboard / "README.md").read_text()
+
+
+def test_the_same_run_again_repeats_the_record(run: Callable[..., Evaluation]) -> None:
+    first = run(ROOT / "submissions" / "tv")
+    cached = run(ROOT / "submissions" / "tv")
+    assert (cached.new, cached.reused_run) == (False, True)
+    again = run(ROOT / "submissions" / "tv", fresh=True)
+    assert (again.new, again.reused_run) == (False, False)
+    assert first.record.id == cached.record.id == again.record.id
+
+
+def test_shipped_submissions_stand_where_they_belong(run: Callable[..., Evaluation], leaderboard: Path) -> None:
+    for slug in ("identity", "median", "nlm", "template"):
+        assert run(ROOT / "submissions" / slug).record.result.status == "scored"
+    ((_, rows),) = rank_all(leaderboard)
+    standing = {row.record.result.submission.slug: row for row in rows}
+    assert standing["identity"].standing == "anchor"
+    assert standing["nlm"].standing == "unranked"
+    assert "circular" in standing["nlm"].reason
+    assert {slug for slug, row in standing.items() if row.standing == "ranked"} >= {"median", "tv"}
+    template = standing["template"].record.result.gate  # a blur of a pixel is worth little at this pixel size
+    assert template is not None
+    assert (standing["template"].standing == "ranked") == template.passed
+
+
+@pytest.fixture
+def command(cache: Path, tmp_path: Path) -> Callable[[str, str], subprocess.Popen[str]]:
+    """Start `harness run` on a copy of the template with another program, in a process of its own."""
+    mini = (ROOT / "protocols" / "phantom-mini.yaml").read_text()
+    (tmp_path / "small.yaml").write_text(mini.replace("patients: 3, slices: 4, size: 256", SMALL))
+
+    def start(slug: str, program: str) -> subprocess.Popen[str]:
+        shutil.copytree(ROOT / "submissions" / "template", tmp_path / slug)
+        (tmp_path / slug / "denoise.py").write_text(program)
+        arguments = [
+            "run",
+            str(tmp_path / slug),
+            "-p",
+            str(tmp_path / "small.yaml"),
+            "--leaderboard",
+            str(tmp_path / "lb"),
+        ]
+        return subprocess.Popen(
+            [sys.executable, "-m", "harness", *arguments],
+            env={**os.environ, "HARNESS_CACHE": str(cache)},
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def test_a_failing_submission_leaves_a_failed_record_that_never_ranks(
+    command: Callable[[str, str], subprocess.Popen[str]], engine: Engine, tmp_path: Path
+) -> None:
+    assert engine.find_image(BASE_IMAGE)
+    process = command("broken", "raise SystemExit('no weights today')\n")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 20, errors
+    for said in ("stage run", "no weights today", "whose: the submission"):
+        assert said in errors
+    ((_, (row,)),) = rank_all(tmp_path / "lb")
+    assert (row.standing, row.rank, row.record.result.status) == ("unranked", None, "failed")
+    assert "no weights today" in (tmp_path / "lb" / "README.md").read_text()
+
+
+def test_ctrl_c_leaves_no_container_and_no_record(
+    command: Callable[[str, str], subprocess.Popen[str]], engine: Engine, cache: Path, tmp_path: Path
+) -> None:
+    assert isinstance(engine, DockerEngine)
+    process = command("sleeper", "import time\ntime.sleep(600)\n")
+    containers: list[Any] = []
+    for _ in range(1200):
+        image = engine.find_image("ipv2-harness/submissions:sleeper")
+        containers = engine.client.containers(filters={"ancestor": image}) if image else []
+        if containers or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    assert containers
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert engine.client.containers(all=True, filters={"ancestor": image}) == []
+    assert not list((tmp_path / "lb").rglob("record.json"))
+    assert not list(cache.rglob("*.part"))
