@@ -1,17 +1,16 @@
-"""Docker, through its SDK; the only module that imports it. Traps: docs of the sandbox ("The run")."""
+"""Docker, through its SDK: images and the start of a run. Only this module and its two helpers import the SDK."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import datetime
 import functools
 import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +22,18 @@ import urllib3
 
 import docker
 from harness import process
-from harness.engines import BASE_IMAGE, Exit
+from harness.engines import BASE_IMAGE
+from harness.engines._container import DockerContainer, engine_errors
 from harness.engines._images import archive_tags, build_context
 from harness.engines._owner import OWNER, forget_dead_owners, is_leftover, owner_labels
 from harness.errors import BuildError, GpuRequiredError, ImagePolicyError, InfrastructureError
 from harness.sandbox import INPUT, MODEL, OUTPUT, ContainerPlan, ImageFacts, Machine, sanitise
 
 NAME = "ipv2-harness-"
-LOG_TAIL_BYTES = 64 * 1024
-KILL_WAIT_S = 60  # how long a killed container may take to end before the engine is called broken
 # of a message of the engine: an image that it cannot fetch because of the network, not because it does not exist
 _NETWORK = re.compile(
     r"lookup |dial tcp|i/o timeout|TLS handshake|Client\.Timeout|connection (refused|reset)|toomanyrequests"
 )
-
-
-@contextlib.contextmanager
-def _engine_errors(doing: str) -> Iterator[None]:
-    """Turn whatever the SDK raises into an infrastructure error: the engine's trouble is no submission's fault."""
-    try:
-        yield
-    except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        detail = getattr(error, "explanation", None) or error
-        raise InfrastructureError(
-            f"the container engine failed while {doing}: {detail}",
-            fix="see whether it still runs (docker version), start it with docker/start-engine, then run again",
-        ) from error
 
 
 def connect() -> DockerEngine:
@@ -90,7 +75,7 @@ class DockerEngine:
 
     def sweep(self) -> list[str]:
         removed = []
-        with _engine_errors("clearing up what dead runs left behind"):
+        with engine_errors("clearing up what dead runs left behind"):
             for container in self.client.containers(all=True, filters={"label": OWNER, "name": f"^/{NAME}"}):
                 if is_leftover(container["Labels"]):
                     self._remove_container(container["Id"])
@@ -104,7 +89,7 @@ class DockerEngine:
 
     # ---------------------------------------------------------------------------- images
     def find_image(self, name: str) -> str | None:
-        with _engine_errors(f"looking for the image {name}"):
+        with engine_errors(f"looking for the image {name}"):
             try:
                 return str(self.client.inspect_image(name)["Id"])
             except docker.errors.ImageNotFound:
@@ -123,7 +108,7 @@ class DockerEngine:
         deadline = time.monotonic() + timeout_s
         log: collections.deque[str] = collections.deque(maxlen=200)
         image = None
-        with build_context(folder) as context, _engine_errors(f"building {folder}"):
+        with build_context(folder) as context, engine_errors(f"building {folder}"):
             try:
                 stream = self.client.build(
                     fileobj=context,
@@ -159,7 +144,7 @@ class DockerEngine:
     def load(self, archive: Path) -> str:
         tags = archive_tags(archive)
         before = {tag: self.find_image(tag) for tag in (*tags, BASE_IMAGE)}
-        with _engine_errors(f"loading {archive}"), archive.open("rb") as file:
+        with engine_errors(f"loading {archive}"), archive.open("rb") as file:
             text = ""
             try:
                 for event in self.client.load_image(file, quiet=True):
@@ -181,7 +166,7 @@ class DockerEngine:
         image = self.find_image(reference)
         if image is not None:
             return image
-        with _engine_errors(f"pulling {reference}"):
+        with engine_errors(f"pulling {reference}"):
             try:
                 for event in self.client.pull(reference, stream=True, decode=True):
                     if "error" in event:
@@ -197,7 +182,7 @@ class DockerEngine:
         return image
 
     def inspect(self, image: str) -> ImageFacts:
-        with _engine_errors(f"inspecting {image}"):
+        with engine_errors(f"inspecting {image}"):
             found = self.client.inspect_image(image)
         config = found.get("Config") or {}
         return ImageFacts(
@@ -219,7 +204,7 @@ class DockerEngine:
         holder, main = f"{run}-holder", f"{run}-submission"
         labels = owner_labels(lifetime_s=plan.wall_s + 600)
         try:
-            with _engine_errors("starting the container"):
+            with engine_errors("starting the container"):
                 self._start_holder(holder, volume=run, image=holder_image, plan=plan, labels=labels)
                 self.client.create_container(**self._create_arguments(plan, name=main, volume=run, labels=labels))
                 started = time.monotonic()
@@ -334,104 +319,6 @@ class DockerEngine:
             self.client.remove_volume(name, force=True)
 
 
-class DockerContainer:
-    """`harness.engines.Container`: the submission's container, and the holder that keeps its /output alive."""
-
-    def __init__(self, client: Any, *, main: str, holder: str, plan: ContainerPlan, started: float) -> None:
-        self.client = client
-        self.main = main
-        self.holder = holder
-        self.plan = plan
-        self.started = started
-        self.timed_out = False
-        self.peak: int | None = None
-        self.state: dict[str, Any] = {}
-
-    def wait(self, *, deadline_s: float) -> Iterator[int]:
-        pause, reported = 0.02, 0.0
-        while True:
-            # by polling: the SDK's wait() cannot be told from a lost engine when its time is up
-            with _engine_errors("waiting for the container"):
-                self.state = self.client.inspect_container(self.main)["State"]
-                if not self.state["Running"]:
-                    return
-                elapsed = time.monotonic() - self.started
-                if elapsed > deadline_s:
-                    self.timed_out = True
-                    with contextlib.suppress(docker.errors.APIError):  # it may have ended by itself just now
-                        self.client.kill(self.main)
-                if elapsed > deadline_s + KILL_WAIT_S:
-                    raise InfrastructureError("the container engine does not kill a container", fix="restart it")
-                due = elapsed - reported > 1
-                if due or elapsed < 2:
-                    self._sample_memory()
-                written = self._output_space()[1] if due else None
-            if written is not None:
-                reported = elapsed
-                yield written
-            time.sleep(pause)
-            pause = min(0.2, 1.5 * pause)
-
-    def exit(self) -> Exit:
-        with _engine_errors("reading how the container ended"):
-            # An engine that goes down stops the container first: the exit status is then not the container's own.
-            # The holder is stopped together with it, and a new connection is refused.
-            docker.APIClient(version="auto", timeout=20, **docker.utils.kwargs_from_env()).close()
-            if not self.client.inspect_container(self.holder)["State"]["Running"]:
-                raise InfrastructureError(
-                    "the container engine stopped the containers of the run", fix="start it again and repeat the run"
-                )
-            started, finished = (
-                datetime.datetime.fromisoformat(self.state[key]) for key in ("StartedAt", "FinishedAt")
-            )
-            return Exit(
-                code=self.state["ExitCode"],
-                timed_out=self.timed_out,
-                out_of_memory=self.state["OOMKilled"],
-                output_full=self._output_space()[0],
-                seconds=(finished - started).total_seconds(),
-                peak_memory_bytes=self.peak,
-                log=self._log_tail(stdout=True),
-                stderr=self._log_tail(stdout=False),
-            )
-
-    def output(self) -> Generator[bytes]:
-        url = self._url("archive", of=self.holder)
-        with _engine_errors("reading the outputs"):
-            response = self.client.get(url, params={"path": f"{OUTPUT}/."}, stream=True, timeout=self.client.timeout)
-            try:
-                response.raise_for_status()
-                yield from response.iter_content(64 * 1024)
-            finally:
-                # without this the engine keeps writing a stream that was given up and answers nobody any more
-                response.raw.close()
-                response.close()
-
-    def _log_tail(self, *, stdout: bool) -> str:
-        raw = self.client.logs(self.main, stdout=stdout, stderr=True, tail=400)
-        return bytes(raw[-LOG_TAIL_BYTES:]).decode("utf-8", "replace")
-
-    def _output_space(self) -> tuple[bool, int]:
-        """(no byte or no inode left, files written) of /output, asked of the holder."""
-        command = self.client.exec_create(self.holder, ["stat", "-f", "-c", "%a %c %d", OUTPUT])
-        blocks, inodes, free = (int(number) for number in self.client.exec_start(command["Id"]).split())
-        return blocks == 0 or free == 0, inodes - free - 1
-
-    def _sample_memory(self) -> None:
-        # with a time limit of its own: of a container that has just ended the engine answers a second later
-        with contextlib.suppress(requests.Timeout):
-            answer = self.client.get(
-                self._url("stats", of=self.main), params={"stream": "false", "one-shot": "true"}, timeout=0.25
-            )
-            memory = answer.json().get("memory_stats", {})
-            used = memory.get("max_usage") or memory.get("usage")  # cgroup v2 keeps no maximum here
-            if used is not None:
-                self.peak = max(self.peak or 0, used)
-
-    def _url(self, verb: str, *, of: str) -> str:
-        return f"{self.client.base_url}/v{self.client.api_version}/containers/{of}/{verb}"
-
-
 # -------------------------------------------------------------------------------- helpers
 @functools.cache
 def _gpus() -> tuple[str, ...]:
@@ -444,7 +331,10 @@ def _gpus() -> tuple[str, ...]:
 def _build_error(folder: Path, message: str, log: collections.deque[str]) -> BuildError | InfrastructureError:
     message = sanitise(message).strip()
     if _NETWORK.search(message):
-        return InfrastructureError(f"{folder}: the engine could not fetch an image: {message}")
+        return InfrastructureError(
+            f"{folder}: the engine could not fetch an image: {message}",
+            fix="give the engine a network, or begin the Dockerfile with ARG BASE_IMAGE and FROM ${BASE_IMAGE}",
+        )
     lines = sanitise("".join(log)).splitlines()
     # without the ids of layers and containers, which differ from build to build
     tail = [
