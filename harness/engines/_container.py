@@ -1,0 +1,133 @@
+"""A running Docker container, and the holder that keeps its /output alive."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import time
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import docker.errors
+import docker.utils
+import requests
+import urllib3
+
+import docker
+from harness.engines import Exit
+from harness.errors import InfrastructureError
+from harness.sandbox import OUTPUT, ContainerPlan
+
+LOG_TAIL_BYTES = 64 * 1024
+KILL_WAIT_S = 60  # how long a killed container may take to end before the engine is called broken
+
+
+@contextlib.contextmanager
+def engine_errors(doing: str) -> Iterator[None]:
+    """Turn whatever the SDK raises into an infrastructure error: the engine's trouble is no submission's fault."""
+    try:
+        yield
+    except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        detail = getattr(error, "explanation", None) or error
+        raise InfrastructureError(
+            f"the container engine failed while {doing}: {detail}",
+            fix="see whether it still runs (docker version), start it with docker/start-engine, then run again",
+        ) from error
+
+
+class DockerContainer:
+    """`harness.engines.Container`: the submission's container, and the holder that keeps its /output alive."""
+
+    def __init__(self, client: Any, *, main: str, holder: str, plan: ContainerPlan, started: float) -> None:
+        self.client = client
+        self.main = main
+        self.holder = holder
+        self.plan = plan
+        self.started = started
+        self.timed_out = False
+        self.peak: int | None = None
+        self.state: dict[str, Any] = {}
+
+    def wait(self, *, deadline_s: float) -> Iterator[int]:
+        pause, reported = 0.02, 0.0
+        while True:
+            # by polling: the SDK's wait() cannot be told from a lost engine when its time is up
+            with engine_errors("waiting for the container"):
+                self.state = self.client.inspect_container(self.main)["State"]
+                if not self.state["Running"]:
+                    return
+                elapsed = time.monotonic() - self.started
+                if elapsed > deadline_s:
+                    self.timed_out = True
+                    with contextlib.suppress(docker.errors.APIError):  # it may have ended by itself just now
+                        self.client.kill(self.main)
+                if elapsed > deadline_s + KILL_WAIT_S:
+                    raise InfrastructureError("the container engine does not kill a container", fix="restart it")
+                due = elapsed - reported > 1
+                if due or elapsed < 2:
+                    self._sample_memory()
+                written = self._output_space()[1] if due else None
+            if written is not None:
+                reported = elapsed
+                yield written
+            time.sleep(pause)
+            pause = min(0.2, 1.5 * pause)
+
+    def exit(self) -> Exit:
+        with engine_errors("reading how the container ended"):
+            # An engine that goes down stops the container first: the exit status is then not the container's own.
+            # The holder is stopped together with it, and a new connection is refused.
+            docker.APIClient(version="auto", timeout=20, **docker.utils.kwargs_from_env()).close()
+            if not self.client.inspect_container(self.holder)["State"]["Running"]:
+                raise InfrastructureError(
+                    "the container engine stopped the containers of the run", fix="start it again and repeat the run"
+                )
+            started, finished = (
+                datetime.datetime.fromisoformat(self.state[key]) for key in ("StartedAt", "FinishedAt")
+            )
+            return Exit(
+                code=self.state["ExitCode"],
+                timed_out=self.timed_out,
+                out_of_memory=self.state["OOMKilled"],
+                output_full=self._output_space()[0],
+                seconds=(finished - started).total_seconds(),
+                peak_memory_bytes=self.peak,
+                log=self._log_tail(stdout=True),
+                stderr=self._log_tail(stdout=False),
+            )
+
+    def output(self) -> Generator[bytes]:
+        url = self._url("archive", of=self.holder)
+        with engine_errors("reading the outputs"):
+            response = self.client.get(url, params={"path": f"{OUTPUT}/."}, stream=True, timeout=self.client.timeout)
+            try:
+                response.raise_for_status()
+                yield from response.iter_content(64 * 1024)
+            finally:
+                # without this the engine keeps writing a stream that was given up and answers nobody any more
+                response.raw.close()
+                response.close()
+
+    def _log_tail(self, *, stdout: bool) -> str:
+        raw = self.client.logs(self.main, stdout=stdout, stderr=True, tail=400)
+        return bytes(raw[-LOG_TAIL_BYTES:]).decode("utf-8", "replace")
+
+    def _output_space(self) -> tuple[bool, int]:
+        """(no byte or no inode left, files written) of /output, asked of the holder."""
+        command = self.client.exec_create(self.holder, ["stat", "-f", "-c", "%a %c %d", OUTPUT])
+        blocks, inodes, free = (int(number) for number in self.client.exec_start(command["Id"]).split())
+        return blocks == 0 or free == 0, inodes - free - 1
+
+    def _sample_memory(self) -> None:
+        # with a time limit of its own: of a container that has just ended the engine answers a second later
+        with contextlib.suppress(requests.Timeout):
+            answer = self.client.get(
+                self._url("stats", of=self.main), params={"stream": "false", "one-shot": "true"}, timeout=0.25
+            )
+            memory = answer.json().get("memory_stats", {})
+            used = memory.get("max_usage") or memory.get("usage")  # cgroup v2 keeps no maximum here
+            if used is not None:
+                self.peak = max(self.peak or 0, used)
+
+    def _url(self, verb: str, *, of: str) -> str:
+        return f"{self.client.base_url}/v{self.client.api_version}/containers/{of}/{verb}"
