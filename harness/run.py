@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hmac
 import ipaddress
 import os
@@ -240,18 +241,43 @@ def _opaque(dataset: Dataset) -> dict[str, Case]:
 
 
 @contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    """A temporary folder that other users cannot enter; what killed processes left there (patient data?) goes."""
+    root = cache_root() / "staging"
+    root.mkdir(parents=True, exist_ok=True)
+    for old in root.iterdir():
+        # an empty one may be a sibling's that is about to be locked
+        with contextlib.suppress(OSError), _locked(old):
+            if any(old.iterdir()):
+                shutil.rmtree(old)
+    with tempfile.TemporaryDirectory(dir=root) as name, _locked(Path(name)):
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock that the kernel frees when this process dies; OSError if another process holds it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
 def _staged(
     slices: Mapping[str, NDArray[np.uint8]],
     cases: Mapping[str, Case],
     window_hu: tuple[float, float] | None,
     weights: list[tuple[str, Path]],
 ) -> Iterator[tuple[Path, Path | None]]:
-    """A private folder with what the container may read: /input and, if weights are declared, /opt/ml/model.
+    """A folder with what the container may read: /input and, if weights are declared, /opt/ml/model.
 
     The slices are written anew from their pixels, so that no text or time of the source files comes along.
     """
-    with tempfile.TemporaryDirectory(prefix="ipv2-harness-") as private:  # 0700: for other users of this machine
-        inputs = Path(private, "input")
+    with _private_folder() as private:
+        inputs = private / "input"
         inputs.mkdir()
         for name, pixels in slices.items():
             # the level matters: noise hardly compresses, and at the usual one this takes longer than a quick denoiser
@@ -269,11 +295,11 @@ def _staged(
         write_json(inputs / "manifest.json", {"cases": listed, "window_hu": window_hu})
         model = None
         if weights:
-            model = Path(private, "model")
+            model = private / "model"
             model.mkdir()
             for name, path in weights:
                 shutil.copyfile(path, model / name)
-        for path in Path(private).rglob("*"):  # for the uid that the sandbox forces, whatever our umask is
+        for path in private.rglob("*"):  # for the uid that the sandbox forces, whatever our umask is
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield inputs, model
 

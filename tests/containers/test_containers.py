@@ -235,6 +235,7 @@ def test_an_interrupt_removes_the_container_at_once(engine: Engine, tmp_path: Pa
     child.wait(15)
     assert running(engine, owner) == []
     assert not (tmp_path / "cache" / "runs").exists()
+    assert list((tmp_path / "cache" / "staging").iterdir()) == []
 
 
 def test_a_killed_harness_is_cleared_up_after_and_a_living_one_is_left_alone(
@@ -251,3 +252,9 @@ def test_a_killed_harness_is_cleared_up_after_and_a_living_one_is_left_alone(
     assert len(removed) == 3  # holder, submission, volume
     assert running(engine, owner) == []
     assert not (tmp_path / "cache" / "owners" / f"{owner}.lock").exists()
+    # the slices that it had laid out for the container go when the next run lays out its own
+    staging = tmp_path / "cache" / "staging"
+    assert len(list(staging.glob("*/input/*.png"))) == 3
+    submission = load_submission(make_submission(tmp_path / "next", "good"))
+    run_submission(submission, make_dataset(tmp_path / "data"), LIMITS, seed=7, engine=engine)
+    assert list(staging.iterdir()) == []
