@@ -9,7 +9,7 @@ demo: setup engine
 	$(BIN)/harness run submissions/tv
 
 test: setup engine lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check

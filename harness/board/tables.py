@@ -34,7 +34,8 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
         _text(protocol.description),
         f"Ranked by **{protocol.rank_by.metric}** ({protocol.rank_by.region}) against the purified label "
         f"({purify.strategy}, {purify.variant} variant, weak denoiser {purify.weak_denoiser}). "
-        "In brackets: 95 % interval over patients (jackknife), conditional on this test set. ↓ lower is better, ↑ higher is better.",
+        "In brackets: 95 % interval over patients (jackknife), conditional on this test set. "
+        "↓ lower is better, ↑ higher is better.",
         *_extractor_notes(rows),
     ]
     references = [("label", "the label")]
