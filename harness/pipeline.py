@@ -129,7 +129,7 @@ def _record(
         protocol=protocol_facts(protocol),
         data=dataset.digest,
         labels=labels.digest,
-        submission=submission_facts(submission, run.image if run else None),
+        submission=submission_facts(submission),
         outputs=run.outputs_digest if run else None,
         device=run.device if run else None,
         seed=protocol.seed,
@@ -139,9 +139,10 @@ def _record(
         gate=card.gate if card else None,
     )
     if run is None:
-        return make_record(result, observe(engine=engine.description, limits=protocol.limits, lowered=()))
+        return make_record(result, observe(engine=engine.description, image=None, limits=protocol.limits, lowered=()))
     observed = observe(
         engine=run.engine,
+        image=run.image,
         limits=run.limits,
         lowered=run.lowered,
         times=Times(build_s=run.build_s, run_s=run.run_s, seconds_per_slice=run.seconds_per_slice),

@@ -51,7 +51,6 @@ class SubmissionFacts(Strict, frozen=True, kw_only=True):
     version: str
     authors: tuple[str, ...]
     digest: str
-    image: str | None
     family: tuple[str, ...]
     anchor: bool
 
@@ -92,6 +91,7 @@ class Observed(Strict, frozen=True, kw_only=True):
     dirty: bool | None
     machine: dict[str, str]
     engine: str
+    image: str | None  # the id that ran; no part of the result, since equal folders build to other ids elsewhere
     limits: Limits
     lowered: tuple[str, ...]
     times: Times | None = None
@@ -142,8 +142,8 @@ def protocol_facts(protocol: Protocol) -> ProtocolFacts:
     return ProtocolFacts(name=protocol.name, version=protocol.version, digest=protocol.digest)
 
 
-def submission_facts(submission: Submission, image: str | None) -> SubmissionFacts:
-    """A submission as a record names it; `image` is the id of the image that ran, if one was built."""
+def submission_facts(submission: Submission) -> SubmissionFacts:
+    """A submission as a record names it."""
     manifest = submission.manifest
     return SubmissionFacts(
         slug=submission.slug,
@@ -151,7 +151,6 @@ def submission_facts(submission: Submission, image: str | None) -> SubmissionFac
         version=manifest.version,
         authors=manifest.authors,
         digest=submission.digest,
-        image=image,
         family=manifest.family,
         anchor=manifest.anchor,
     )
@@ -160,6 +159,7 @@ def submission_facts(submission: Submission, image: str | None) -> SubmissionFac
 def observe(
     *,
     engine: str,
+    image: str | None,
     limits: Limits,
     lowered: tuple[str, ...],
     times: Times | None = None,
@@ -175,6 +175,7 @@ def observe(
         dirty=dirty,
         machine=_machine(),
         engine=engine,
+        image=image,
         limits=limits,
         lowered=lowered,
         times=times,

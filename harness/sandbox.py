@@ -31,6 +31,13 @@ PNG_BYTES_PER_PIXEL, PNG_BYTES_CONSTANT = 4, 64 * 1024
 PAGE = 4096
 
 
+def _check_positive(limits: Limits | AskedLimits) -> None:
+    for name in limits.__struct_fields__:
+        value = getattr(limits, name)
+        if value is not None and not 0 < value < 1e7:
+            raise ValueError(f"{name} must be above 0, not {value}")
+
+
 class Limits(Strict, frozen=True, kw_only=True):
     """Ceilings of one container run. GB are 10^9 bytes; seconds are wall time.
 
@@ -45,9 +52,21 @@ class Limits(Strict, frozen=True, kw_only=True):
     pids: int = 512
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            if not 0 < getattr(self, name) < 1e7:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        _check_positive(self)
+
+
+class AskedLimits(Strict, frozen=True, kw_only=True):
+    """What a submission asks for, where that is less than a protocol grants; None leaves the protocol's ceiling."""
+
+    wall_s: float | None = None
+    memory_gb: float | None = None
+    cpus: float | None = None
+    shm_gb: float | None = None
+    tmp_gb: float | None = None
+    pids: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
 
 
 class Machine(Strict, frozen=True, kw_only=True):
@@ -67,7 +86,7 @@ class Granted(Strict, frozen=True, kw_only=True):
     lowered: tuple[str, ...] = ()
 
 
-def lower(limits: Limits, *, machine: Machine, asked: Limits | None = None) -> Granted:
+def lower(limits: Limits, *, machine: Machine, asked: AskedLimits | None = None) -> Granted:
     """The protocol's ceilings, lowered to what the submission asked for and to what the machine has.
 
     memory_gb, tmp_gb and shm_gb are all RAM (the latter two are memory file systems). Where their sum exceeds
@@ -83,7 +102,8 @@ def lower(limits: Limits, *, machine: Machine, asked: Limits | None = None) -> G
 
     if asked is not None:
         for name in asked.__struct_fields__:
-            reduce(name, getattr(asked, name), "the submission asks for less")
+            if (value := getattr(asked, name)) is not None:
+                reduce(name, value, "the submission asks for less")
     reduce("cpus", machine.cpus, "the machine has no more")
     in_memory = ("memory_gb", "tmp_gb", "shm_gb")
     share = 0.9 * machine.memory_bytes / 1e9 / sum(values[name] for name in in_memory)

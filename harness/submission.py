@@ -10,7 +10,7 @@ import msgspec
 
 from harness.errors import UsageError
 from harness.files import Strict, digest_folder, read_yaml
-from harness.sandbox import Limits
+from harness.sandbox import AskedLimits
 
 MANIFEST = "submission.yaml"
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -55,7 +55,7 @@ class Manifest(Strict, frozen=True, kw_only=True):
     paper: str = ""
     contact: str = ""
     weights: tuple[Weights, ...] = ()
-    limits: Limits | None = None
+    limits: AskedLimits | None = None
     family: tuple[str, ...] = ()  # weak denoisers that it shares code or weights with
     training_data: str = ""
     deterministic: bool = True

@@ -32,7 +32,15 @@ def table(kid: float) -> Table:
 
 def observed(date: str = "2026-01-01T00:00:00Z") -> Observed:
     return Observed(
-        date=date, harness="0", commit=None, dirty=None, machine={}, engine="docker", limits=Limits(), lowered=()
+        date=date,
+        harness="0",
+        commit=None,
+        dirty=None,
+        machine={},
+        engine="docker",
+        image=None,
+        limits=Limits(),
+        lowered=(),
     )
 
 
@@ -47,7 +55,7 @@ def scored(
 ) -> Record:
     """A scored record of a submission with that KID; `submission` changes its facts."""
     facts = SubmissionFacts(
-        slug=slug, name=slug.upper(), version="1", authors=("A",), digest="d", image="i", family=(), anchor=False
+        slug=slug, name=slug.upper(), version="1", authors=("A",), digest="d", family=(), anchor=False
     )
     result = Result(
         status="scored",

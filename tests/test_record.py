@@ -102,6 +102,6 @@ def test_a_protocol_cannot_change_under_its_records(tmp_path: Path) -> None:
 def test_failure_and_circumstances_are_kept() -> None:
     failure = failure_of(ContainerError("exit status 1", fix="read the log"))
     assert (failure.stage, failure.exit_status, failure.party) == ("run", 20, "submission")
-    circumstances = observe(engine="docker 1", limits=Limits(), lowered=("cpus 4 -> 2",))
+    circumstances = observe(engine="docker 1", image=None, limits=Limits(), lowered=("cpus 4 -> 2",))
     assert circumstances.machine["cores"].isdigit()
     assert circumstances.lowered == ("cpus 4 -> 2",)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ImagePolicyError
 from harness.sandbox import (
+    AskedLimits,
     ImageFacts,
     Limits,
     Machine,
@@ -32,6 +33,13 @@ some_limits = st.builds(
     tmp_gb=positive,
     pids=st.integers(1, 10**6),
 )
+some_asked = st.builds(
+    AskedLimits,
+    wall_s=st.none() | positive,
+    memory_gb=st.none() | positive,
+    cpus=st.none() | positive,
+    pids=st.none() | st.integers(1, 10**6),
+)
 
 
 def test_limits_that_fit_stay_as_they_are() -> None:
@@ -50,13 +58,23 @@ def test_what_the_machine_lacks_is_lowered_and_said() -> None:
     assert len(granted.lowered) == 4
 
 
-@given(limits=some_limits, asked=st.none() | some_limits, cpus=st.integers(1, 64), memory=st.integers(10**9, 10**12))
-def test_nothing_is_ever_raised_and_memory_fits(limits: Limits, asked: Limits | None, cpus: int, memory: int) -> None:
+def test_asking_for_less_of_one_thing_leaves_the_others() -> None:
+    large = Machine(cpus=64, memory_bytes=10**12, os="linux", architecture="amd64")
+    granted = lower(Limits(memory_gb=64), machine=large, asked=AskedLimits(wall_s=60))
+    assert granted.limits == Limits(memory_gb=64, wall_s=60)
+    assert granted.lowered == ("wall_s 3600 -> 60 (the submission asks for less)",)
+
+
+@given(limits=some_limits, asked=st.none() | some_asked, cpus=st.integers(1, 64), memory=st.integers(10**9, 10**12))
+def test_nothing_is_ever_raised_and_memory_fits(
+    limits: Limits, asked: AskedLimits | None, cpus: int, memory: int
+) -> None:
     machine = Machine(cpus=cpus, memory_bytes=memory, os="linux", architecture="amd64")
     granted = lower(limits, machine=machine, asked=asked).limits
     for name in limits.__struct_fields__:
         assert 0 <= getattr(granted, name) <= getattr(limits, name)
-        assert asked is None or getattr(granted, name) <= getattr(asked, name)
+        bound = getattr(asked, name, None)
+        assert bound is None or getattr(granted, name) <= bound
     assert granted.cpus <= cpus
     # each is at least a megabyte
     assert (granted.memory_gb + granted.tmp_gb + granted.shm_gb) * 1e9 <= 0.9 * memory + 3.001e6
