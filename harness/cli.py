@@ -147,8 +147,9 @@ def _print_evaluation(evaluation: Evaluation, protocol: Protocol, leaderboard: P
                 cells = [regions.get(region) for region in protocol.regions]
                 table.add_row(metric, *("–" if cell is None else _value(cell) for cell in cells))
             console.print(table)
-        for name, facts in result.extractors.items():
-            console.print(f"{name}: {facts.note}", highlight=False)
+        console.print("± half of the 95 % interval over patients", highlight=False)
+        for facts in result.extractors.values():
+            console.print(facts.note, markup=False, highlight=False, soft_wrap=True)
     for board, rows in rank_all(leaderboard):
         for row in rows:
             if board.identity == protocol.identity and row.record.id == evaluation.record.id:
@@ -161,8 +162,8 @@ def _print_evaluation(evaluation: Evaluation, protocol: Protocol, leaderboard: P
 
 def _value(value: Any) -> str:
     if value.low is None:
-        return f"{value.value:.4g}"
-    return f"{value.value:.4g} [dim]{value.low:.3g}..{value.high:.3g}[/]"
+        return f"{value.value:.3g}"
+    return f"{value.value:.3g} [dim]±{(value.high - value.low) / 2:.2g}[/]"
 
 
 def _print_json(value: Any) -> None:

@@ -35,7 +35,7 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
         f"Ranked by **{protocol.rank_by.metric}** ({protocol.rank_by.region}) against the purified label "
         f"({purify.strategy}, {purify.variant} variant, weak denoiser {purify.weak_denoiser}). "
         "In brackets: 95 % interval over patients (jackknife), conditional on this test set. "
-        "↓ lower is better, ↑ higher is better.",
+        "↓ lower is better, ↑ higher is better; low `noise` is not good by itself, a blur has none.",
         *_extractor_notes(rows),
     ]
     references = [("label", "the label")]
@@ -57,8 +57,8 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
 
 
 def _extractor_notes(rows: Sequence[Row]) -> list[str]:
-    notes = {name: facts.note for row in rows for name, facts in row.record.result.extractors.items()}
-    return ["\n".join(f"* `{name}`: {_text(note)}" for name, note in sorted(notes.items()))] if notes else []
+    notes = {facts.note for row in rows for facts in row.record.result.extractors.values()}
+    return ["\n".join(f"* {_text(note)}" for note in sorted(notes))] if notes else []
 
 
 def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Region) -> str:
