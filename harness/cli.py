@@ -267,9 +267,9 @@ def weights_import(file: Path) -> None:
 @click.argument("extractor")
 def weights_download(extractor: str) -> None:
     """Download an extractor's published weights (https, SHA-256 checked)."""
-    from harness.features.weights import download
+    from harness.features.weights import fetch
 
-    click.echo(f"verified: {download(extractor)}")
+    click.echo(f"verified: {fetch(extractor)}")
 
 
 @weights.command(name="verify")

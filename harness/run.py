@@ -5,16 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hmac
-import ipaddress
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.data import Case, Dataset
+from harness.download import NotTheFile, download
 from harness.engines import BASE_IMAGE, Engine, Exit
 from harness.errors import (
     BuildError,
@@ -32,17 +29,14 @@ from harness.errors import (
     ContainerOutOfMemory,
     ContainerTimeout,
     GpuRequiredError,
-    InfrastructureError,
     OutputQuotaError,
     UsageError,
 )
 from harness.files import (
     Strict,
-    atomic_file,
     atomic_folder,
     cache_root,
     digest_bytes,
-    digest_file,
     digest_json,
     read_grey,
     read_json,
@@ -382,29 +376,6 @@ def _keep(
 
 
 # -------------------------------------------------------------------------------- declared weights
-class _PublicHttps(urllib.request.HTTPRedirectHandler):
-    """Refuses to follow a redirection to anything but https on a public address."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        _check_public(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _check_public(url: str) -> None:
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
-        raise UsageError(f"weights are fetched by https only, not from {url!r}")
-    try:
-        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise InfrastructureError(
-            f"{url}: {error}", fix="weights are downloaded once: connect to the network"
-        ) from error
-    for *_, address in found:
-        if not ipaddress.ip_address(str(address[0]).split("%")[0]).is_global:
-            raise UsageError(f"{url}: {address[0]} is not a public address, weights are not fetched from there")
-
-
 def _weights_name(weights: Weights, submission: Submission) -> str:
     name = urllib.parse.unquote(urllib.parse.urlsplit(weights.url).path).rsplit("/", 1)[-1]
     others = [one for one in submission.manifest.weights if one.url.endswith(f"/{name}")]
@@ -418,25 +389,8 @@ def fetch_weights(weights: Weights) -> Path:
     path = cache_root() / "weights" / weights.sha256
     if path.exists():
         return path
-    _check_public(weights.url)
-    opener = urllib.request.build_opener(_PublicHttps)
-    with atomic_file(path) as part:
-        try:
-            with opener.open(weights.url, timeout=60) as response, part.open("wb") as file:
-                while block := response.read(2**20):
-                    file.write(block)
-                    if file.tell() > MAX_WEIGHTS_BYTES:
-                        raise BuildError(f"{weights.url}: larger than {MAX_WEIGHTS_BYTES / 1e9:g} GB")
-        except urllib.error.HTTPError as error:
-            raise BuildError(f"{weights.url}: {error}", fix="correct the URL in submission.yaml") from error
-        except urllib.error.URLError as error:
-            raise InfrastructureError(
-                f"{weights.url}: {error.reason}", fix="connect to the network, then run again"
-            ) from error
-        found = digest_file(part)
-        if found != weights.sha256:
-            raise BuildError(
-                f"{weights.url}: SHA-256 is {found}, expected {weights.sha256}",
-                fix="correct weights in submission.yaml",
-            )
+    try:
+        download(weights.url, path, sha256=weights.sha256, max_bytes=MAX_WEIGHTS_BYTES, public_only=True)
+    except NotTheFile as error:
+        raise BuildError(str(error), fix="correct weights in submission.yaml") from error
     return path

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "harness"
-BASE = ["errors", "files", "process"]
+BASE = ["errors", "files", "process", "download"]
 PURE = ["imaging", "phantom", "features", "metrics", "statistics"]
 STAGES = [
     "sandbox", "protocol", "submission", "data", "labels", "engines", "outputs", "run", "score", "record", "board",

@@ -5,22 +5,14 @@ Looked for in `$HARNESS_WEIGHTS`, then in `<cache>/weights`. A file is used only
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from email.message import Message
 from pathlib import Path
-from typing import IO
 
+from harness.download import NotTheFile, download
 from harness.errors import InfrastructureError, UsageError
 from harness.files import Strict, atomic_file, cache_root, digest_file
-
-TIMEOUT_S = 60.0
-_CHUNK = 1 << 20
 
 
 class WeightFile(Strict, frozen=True, kw_only=True):
@@ -124,13 +116,10 @@ def find(extractor: str) -> tuple[WeightFile, Path]:
 
 def verify(path: Path, file: WeightFile) -> None:
     """UsageError with both digests unless the SHA-256 of `path` is the published one."""
-    _compare(digest_file(path), file, str(path))
-
-
-def _compare(found: str, file: WeightFile, source: str) -> None:
+    found = digest_file(path)
     if found != file.sha256:
         raise UsageError(
-            f"{source}: not the published {file.name}: SHA-256 {found}, expected {file.sha256}",
+            f"{path}: not the published {file.name}: SHA-256 {found}, expected {file.sha256}",
             fix="delete the file and get it again; it is damaged, incomplete or another version",
         )
 
@@ -156,55 +145,28 @@ def import_file(path: Path) -> Path:
     )
 
 
-class _HttpsOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirections to https addresses only."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> urllib.request.Request | None:
-        _require_https(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
-
-
-def _require_https(url: str) -> None:
-    if not url.startswith("https://"):
-        raise InfrastructureError(f"{url}: weights are downloaded over https only")
-
-
-def download(extractor: str, *, progress: Callable[[int, int | None], None] | None = None) -> Path:
+def fetch(extractor: str, *, progress: Callable[[int, int | None], None] | None = None) -> Path:
     """Download an extractor's preferred file into the cache, unless it is there; its path.
 
-    `progress` gets bytes done and bytes in all (None if unknown). https only, redirections included; never more than
-    the published size; the file takes its name only when its SHA-256 is right.
-    InfrastructureError names the address and what to do where there is no network; UsageError for a wrong digest.
+    `progress` gets bytes done and bytes in all (None if unknown). https only; never more than the published size; the
+    file takes its name only when its SHA-256 is right. InfrastructureError names the address and what to do otherwise.
     """
     file = known(extractor)[0]
     target = own_folder() / file.name
     if target.is_file():
         verify(target, file)
         return target
-    _require_https(file.url)
-    opener = urllib.request.build_opener(_HttpsOnly)
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done, file.size)
+
     limit = file.size or file.max_bytes
-    sha, done = hashlib.sha256(), 0
     try:
-        with opener.open(file.url, timeout=TIMEOUT_S) as response, atomic_file(target) as part, part.open("wb") as out:
-            while chunk := response.read(_CHUNK):
-                done += len(chunk)
-                if done > limit:
-                    raise InfrastructureError(
-                        f"{file.url}: more than the {limit} bytes expected", fix="report it: the source has changed"
-                    )
-                sha.update(chunk)
-                out.write(chunk)
-                if progress is not None:
-                    progress(done, file.size)
-            if done < int(response.headers.get("Content-Length", 0)):
-                raise ConnectionError(f"the connection ended after {done} bytes")
-            _compare(sha.hexdigest(), file, file.url)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        download(file.url, target, sha256=file.sha256, max_bytes=limit, public_only=False, progress=tell)
+    except (NotTheFile, InfrastructureError) as error:
         raise InfrastructureError(
-            f"{file.url}: cannot be downloaded: {error}",
+            str(error),
             fix="fetch the address on a machine with network, bring the file here and run: harness weights import FILE",
         ) from error
     return target

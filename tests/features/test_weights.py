@@ -105,7 +105,7 @@ def test_offline_download_names_the_address(cache: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     file = publish(monkeypatch)  # port 9 of this machine: nothing listens
     with pytest.raises(InfrastructureError) as caught:
-        weights.download("inception")
+        weights.fetch("inception")
     assert file.url in caught.value.message
     assert "harness weights import" in caught.value.fix
     assert not cache.exists() or not list(cache.iterdir())
@@ -113,8 +113,8 @@ def test_offline_download_names_the_address(cache: Path, monkeypatch: pytest.Mon
 
 def test_plain_http_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, url="http://127.0.0.1:9/w.bin")
-    with pytest.raises(InfrastructureError, match="https only"):
-        weights.download("inception")
+    with pytest.raises(UsageError, match="https only"):
+        weights.fetch("inception")
     assert not cache.exists()
 
 
@@ -174,24 +174,24 @@ def address(server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> str:
 def test_download(cache: Path, monkeypatch: pytest.MonkeyPatch, address: str, path: str) -> None:
     file = publish(monkeypatch, url=address + path)
     seen: list[tuple[int, int | None]] = []
-    target = weights.download("inception", progress=lambda done, total: seen.append((done, total)))
+    target = weights.fetch("inception", progress=lambda done, total: seen.append((done, total)))
     assert target == cache / file.name
     assert target.read_bytes() == CONTENT
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert weights.find("inception") == (file, target)
     # a second time nothing is fetched
     monkeypatch.setattr(weights, "KNOWN", (msgspec.structs.replace(file, url="https://127.0.0.1:9/w.bin"),))
-    assert weights.download("inception") == target
+    assert weights.fetch("inception") == target
 
 
 @pytest.mark.parametrize(
     ("path", "error", "message"),
     [
-        ("/wrong", UsageError, "SHA-256"),
+        ("/wrong", InfrastructureError, "SHA-256 is [0-9a-f]{64}, expected [0-9a-f]{64}"),
         ("/more", InfrastructureError, "more than the 700000 bytes"),
         ("/cut", InfrastructureError, "ended after 350000 bytes"),
         ("/absent", InfrastructureError, "404"),
-        ("/to-http", InfrastructureError, "https only"),
+        ("/to-http", UsageError, "https only"),
     ],
 )
 def test_bad_download_leaves_nothing(
@@ -199,7 +199,7 @@ def test_bad_download_leaves_nothing(
 ) -> None:
     publish(monkeypatch, url=address + path)
     with pytest.raises(error, match=message):
-        weights.download("inception")
+        weights.fetch("inception")
     assert not cache.exists() or not list(cache.iterdir())
 
 
@@ -208,4 +208,4 @@ def test_untrusted_server_is_refused(monkeypatch: pytest.MonkeyPatch, server: tu
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     publish(monkeypatch, url=server[0] + "/w.bin")
     with pytest.raises(InfrastructureError, match="certificate"):
-        weights.download("inception")
+        weights.fetch("inception")
