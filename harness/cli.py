@@ -49,7 +49,10 @@ def main() -> NoReturn:
         _show(error)
         sys.exit(error.exit_code)
     except OSError as error:
-        _show(InfrastructureError(f"{error.filename or 'input/output'}: {error.strerror}", fix="see the message"))
+        from harness.files import cache_root
+
+        place = error.filename or f"the disk of the cache folder, {cache_root()}"
+        _show(InfrastructureError(f"{place}: {error.strerror}", fix="mend it, or set HARNESS_CACHE to another place"))
         sys.exit(InfrastructureError.exit_code)
     sys.exit(0)
 

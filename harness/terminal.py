@@ -21,9 +21,13 @@ class TerminalReporter:
     def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
         """Show one stage until the block ends; yields the callable that takes (done, total)."""
         started = time.monotonic()
-        with self._bar(name) if self.console.is_terminal else self._lines(name) as progress:
-            yield progress
-        self.console.print(f"{name:<12} done in {time.monotonic() - started:.1f} s", highlight=False)
+        outcome = "stopped after"
+        try:
+            with self._bar(name) if self.console.is_terminal else self._lines(name) as progress:
+                yield progress
+            outcome = "done in"
+        finally:
+            self.console.print(f"{name:<12} {outcome} {time.monotonic() - started:.1f} s", highlight=False)
 
     @contextmanager
     def _bar(self, name: str) -> Iterator[Callable[[int, int], None]]:
