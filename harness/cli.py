@@ -155,7 +155,7 @@ def _print_evaluation(evaluation: Evaluation, protocol: Protocol, leaderboard: P
             console.print(facts.note, markup=False, highlight=False, soft_wrap=True)
     for board, rows in rank_all(leaderboard):
         for row in rows:
-            if board.identity == protocol.identity and row.record.id == evaluation.record.id:
+            if (board.identity, row.record.id) == (protocol.identity, evaluation.record.id) and not result.failure:
                 place = f"rank {row.rank} of {sum(one.rank is not None for one in rows)}" if row.rank else "not ranked"
                 reason = f": {row.reason}" if row.reason else f" by {protocol.rank_by.metric}"
                 console.print(f"{place}{reason}", markup=False, highlight=False, soft_wrap=True)

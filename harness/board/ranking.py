@@ -10,6 +10,7 @@ from harness.protocol import Protocol
 from harness.record import Record
 from harness.score import Value
 
+REASON_LENGTH = 200
 Standing = Literal["ranked", "anchor", "unranked"]
 
 
@@ -67,7 +68,9 @@ def _place(record: Record, protocol: Protocol) -> Row:
     result = record.result
     reason = ""
     if result.failure is not None:
-        reason = f"{result.status} at stage {result.failure.stage}: {result.failure.message}"
+        said = result.failure.message.partition("\n")[0]
+        said = said if len(said) <= REASON_LENGTH else said[: REASON_LENGTH - 1] + "…"  # all of it is in the record
+        reason = f"{result.status} at stage {result.failure.stage}: {said}"
     elif result.protocol.digest != protocol.digest:
         reason = "scored under another text of this protocol version; run it again"
     elif result.submission.anchor:

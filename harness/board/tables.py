@@ -49,10 +49,9 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
             parts.append(f"<details><summary>Region: {region}</summary>\n\n" + "\n\n".join(tables) + "\n\n</details>")
     unranked = [row for row in rows if row.standing == "unranked"]
     if unranked:
-        parts.append("### Not ranked")
-        parts.append(
-            "\n".join(f"* {_text(row.record.result.submission.name)}: {_text(row.reason)}" for row in unranked)
-        )
+        named = [(row.record.result.submission, row.reason) for row in unranked]
+        lines = [f"* {_text(one.name)} (`{one.slug}`): {_text(reason)}" for one, reason in named]
+        parts += ["### Not ranked", "\n".join(lines)]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -32,7 +32,7 @@ def test_tables_show_every_row_once_and_twice_give_the_same_bytes(tmp_path: Path
     text = (tmp_path / "README.md").read_text()
     assert "| 1 | TV 1 | 1.5<br>" in text
     assert "| ref | IDENTITY 1 |" in text
-    assert "BROKEN: failed at stage run" in text
+    assert "BROKEN (`broken`): failed at stage run" in text
     assert "random weights" in text
     assert "Against the truth" in text.replace("against", "Against")
     write_board(tmp_path)

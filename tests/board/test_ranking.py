@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.board.ranking import rank
-from tests.board_records import PROTOCOL, failed, scored
+from harness.record import make_record
+from tests.board_records import PROTOCOL, failed, observed, scored
 
 
 def standings(*records: object) -> list[tuple[str, str, int | None]]:
@@ -65,3 +66,13 @@ def test_a_failure_stands_only_where_it_is_the_last_word() -> None:
         ("tv", "ranked", 1),
         ("tv", "unranked", None),
     ]
+
+
+def test_a_long_message_is_cut_to_its_first_line() -> None:
+    result = failed("broken").result
+    assert result.failure is not None
+    for message, end in (("docker build failed\nStep 1/4", "build failed"), ("x" * 999, "x…")):
+        long = msgspec.structs.replace(result, failure=msgspec.structs.replace(result.failure, message=message))
+        (row,) = rank([make_record(long, observed())], PROTOCOL)
+        assert row.reason.endswith(end)
+        assert len(row.reason) < 250
