@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
@@ -26,10 +27,13 @@ class Row(Strict, frozen=True, kw_only=True):
 def rank(records: Iterable[Record], protocol: Protocol) -> list[Row]:
     """Rows of one protocol version: ranked ones first in order, then anchors, then unranked ones with their reason.
 
+    Values on different data or labels are not compared: records that differ from most in these digests do not rank.
     Of every submission its newest scored record stands; a failed record stands only where it is newer. Equal
     values share a rank.
     """
-    rows = [_place(record, protocol) for record in _current(records)]
+    current = _current(records)
+    test_set = _test_set(current)
+    rows = [_place(record, protocol, test_set) for record in current]
     ranked = sorted((row for row in rows if row.standing == "ranked"), key=lambda row: _key(row, protocol))
     rest = sorted(
         (row for row in rows if row.standing != "ranked"),
@@ -64,7 +68,14 @@ def _current(records: Iterable[Record]) -> list[Record]:
     return [*scored.values(), *later]
 
 
-def _place(record: Record, protocol: Protocol) -> Row:
+def _test_set(records: list[Record]) -> tuple[str, str] | None:
+    """Digests of data and labels that most scored records share, the newest ones where equally many do."""
+    scored = sorted((one for one in records if one.result.status == "scored"), key=lambda one: one.observed.date)
+    counts = Counter((one.result.data, one.result.labels) for one in reversed(scored))
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _place(record: Record, protocol: Protocol, test_set: tuple[str, str] | None) -> Row:
     result = record.result
     reason = ""
     if result.failure is not None:
@@ -73,6 +84,8 @@ def _place(record: Record, protocol: Protocol) -> Row:
         reason = f"{result.status} at stage {result.failure.stage}: {said}"
     elif result.protocol.digest != protocol.digest:
         reason = "scored under another text of this protocol version; run it again"
+    elif (result.data, result.labels) != test_set:
+        reason = "scored on other data or labels than the other rows; run it again with this version of the harness"
     elif result.submission.anchor:
         return Row(record=record, standing="anchor", reason="reference row")
     elif protocol.purify.weak_denoiser in result.submission.family and protocol.purify.strategy == "ipv2":

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.board.ranking import rank
-from harness.record import make_record
+from harness.record import Record, make_record
 from tests.board_records import PROTOCOL, failed, observed, scored
 
 
@@ -76,3 +76,13 @@ def test_a_long_message_is_cut_to_its_first_line() -> None:
         (row,) = rank([make_record(long, observed())], PROTOCOL)
         assert row.reason.endswith(end)
         assert len(row.reason) < 250
+
+
+def test_records_on_other_data_do_not_rank_with_the_rest() -> None:
+    def with_labels(record: Record, labels: str) -> Record:
+        return make_record(msgspec.structs.replace(record.result, labels=labels), record.observed)
+
+    records = [scored("a", 1.0), scored("b", 2.0), with_labels(scored("c", 0.1), "other labels")]
+    assert standings(*records) == [("a", "ranked", 1), ("b", "ranked", 2), ("c", "unranked", None)]
+    newer = with_labels(scored("d", 3.0, date="2027-01-01T00:00:00Z"), "other labels")
+    assert standings(scored("a", 1.0), newer) == [("d", "ranked", 1), ("a", "unranked", None)]  # one each: the newest
