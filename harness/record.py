@@ -205,7 +205,7 @@ def _machine() -> dict[str, str]:
     facts = {
         "cpu": model,
         "cores": str(os.cpu_count()),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
     facts["memory_gb"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}"
