@@ -86,9 +86,7 @@ class _Built(Strict, frozen=True, kw_only=True):
 def _phantom(data: PhantomData, progress: Progress | None) -> Dataset:
     key = digest_json({"data": data, "code": digest_code("harness.phantom", "harness.imaging.tomography")})
     folder = cache_root() / "data" / f"phantom-{key[:20]}"
-    if not _intact(folder):
-        _build_phantom(data, folder, progress)
-    dataset = read_json(folder / "dataset.json", _Built).dataset
+    dataset = _intact(folder) or _build_phantom(data, folder, progress)
     cases = tuple(
         msgspec.structs.replace(
             case,
@@ -102,23 +100,23 @@ def _phantom(data: PhantomData, progress: Progress | None) -> Dataset:
     return Dataset(cases=cases, window_hu=dataset.window_hu, digest=dataset.digest)
 
 
-def _intact(folder: Path) -> bool:
-    """Whether a cached set is complete and undamaged; a damaged one is removed, so that it is built again."""
+def _intact(folder: Path) -> Dataset | None:
+    """A cached set that is complete and undamaged, paths relative to its folder; a damaged one is removed."""
     import shutil
 
     if not folder.is_dir():
-        return False
+        return None
     try:
-        files = read_json(folder / "dataset.json", _Built).files
-        if all(digest_file(folder / name) == digest for name, digest in files.items()):
-            return True
+        built = read_json(folder / "dataset.json", _Built)
+        if all(digest_file(folder / name) == digest for name, digest in built.files.items()):
+            return built.dataset
     except (UsageError, OSError):
         pass
     shutil.rmtree(folder)
-    return False
+    return None
 
 
-def _build_phantom(data: PhantomData, folder: Path, progress: Progress | None) -> None:
+def _build_phantom(data: PhantomData, folder: Path, progress: Progress | None) -> Dataset:
     from harness.phantom import levels
 
     heights = levels(data.slices)
@@ -139,6 +137,7 @@ def _build_phantom(data: PhantomData, folder: Path, progress: Progress | None) -
         dataset = Dataset(cases=tuple(cases), window_hu=window, digest=digest_bytes(*pixels))
         files = {str(path.relative_to(part)): digest_file(path) for path in sorted(part.rglob("*.png"))}
         write_json(part / "dataset.json", _Built(dataset=dataset, files=files))
+    return dataset
 
 
 def _build_slice(

@@ -111,6 +111,11 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_pixels(image: NDArray[np.uint8]) -> str:
+    """SHA-256 (hex) of an image's shape and pixels, however it is stored."""
+    return digest_bytes(repr(image.shape).encode(), image.tobytes())
+
+
 def digest_json(value: Any) -> str:
     """SHA-256 (hex) of a record or of plain data, independent of key order."""
     return digest_bytes(canonical_json(value))

@@ -16,9 +16,9 @@ from harness.files import (
     Strict,
     atomic_folder,
     cache_root,
-    digest_bytes,
     digest_code,
     digest_json,
+    digest_pixels,
     read_grey,
     read_json,
     write_grey,
@@ -136,14 +136,14 @@ def _make(
         label = {"ipv1": label_ipv1, "rb": label_rb}[purify.strategy](low, normal)
     write_grey(Path(folder) / "labels" / f"{case.name}.png", label)
     if case.regions:
-        return _Slice(label=_digest(label), regions=None, consensus=None)
+        return _Slice(label=digest_pixels(label), regions=None, consensus=None)
     quiet = denoise.load(REGIONS_DENOISER)(low)
     codes, fraction = consensus(
         segment(label_ipv2(low, normal, quiet), window_hu=window_hu, pixel_mm=case.pixel_mm),
         segment(quiet, window_hu=window_hu, pixel_mm=case.pixel_mm),
     )
     write_grey(Path(folder) / "regions" / f"{case.name}.png", codes)
-    return _Slice(label=_digest(label), regions=_digest(codes), consensus=fraction)
+    return _Slice(label=digest_pixels(label), regions=digest_pixels(codes), consensus=fraction)
 
 
 def _intact(folder: Path, dataset: Dataset) -> _Index | None:
@@ -159,14 +159,10 @@ def _intact(folder: Path, dataset: Dataset) -> _Index | None:
             if digest is not None
         ]
         if set(index.slices) == {case.name for case in dataset.cases} and all(
-            _digest(read_grey(path)) == digest for path, digest in stored
+            digest_pixels(read_grey(path)) == digest for path, digest in stored
         ):
             return index
     except (UsageError, OSError):
         pass  # unreadable is damaged, too
     shutil.rmtree(folder)
     return None
-
-
-def _digest(image: NDArray[np.uint8]) -> str:
-    return digest_bytes(repr(image.shape).encode(), image.tobytes())

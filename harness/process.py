@@ -46,7 +46,6 @@ def map_slices(
     tasks: Sequence[tuple[Any, ...]],
     *,
     progress: Callable[[int, int], None] | None = None,
-    workers: int | None = None,
 ) -> list[R]:
     """`[function(*task) for task in tasks]` on worker processes, one a core; results in the order of the tasks.
 
@@ -54,7 +53,7 @@ def map_slices(
     torch or numba can hang) and compute with one thread each, so that results do not depend on how many there are.
     `progress` is told (done, total) after every task. The first error of a worker is raised here.
     """
-    workers = max(1, min(workers or os.cpu_count() or 1, len(tasks)))
+    workers = max(1, min(os.cpu_count() or 1, len(tasks)))
     results: list[R] = [None] * len(tasks)  # type: ignore[list-item]
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)

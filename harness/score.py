@@ -20,10 +20,10 @@ from harness.features import Extractor, Features
 from harness.files import (
     Strict,
     cache_root,
-    digest_bytes,
     digest_code,
     digest_file,
     digest_json,
+    digest_pixels,
     read_grey,
     write_bytes,
 )
@@ -269,7 +269,7 @@ def _features(
     key = digest_json(
         {
             "images": [digest_file(path) for path in paths],
-            "codes": [digest_bytes(repr(code.shape).encode(), code.tobytes()) for code in codes],
+            "codes": [digest_pixels(code) for code in codes],
             "regions": protocol.regions,
             "extractors": {one.name: one.digest for one in extractors},
             "code": digest_code("harness.features", "harness.imaging.regions"),
