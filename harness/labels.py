@@ -25,7 +25,9 @@ from harness.files import (
     write_json,
 )
 from harness.imaging import denoise
-from harness.imaging.blend import label_ipv1, label_ipv2, label_rb
+from harness.imaging.blend import STRATEGIES
+from harness.imaging.blend import label as label_of
+from harness.imaging.masks import common_mask, remove_background
 from harness.imaging.regions import consensus
 from harness.imaging.segment import segment
 from harness.process import map_slices
@@ -130,16 +132,20 @@ def _make(
 ) -> _Slice:
     """Write the label of one slice, and its regions if they are not known."""
     low, normal = read_grey(Path(case.lq)), read_grey(Path(case.gt))
-    if weak:
-        label = label_ipv2(low, normal, denoise.load(weak)(low))
-    else:
-        label = {"ipv1": label_ipv1, "rb": label_rb}[purify.strategy](low, normal)
+    mask = common_mask(low, normal)
+    if STRATEGIES[purify.strategy].remove_background:
+        mask = remove_background(mask)
+    label = label_of(purify.strategy, mask, low=low, normal=normal, weak=denoise.load(weak)(low) if weak else None)
     write_grey(Path(folder) / "labels" / f"{case.name}.png", label)
     if case.regions:
         return _Slice(label=digest_pixels(label), regions=None, consensus=None)
     quiet = denoise.load(REGIONS_DENOISER)(low)
     codes, fraction = consensus(
-        segment(label_ipv2(low, normal, quiet), window_hu=window_hu, pixel_mm=case.pixel_mm),
+        segment(
+            label_of("ipv2", remove_background(common_mask(low, normal)), low=low, normal=normal, weak=quiet),
+            window_hu=window_hu,
+            pixel_mm=case.pixel_mm,
+        ),
         segment(quiet, window_hu=window_hu, pixel_mm=case.pixel_mm),
     )
     write_grey(Path(folder) / "regions" / f"{case.name}.png", codes)

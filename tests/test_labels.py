@@ -12,7 +12,8 @@ from harness.data import Case, Dataset
 from harness.errors import UsageError
 from harness.files import read_grey, write_grey
 from harness.imaging import denoise
-from harness.imaging.blend import label_ipv2
+from harness.imaging.blend import label as label_of
+from harness.imaging.masks import common_mask, remove_background
 from harness.imaging.regions import Code
 from harness.labels import LabelSet, build_labels
 from harness.protocol import Purify
@@ -74,7 +75,9 @@ def test_workers_make_what_one_process_makes_and_regions_are_sought() -> None:
     labels = build_labels(dataset, Purify())
     for case in dataset.cases:
         low, normal = read_grey(Path(case.lq)), read_grey(Path(case.gt))
-        np.testing.assert_array_equal(_label(labels, case.name), label_ipv2(low, normal, denoise.load("nlm")(low)))
+        mask = remove_background(common_mask(low, normal))
+        expected = label_of("ipv2", mask, low=low, normal=normal, weak=denoise.load("nlm")(low))
+        np.testing.assert_array_equal(_label(labels, case.name), expected)
     codes = labels.regions(dataset.cases[0])
     assert codes.shape == (512, 512)
     assert {Code.AIR, Code.BODY, Code.LUNG} <= set(np.unique(codes))

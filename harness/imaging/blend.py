@@ -1,38 +1,78 @@
-"""Purified test labels: a mask takes one image inside the lung and the normal-dose slice elsewhere.
+"""Purified images: a mask takes one image inside the lung and another elsewhere.
 
-Equations of IPv1 (arXiv 2510.07492) and IPv2 (arXiv 2602.19314), computed in float32 as published,
-then rounded half to even and saturated to uint8.
+Equations of IPv1 (arXiv 2510.07492) and IPv2 (arXiv 2602.19314). A low-dose slice A, a normal-dose slice B, a mask M:
+
+| strategy | mask | training input (target B) | test label (input A) |
+|---|---|---|---|
+| ipv1 | common | M B + (1 - M) (0.9 A + 0.1 B) | M A + (1 - M) B |
+| rb, remove background | lungs | M B + (1 - M) A | M A + (1 - M) B |
+| an, add noise | common | M N(B) + (1 - M) A | M A + (1 - M) B |
+| ipv2 = rb + an, remove noise at test | lungs | M N(B) + (1 - M) A | M W(A) + (1 - M) B |
+
+N adds noise (`harness.imaging.noise` as published, `harness.imaging.insertion` corrected), W is a weak denoiser.
+All images are uint8 (height, width); a mask is 255 M, as uint8.
 """
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.imaging.masks import common_mask, remove_background
+Image = NDArray[np.uint8]
+StrategyName = Literal["ipv1", "rb", "an", "ipv2"]
 
 
-def blend(mask: NDArray[np.uint8], inside: NDArray[np.uint8], outside: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """`M * inside + (1 - M) * outside` with M = mask / 255; all uint8 of one (height, width)."""
+class Strategy(NamedTuple):
+    """What a strategy does to the mask, to the training input and to the test label."""
+
+    remove_background: bool = False
+    add_noise: bool = False
+    remove_noise: bool = False
+    mixed: float = 0.0
+    """Share of the normal-dose slice outside the mask of a training input."""
+
+
+STRATEGIES: dict[StrategyName, Strategy] = {
+    "ipv1": Strategy(mixed=0.1),
+    "rb": Strategy(remove_background=True),
+    "an": Strategy(add_noise=True),
+    "ipv2": Strategy(remove_background=True, add_noise=True, remove_noise=True),
+}
+
+
+def blend(mask: Image, inside: Image, outside: Image) -> Image:
+    """`M * inside + (1 - M) * outside` in float32 as published, rounded half to even."""
     if not mask.shape == inside.shape == outside.shape:
         raise ValueError(f"shapes differ: mask {mask.shape}, inside {inside.shape}, outside {outside.shape}")
     weight = mask.astype(np.float32) / np.float32(255)
-    mixed = weight * inside.astype(np.float32) + (np.float32(1) - weight) * outside.astype(np.float32)
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    return _grey(weight * inside.astype(np.float32) + (np.float32(1) - weight) * outside.astype(np.float32))
 
 
-def label_ipv1(low_dose: NDArray[np.uint8], normal_dose: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """IPv1 test label: the low-dose slice where either slice is dark, background included."""
-    return blend(common_mask(low_dose, normal_dose), low_dose, normal_dose)
+def label(strategy: StrategyName, mask: Image, *, low: Image, normal: Image, weak: Image | None = None) -> Image:
+    """The label of a low-dose slice; `weak` is W(low), needed where the strategy removes noise."""
+    return blend(mask, _needed("weak", weak) if STRATEGIES[strategy].remove_noise else low, normal)
 
 
-def label_rb(low_dose: NDArray[np.uint8], normal_dose: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Remove background: as IPv1, but the background stays that of the normal-dose slice."""
-    return blend(remove_background(common_mask(low_dose, normal_dose)), low_dose, normal_dose)
+def training_input(
+    strategy: StrategyName, mask: Image, *, low: Image, normal: Image, noisy: Image | None = None
+) -> Image:
+    """The input of a training pair; `noisy` is N(normal), needed where the strategy adds noise."""
+    recipe = STRATEGIES[strategy]
+    if not recipe.mixed:
+        return blend(mask, _needed("noisy", noisy) if recipe.add_noise else normal, low)
+    # In float64 and in this order: float32 rounds thousands of pixels another way than the published code does.
+    weight, a, b = mask / 255.0, low.astype(np.float64), normal.astype(np.float64)
+    return _grey(weight * b + (1 - weight) * (a * (1 - recipe.mixed) + b * recipe.mixed))
 
 
-def label_ipv2(
-    low_dose: NDArray[np.uint8], normal_dose: NDArray[np.uint8], weak: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """IPv2 test label: as remove background, with the weakly denoised low-dose slice `weak` inside the lung."""
-    return blend(remove_background(common_mask(low_dose, normal_dose)), weak, normal_dose)
+def _needed(name: str, image: Image | None) -> Image:
+    if image is None:
+        raise ValueError(f"this strategy needs `{name}`")
+    return image
+
+
+def _grey(values: NDArray[np.floating]) -> Image:
+    grey: Image = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return grey

@@ -51,6 +51,21 @@ def consensus(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[NDArray
     return np.where(agree, one, np.uint8(Code.UNASSIGNED)), fraction
 
 
+def field_of_view(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where a slice (uint8, height x width) shows anything: a bool mask of its shape.
+
+    All pixels, or the circle inscribed in a square image whose corners have one value.
+    """
+    height, width = image.shape
+    rows, columns = np.ogrid[:height, :width]
+    distance = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2) / (width / 2)
+    corners = image[distance > 1.05]  # a denoiser may have smeared the circle's edge
+    if height != width or corners.size == 0 or corners.min() != corners.max():
+        return np.ones(image.shape, bool)
+    circle: NDArray[np.bool_] = distance <= 1
+    return circle
+
+
 def erode(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     """Pixels further than `radius` pixels from everything outside the mask; the image's border is no outside."""
     if mask.all():

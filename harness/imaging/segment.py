@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from harness.imaging.regions import Code, dilate, erode
+from harness.imaging.regions import Code, dilate, erode, field_of_view
 
 Mask = NDArray[np.bool_]
 Image = NDArray[np.float32]
@@ -37,7 +37,7 @@ def segment(
     unknown (None) the slice is taken to be `FIELD_OF_VIEW_MM` wide.
     """
     mm = image.shape[1] / FIELD_OF_VIEW_MM if pixel_mm is None else 1 / pixel_mm  # pixels per millimetre
-    seen = _field_of_view(image)
+    seen = field_of_view(image)
     hu = np.where(seen, _hounsfield(image, window_hu), np.float32(-1000))
     body = _body(_blur(hu, 0.9 * mm), seen, mm)
     lung, gas = _air_spaces(hu, body, mm)
@@ -59,18 +59,6 @@ def _hounsfield(image: NDArray[np.uint8], window_hu: tuple[float, float] | None)
     air = int(np.argmax(np.bincount(image[image <= threshold], minlength=1)))
     tissue = float(np.median(image[image > threshold])) if (image > threshold).any() else air + 1.0
     return (grey - air) * np.float32(1040 / (tissue - air)) - np.float32(1000)
-
-
-def _field_of_view(image: NDArray[np.uint8]) -> Mask:
-    """All pixels, or the circle inscribed in a square image whose corners have one value."""
-    height, width = image.shape
-    rows, columns = np.ogrid[:height, :width]
-    distance = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2) / (width / 2)
-    corners = image[distance > 1.05]  # a denoiser may have smeared the circle's edge
-    if height != width or corners.size == 0 or corners.min() != corners.max():
-        return np.ones(image.shape, bool)
-    circle: Mask = distance <= 1
-    return circle
 
 
 def _body(hu: Image, seen: Mask, mm: float) -> Mask:

@@ -12,16 +12,33 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from harness.imaging.blend import blend, label_ipv1, label_ipv2, label_rb
+from harness.imaging.blend import blend, label, training_input
 
 Image = NDArray[np.uint8]
 
 
 def test_golden_labels_are_reproduced(golden: Callable[[str], Image]) -> None:
-    low, normal = golden("lq"), golden("gt")
-    np.testing.assert_array_equal(label_ipv1(low, normal), golden("label_ipv1"))
-    np.testing.assert_array_equal(label_rb(low, normal), golden("label_rb"))
-    np.testing.assert_array_equal(label_ipv2(low, normal, golden("weak")), golden("label_ipv2"))
+    pair = {"low": golden("lq"), "normal": golden("gt")}
+    common, lungs = golden("mask_ipv1"), golden("mask_ipv2")
+    np.testing.assert_array_equal(label("ipv1", common, **pair), golden("label_ipv1"))
+    np.testing.assert_array_equal(label("an", common, **pair), golden("label_ipv1"))  # as ipv1: noise is for training
+    np.testing.assert_array_equal(label("rb", lungs, **pair), golden("label_rb"))
+    np.testing.assert_array_equal(label("ipv2", lungs, **pair, weak=golden("weak")), golden("label_ipv2"))
+
+
+def test_golden_training_inputs_are_reproduced(golden: Callable[[str], Image]) -> None:
+    pair = {"low": golden("lq"), "normal": golden("gt")}
+    lungs = golden("mask_ipv2")
+    np.testing.assert_array_equal(training_input("ipv1", golden("mask_ipv1"), **pair), golden("train_ipv1"))
+    np.testing.assert_array_equal(training_input("rb", lungs, **pair), golden("train_rb"))
+    np.testing.assert_array_equal(training_input("ipv2", lungs, **pair, noisy=golden("noise")), golden("train_ipv2"))
+
+
+@pytest.mark.parametrize("make", [label, training_input])
+def test_what_a_strategy_needs_is_asked_for(make: Callable[..., Image]) -> None:
+    image = np.zeros((4, 4), np.uint8)
+    with pytest.raises(ValueError, match="needs"):
+        make("ipv2", image, low=image, normal=image)
 
 
 @given(st.data(), array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=16))

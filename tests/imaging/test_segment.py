@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.imaging import denoise
-from harness.imaging.blend import label_ipv2
+from harness.imaging.blend import label
+from harness.imaging.masks import common_mask, remove_background
 from harness.imaging.regions import Code, consensus, shrink
 from harness.imaging.segment import segment
 from harness.phantom import PhantomSlice, View, make_patient, scan_slice
@@ -57,7 +58,8 @@ def test_consensus_regions_hold_what_they_are_named_after() -> None:
     codes, fraction = consensus(
         *(
             segment(image, window_hu=scan.window_hu, pixel_mm=scan.pixel_mm)
-            for image in (label_ipv2(scan.lq, scan.gt, quiet), quiet)
+            mask = remove_background(common_mask(scan.lq, scan.gt))
+            for image in (label("ipv2", mask, low=scan.lq, normal=scan.gt, weak=quiet), quiet)
         )
     )
     assert fraction > 0.95

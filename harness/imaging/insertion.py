@@ -1,0 +1,100 @@
+"""Add Noise, corrected: a lower dose simulated on a normal-dose slice by inserting noise alone.
+
+The slice itself is kept, and `FBP(q - p)` is added to it: p its line integrals on calibrated attenuation, q what a
+detector makes of them at the lower dose. The anatomy is neither blurred nor stretched, and the noise has the strength,
+the streaks and the texture that the dose gives it (Yu et al., J Comput Assist Tomogr 36 (2012)).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.files import Strict
+from harness.imaging.regions import field_of_view
+from harness.imaging.tomography import MU_WATER, Kernel, fbp, hu_to_mu, measure, radon
+
+VIEWS_PER_CHANNEL = 720 / 512
+
+
+class Scanner(Strict, frozen=True, kw_only=True):
+    """What decides the noise of a normal-dose scan: photons per ray before the patient (behind the middle of the
+    bowtie filter), the standard deviation of the detector's own noise in photons, and the reconstruction kernel."""
+
+    photons: Annotated[float, msgspec.Meta(gt=0)]
+    electronic: Annotated[float, msgspec.Meta(ge=0)]
+    kernel: Kernel
+
+
+def insert_noise(
+    image: NDArray[np.uint8],
+    *,
+    window_hu: tuple[float, float],
+    pixel_mm: float,
+    scanner: Scanner,
+    dose: float,
+    rng: np.random.Generator,
+) -> NDArray[np.uint8]:
+    """A slice (uint8, height x width; grey 0 and 255 are `window_hu`) as at the fraction `dose` of its own dose."""
+    noise = noise_image(
+        line_integrals(image, window_hu=window_hu, pixel_mm=pixel_mm),
+        shape=image.shape,
+        pixel_mm=pixel_mm,
+        scanner=scanner,
+        dose=dose,
+        rng=rng,
+    )
+    low, high = window_hu
+    grey = image + np.where(field_of_view(image), noise, np.float32(0)) * np.float32(255 / (high - low))
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+
+
+def line_integrals(image: NDArray[np.uint8], *, window_hu: tuple[float, float], pixel_mm: float) -> NDArray[np.float32]:
+    """Line integrals (views, channels) of a slice (uint8, height x width) on calibrated attenuation.
+
+    They do not depend on dose and scanner: one sinogram serves any number of realisations. A slice that fills its
+    image is projected on as many channels as its diagonal is long, so that its corners get their noise, too.
+    """
+    low, high = window_hu
+    hu = image.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low)
+    height, width = image.shape
+    channels = height if not field_of_view(image).all() else 2 * math.ceil(math.hypot(height, width) / 2)
+    top, left = (channels - height) // 2, (channels - width) // 2
+    canvas = np.full((channels, channels), np.float32(-1000))
+    canvas[top : top + height, left : left + width] = hu
+    return radon(hu_to_mu(canvas), pixel_mm=pixel_mm, views=round(VIEWS_PER_CHANNEL * max(height, width)))
+
+
+def noise_image(
+    sinogram: NDArray[np.float32],
+    *,
+    shape: tuple[int, ...],
+    pixel_mm: float,
+    scanner: Scanner,
+    dose: float,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """The noise, in HU, that brings a scan at normal dose down to the fraction `dose` of it: float32 of `shape`.
+
+    The scan has noise of its own. What is missing at dose a is the difference of both variances of a line integral,
+    (1/a - 1) / N + (1/a^2 - 1) (s/N)^2 for N counts and electronic noise s: that of a detector with N a/(1 - a)
+    photons and electronic noise s sqrt((1 + a)/(1 - a)). ValueError where `dose` does not lie in (0, 1).
+    """
+    if not 0 < dose < 1:
+        raise ValueError(f"expected a dose between 0 and 1, as a fraction of the slice's own, found {dose}")
+    measured = measure(
+        sinogram,
+        photons=scanner.photons * dose / (1 - dose),
+        pixel_mm=pixel_mm,
+        electronic=scanner.electronic * math.sqrt((1 + dose) / (1 - dose)),
+        rng=rng,
+    )
+    height, width = shape
+    side = sinogram.shape[1]
+    noise = fbp(measured - sinogram, pixel_mm=pixel_mm, kernel=scanner.kernel, size=side)
+    top, left = (side - height) // 2, (side - width) // 2
+    return noise[top : top + height, left : left + width] * np.float32(1000 / MU_WATER)
