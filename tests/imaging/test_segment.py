@@ -55,10 +55,10 @@ def test_regions_of_a_noisy_slice_match_the_truth(patient: int, level: float, vi
 def test_consensus_regions_hold_what_they_are_named_after() -> None:
     scan = _scan(0, 0.3, "full")
     quiet = denoise.load("nlm")(scan.lq)
+    mask = remove_background(common_mask(scan.lq, scan.gt))
     codes, fraction = consensus(
         *(
             segment(image, window_hu=scan.window_hu, pixel_mm=scan.pixel_mm)
-            mask = remove_background(common_mask(scan.lq, scan.gt))
             for image in (label("ipv2", mask, low=scan.lq, normal=scan.gt, weak=quiet), quiet)
         )
     )
