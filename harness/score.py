@@ -45,7 +45,7 @@ class Value(Strict, frozen=True, kw_only=True):
     low: float | None
     high: float | None
     n: int
-    higher_is_better: bool
+    higher_is_better: bool | None
 
 
 Table = dict[str, dict[str, Value]]  # metric -> region -> value
@@ -241,7 +241,8 @@ def _slice_values(
             module = metrics_of.load(metric)
             for region in regions:
                 mask = masks[region]
-                value = float(module.value(image, target, mask, data_range=DATA_RANGE)) if mask.any() else None
+                sizes = {"data_range": DATA_RANGE, "pixel_mm": case.pixel_mm}
+                value = module.value(image, target, mask, **sizes) if mask.any() else None
                 facts = {"case": case.name, "patient": case.patient, "reference": reference, "metric": name}
                 values.append(SliceValue(**facts, region=region, value=value))
     return values

@@ -1,16 +1,21 @@
-"""What every image metric asks of its arguments."""
+"""What every image metric asks of its arguments, and the names of its constants' types."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import ScoringError
 
+Image = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Unit = Literal["grey", "1/mm", ""]
+Regions = tuple[str, ...] | None
 
-def within(
-    image: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+
+def within(image: Image, reference: Image, mask: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Grey values of both images inside the mask as float64 vectors.
 
     ScoringError unless all three are (h, w) of one size and the mask holds a pixel.

@@ -1,6 +1,6 @@
 """Residual noise of the image itself within a region, in grey levels. Descriptive: low is not good by itself.
 
-A flattened image has the lowest value; read it beside the reference's own. Estimated from the diagonal details of
+A flattened image has the lowest value; the ideal is the reference's own. Estimated from the diagonal details of
 the Haar wavelet, which see little of smooth anatomy (Donoho & Johnstone, Biometrika 81 (1994)), by sigma-clipping.
 CT noise is correlated from pixel to pixel, so that this is its strength near the Nyquist frequency, not its variance.
 """
@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.metrics._images import within
+from harness.metrics._images import Image, Mask, Regions, Unit, within
 
 KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER = False
+HIGHER_IS_BETTER: bool | None = None
+UNIT: Unit = "grey"
+REGIONS: Regions = None
 
 _MAD_TO_STD = 1.482602218505602  # 1 / the normal distribution's third quartile
 _CLIP = 3.0
@@ -23,9 +24,7 @@ _ROUNDS = 5
 _CLIPPED_STD = 0.9866  # standard deviation of a unit normal cut at +-3: sqrt(1 - 6 phi(3) / (2 Phi(3) - 1))
 
 
-def value(
-    image: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDArray[np.bool_], *, data_range: float
-) -> float:
+def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float:
     """Noise standard deviation of uint8 `image` (h, w) over bool `mask` (h, w), in grey levels.
 
     Of all 2 x 2 blocks that lie in the mask, the details (a - b - c + d) / 2 have the standard deviation of white
@@ -33,7 +32,7 @@ def value(
     0 where the mask holds no block. ScoringError as the other image metrics.
     """
     within(image, reference, mask)
-    del data_range  # part of every image metric's signature; a deviation in grey levels has no use for it
+    del data_range, pixel_mm  # part of every image metric's signature; a deviation of grey levels has no use for them
     x = image.astype(np.float64)
     details = (x[:-1, :-1] - x[:-1, 1:] - x[1:, :-1] + x[1:, 1:]) / 2.0
     details = details[mask[:-1, :-1] & mask[:-1, 1:] & mask[1:, :-1] & mask[1:, 1:]]

@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.metrics._images import within
+from harness.metrics._images import Image, Mask, Regions, Unit, within
 
 KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER = True
+HIGHER_IS_BETTER: bool | None = True
+UNIT: Unit = ""
+REGIONS: Regions = None
 
 # Rounding to whole grey levels is an error of this variance by itself: 8-bit images cannot be known to agree better,
 # and records hold no infinity. With data_range 255 the ratio is at most 58.9 dB.
 QUANTISATION_MSE = 1.0 / 12.0
 
 
-def value(
-    image: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDArray[np.bool_], *, data_range: float
-) -> float:
+def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float:
     """10 log10(data_range^2 / max(MSE, 1/12)) of uint8 (h, w) over bool `mask` (h, w), in dB.
 
     ScoringError for different sizes or an empty mask.
     """
+    del pixel_mm  # part of every image metric's signature; an error in grey levels has no use for it
     a, b = within(image, reference, mask)
     error = max(float(np.mean((a - b) ** 2)), QUANTISATION_MSE)
     return float(10.0 * np.log10(data_range**2 / error))

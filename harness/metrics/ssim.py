@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from harness.errors import ScoringError
-from harness.metrics._images import within
+from harness.metrics._images import Image, Mask, Regions, Unit, within
 
 KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER = True
+HIGHER_IS_BETTER: bool | None = True
+UNIT: Unit = ""
+REGIONS: Regions = None
 WINDOW = 11  # scikit-image's for sigma 1.5
 
 
@@ -36,13 +38,12 @@ def _map(image: bytes, reference: bytes, shape: tuple[int, int], data_range: flo
     return np.asarray(similarity, dtype=np.float64)
 
 
-def value(
-    image: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDArray[np.bool_], *, data_range: float
-) -> float:
+def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float:
     """Mean of the SSIM map of uint8 (h, w) over bool `mask` (h, w); 1 for equal images.
 
     ScoringError for different sizes, an empty mask, or images smaller than the window of 11 pixels.
     """
+    del pixel_mm  # part of every image metric's signature; the window is one of pixels
     within(image, reference, mask)
     if min(image.shape) < WINDOW:
         raise ScoringError(f"SSIM needs images of at least {WINDOW} x {WINDOW} pixels, found {image.shape}")

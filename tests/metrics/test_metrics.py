@@ -1,10 +1,12 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from harness import metrics
 from harness.errors import UsageError
+from harness.imaging.regions import shrink
 
 
 def test_registry_is_the_folder() -> None:
@@ -14,10 +16,16 @@ def test_registry_is_the_folder() -> None:
 @pytest.mark.parametrize("name", metrics.names())
 def test_every_metric_keeps_the_contract(name: str) -> None:
     module = metrics.load(name)
-    assert isinstance(module.HIGHER_IS_BETTER, bool)
+    assert module.HIGHER_IS_BETTER in (True, False, None)
     function = {"distribution": "distance", "image": "value"}[module.KIND]
     assert callable(getattr(module, function))
     assert module.__doc__
+    if module.KIND == "image":
+        assert module.UNIT in ("grey", "1/mm", "")
+        regions = shrink(np.zeros((4, 4), np.uint8))
+        assert module.REGIONS is None or set(module.REGIONS) <= set(regions)
+        if module.HIGHER_IS_BETTER is None:
+            assert "ideal" in module.__doc__
 
 
 @pytest.mark.parametrize("name", ["fid", "_images", "..errors", ""])
