@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 class Code(IntEnum):
     """Values of a label map (uint8). `LUNG` is parenchyma with its vessels, `GAS` air inside the body
     that is not lung: trachea, bronchi, bowel; `PADDING` lies outside the scanner's field of view;
-    `UNASSIGNED` is where two segmentations disagree."""
+    `UNASSIGNED` is where two segmentations disagree. `NODULE`, part of the lung, is only in the phantom's truth."""
 
     PADDING = 0
     AIR = 1
@@ -21,29 +21,39 @@ class Code(IntEnum):
     LUNG = 4
     GAS = 5
     UNASSIGNED = 6
+    NODULE = 7
 
 
 def shrink(codes: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
     """Scoring regions of a label map (uint8, height x width) as bool masks of its shape.
 
     `whole`: all but the padding. `background`: air, 3 pixels from anything else and 5 from the table.
-    `body`: chest wall, mediastinum and bone, and `lung`: each 2 pixels from anything else. What lies between
-    belongs to `whole` alone: there the mixture of two tissues, not the noise, would decide a score.
+    `body`: chest wall, mediastinum and bone, and `lung`: each 2 pixels from anything else. `table`: all of it.
+    `boundary`: what is left of `whole` without gas; there the mixture of two tissues, not the noise, decides a score.
+    These five do not overlap. `nodules` do, with `lung` and `boundary`, and are not eroded: recovered contrast is
+    taken over the whole object (NEMA NU 2, hot spheres), and half the pixels of a small one are on its edge.
     """
-    background = erode(codes == Code.AIR, 3) & ~dilate(codes == Code.TABLE, 2 + 3)
+    whole, table = codes != Code.PADDING, codes == Code.TABLE
+    background = erode(codes == Code.AIR, 3) & ~dilate(table, 2 + 3)
+    body = erode(codes == Code.BODY, 2)
+    nodules = codes == Code.NODULE
+    lung = erode((codes == Code.LUNG) | nodules, 2)
     return {
-        "whole": codes != Code.PADDING,
+        "whole": whole,
         "background": background,
-        "body": erode(codes == Code.BODY, 2),
-        "lung": erode(codes == Code.LUNG, 2),
+        "body": body,
+        "lung": lung,
+        "table": table,
+        "boundary": whole & ~(background | body | lung | table | (codes == Code.GAS)),
+        "nodules": nodules,
     }
 
 
 def consensus(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     """Label map of what two segmentations of a slice agree on, and the fraction that they agree on.
 
-    Both are uint8 (height, width). Where they differ the code is `UNASSIGNED`: in `whole`, in no other region.
-    The fraction is taken over what is not padding in both; it is 1 where that is nothing.
+    Both are uint8 (height, width). Where they differ the code is `UNASSIGNED`: in `whole` and in `boundary`, not in a
+    tissue's region. The fraction is taken over what is not padding in both; it is 1 where that is nothing.
     """
     agree = one == other
     seen = ~(agree & (one == Code.PADDING))

@@ -39,6 +39,14 @@ def test_regions_keep_their_distances_from_what_is_else() -> None:
     assert rows["whole"].min() == 4
 
 
+def test_a_nodule_is_part_of_the_lung_and_whole() -> None:
+    codes = _thorax()
+    codes[20:23, 19:22] = Code.NODULE
+    masks = shrink(codes)
+    np.testing.assert_array_equal(masks["lung"], shrink(_thorax())["lung"])
+    assert masks["nodules"].sum() == 9
+
+
 def test_one_tissue_from_border_to_border_is_not_eroded() -> None:
     assert shrink(np.full((8, 9), Code.LUNG, np.uint8))["lung"].all()
 
@@ -47,13 +55,23 @@ def test_one_tissue_from_border_to_border_is_not_eroded() -> None:
 def test_regions_are_disjoint_and_hold_only_their_own_code(codes: Codes) -> None:
     masks = shrink(codes)
     np.testing.assert_array_equal(masks["whole"], codes != Code.PADDING)
-    for name, code in (("background", Code.AIR), ("body", Code.BODY), ("lung", Code.LUNG)):
+    pure = {
+        "background": [Code.AIR],
+        "body": [Code.BODY],
+        "lung": [Code.LUNG, Code.NODULE],
+        "table": [Code.TABLE],
+    }
+    for name, own in pure.items():
         assert masks[name].dtype == bool
-        assert (codes[masks[name]] == code).all()
+        assert np.isin(codes[masks[name]], own).all()
+    parts = [masks[name] for name in (*pure, "boundary")] + [codes == Code.GAS]
+    np.testing.assert_array_equal(np.sum(parts, axis=0), masks["whole"])  # each pixel once
+    np.testing.assert_array_equal(masks["nodules"], codes == Code.NODULE)
+    assert not (masks["nodules"] & ~(masks["lung"] | masks["boundary"])).any()
 
 
 @given(st.data(), shapes)
-def test_consensus_is_symmetric_and_leaves_disputes_to_the_whole(data: st.DataObject, shape: tuple[int, int]) -> None:
+def test_consensus_is_symmetric_and_leaves_disputes_to_whole_and_boundary(data: st.DataObject, shape: tuple[int, int]) -> None:
     one, other = (data.draw(arrays(np.uint8, shape, elements=codes_of)) for _ in range(2))
     codes, fraction = consensus(one, other)
     mirrored, same = consensus(other, one)
@@ -62,7 +80,7 @@ def test_consensus_is_symmetric_and_leaves_disputes_to_the_whole(data: st.DataOb
     assert 0 <= fraction <= 1
     np.testing.assert_array_equal(codes[one == other], one[one == other])
     assert (codes[one != other] == Code.UNASSIGNED).all()
-    assert shrink(codes)["whole"][one != other].all()
+    assert (shrink(codes)["boundary"] & shrink(codes)["whole"])[one != other].all()
 
 
 def test_consensus_is_counted_inside_the_field_of_view() -> None:
