@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from harness.phantom.anatomy import Nodule
 from harness.phantom.section import Section
 from harness.phantom.shapes import Array
 from harness.phantom.surfaces import material_height
@@ -13,31 +16,50 @@ SLAB_MM = 2.5
 """Thickness of the slab over which vessels and bronchi are averaged."""
 
 
-def paint_lungs(section: Section) -> Array:
-    """Paint both lungs; returns the share of each pixel that is air in a bronchus."""
-    bronchial_air = np.zeros_like(section.hu)
+class Inside(NamedTuple):
+    """What the lungs hold: the share of each pixel that is air in a bronchus, and that a nodule fills."""
+
+    bronchial_air: Array
+    nodules: Array
+
+
+def paint_lungs(section: Section) -> Inside:
+    """Paint both lungs; returns where bronchi and nodules are."""
+    inside = Inside(np.zeros_like(section.hu), np.zeros_like(section.hu))
     box = section.box(section.lungs)
     if box is None:
-        return bronchial_air
+        return inside
     a = section.patient.anatomy
     # The tissue that is now in this plane: it moves with the diaphragm.
     z = material_height(a, section.z, section.breath)
     vessels, walls, air = _trees(section, z)
     air = air[box] * section.cover(section.lungs[box])
 
-    tissue = _tissue(section, z, box)
+    nodules = [(nodule, _nodule(section, nodule, z, box)) for nodule in a.nodules]
+    tissue = _tissue(section, z, box, nodules)
     vessel_hu = np.float32(0.8 * a.blood_hu if a.contrast else 45)
     tissue += (vessel_hu - tissue) * vessels[box]
     tissue += (np.float32(-120) - tissue) * (np.float32(0.85) * walls[box])
     tissue += (np.float32(-975) - tissue) * air
     section.hu[box] += (tissue - section.hu[box]) * section.cover(section.lungs[box])
     section.fill(np.abs(section.lungs + np.float32(0.2)) - np.float32(0.35), 20, opacity=0.35)  # pleura
-    bronchial_air[box] = air
-    return bronchial_air
+    inside.bronchial_air[box] = air
+    for _, share in nodules:
+        inside.nodules[box] = np.maximum(inside.nodules[box], share)
+    return inside
 
 
-def _tissue(section: Section, z: float, box: tuple[slice, slice]) -> Array:
-    """Density of the parenchyma without vessels, in HU: denser downwards, where the patient lies on it."""
+def _nodule(section: Section, nodule: Nodule, z: float, box: tuple[slice, slice]) -> Array:
+    """Share of each pixel that a nodule fills: a ball whose surface the coarse texture dents."""
+    away = _distance(section.x[box] - nodule.x, section.y[box] - nodule.y, z - nodule.z)
+    return section.cover(away + np.float32(0.8) * section.coarse[box] - np.float32(nodule.radius))
+
+
+def _tissue(section: Section, z: float, box: tuple[slice, slice], nodules: list[tuple[Nodule, Array]]) -> Array:
+    """Density of the parenchyma without vessels, in HU: denser downwards, where the patient lies on it.
+
+    `nodules` are the nodules, each with the share of each pixel of the box that it fills.
+    """
     patient, a = section.patient, section.patient.anatomy
     x, y = section.x[box], section.y[box]
     blotch = patient.coarse(x, y, z, 4)
@@ -49,9 +71,8 @@ def _tissue(section: Section, z: float, box: tuple[slice, slice]) -> Array:
     for haze in a.opacities:
         away = _distance(x - haze.x, y - haze.y, z - haze.z) / np.float32(haze.radius)
         tissue += np.float32(280) * np.clip(np.float32(1.1) - away - np.float32(0.35) * blotch, 0, 1)
-    for nodule in a.nodules:
-        away = _distance(x - nodule.x, y - nodule.y, z - nodule.z) + np.float32(0.8) * section.coarse[box]
-        tissue += (np.float32(nodule.hu) - tissue) * section.cover(away - np.float32(nodule.radius))
+    for nodule, share in nodules:
+        tissue += (np.float32(nodule.hu) - tissue) * share
     slope = y * np.float32(0.8) - np.float32((z - 0.55 * a.lung_height) * 0.62)
     fissure = np.abs(slope + np.float32(6) * patient.coarse(x + np.float32(90), y, z, 9)) - np.float32(0.45)
     tissue += (np.float32(-650) - tissue) * (np.float32(0.55) * section.cover(fissure))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from harness.files import Strict
 from harness.imaging.regions import Code
@@ -18,6 +19,7 @@ from harness.phantom.patient import Patient
 from harness.phantom.section import Section
 from harness.phantom.shapes import Array
 from harness.phantom.softtissue import paint_abdomen, paint_body_wall, paint_mediastinum
+from harness.phantom.surfaces import material_height
 from harness.phantom.table import paint_table
 
 WINDOW_HU = (-1024.0, 1200.0)
@@ -57,6 +59,18 @@ def levels(slices: int) -> list[float]:
     """Relative heights of so many slices through the lungs, from near the apices (0.15) to the diaphragm (0.76)."""
     top, bottom = 0.15, 0.76
     return [top + (bottom - top) * (i + 0.5) / slices for i in range(slices)]
+
+
+def nodule_levels(patient: Patient) -> list[float]:
+    """Relative heights at which the low-dose scan passes through the middle of a nodule, from the apices down.
+
+    Evenly spaced slices seldom meet one. Left out are nodules that `draw_anatomy` put outside the lungs, where none
+    is painted.
+    """
+    a, breath = patient.anatomy, patient.low_dose_breath
+    heights = [brentq(lambda z, n=n: material_height(a, z, breath) - n.z, 0, n.z) for n in a.nodules]
+    found = sorted(height / a.lung_height for height in heights)
+    return [level for level in found if (cut(patient, level, breath, size=128).regions == Code.NODULE).any()]
 
 
 def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> PhantomSlice:
@@ -108,20 +122,23 @@ def cut(patient: Patient, level: float, breath: Breath, *, size: int) -> Plane:
     paint_body_wall(section)
     paint_mediastinum(section)
     gas = paint_abdomen(section)
-    gas += paint_lungs(section)
+    inside = paint_lungs(section)
+    gas += inside.bronchial_air
     paint_bones(section)
 
     regions = np.full((channels, channels), Code.AIR, np.uint8)
     regions[_binned(table) > 0.5] = Code.TABLE
     regions[_binned(section.body) < 0] = Code.BODY
-    regions[_binned(section.lungs) < 0] = Code.LUNG
+    lung = _binned(section.lungs) < 0
+    regions[lung] = Code.LUNG
+    regions[lung & (_binned(inside.nodules) > 0.5)] = Code.NODULE
     for airway in ("trachea", "right bronchus", "left bronchus"):
         if airway in section.organs:
             regions[_binned(section.organs[airway]) < 0] = Code.GAS
     regions[_binned(gas) > 0.5] = Code.GAS
-    inside = _disk(channels)
-    regions[~inside] = Code.PADDING
-    return Plane(np.where(inside, _binned(section.hu), np.float32(-1000)), regions)
+    seen = _disk(channels)
+    regions[~seen] = Code.PADDING
+    return Plane(np.where(seen, _binned(section.hu), np.float32(-1000)), regions)
 
 
 def field_of_view(patient: Patient, size: int) -> NDArray[np.bool_]:

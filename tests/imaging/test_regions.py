@@ -71,7 +71,7 @@ def test_regions_are_disjoint_and_hold_only_their_own_code(codes: Codes) -> None
 
 
 @given(st.data(), shapes)
-def test_consensus_is_symmetric_and_leaves_disputes_to_whole_and_boundary(data: st.DataObject, shape: tuple[int, int]) -> None:
+def test_consensus_is_symmetric_and_leaves_disputes_to_no_tissue(data: st.DataObject, shape: tuple[int, int]) -> None:
     one, other = (data.draw(arrays(np.uint8, shape, elements=codes_of)) for _ in range(2))
     codes, fraction = consensus(one, other)
     mirrored, same = consensus(other, one)

@@ -6,13 +6,14 @@ import pickle
 import subprocess
 import sys
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
 
 from harness.imaging.masks import common_mask, remove_background
 from harness.imaging.regions import Code
-from harness.phantom import VIEWS, Patient, PhantomSlice, View, levels, make_patient, scan_slice
+from harness.phantom import VIEWS, Patient, PhantomSlice, View, levels, make_patient, nodule_levels, scan_slice
 from harness.phantom.scan import cut
 
 SEED, SIZE, DOSE = 2602, 128, 0.02
@@ -159,6 +160,30 @@ def test_every_lung_pixel_lies_inside_the_body(scanned: PhantomSlice) -> None:
     for axis in (0, 1):
         for step in (-1, 1):
             assert not (lung & np.roll(outside, step, axis)).any()
+
+
+def test_nodules_are_labelled_where_they_are_painted() -> None:
+    for index in (0, 2):
+        person = make_patient(SEED, index)
+        (nodule,) = person.anatomy.nodules
+        (level,) = nodule_levels(person)
+        scanned = scan_slice(person, level, size=256, dose=DOSE)
+        inside = scanned.regions == Code.NODULE
+        # Its equator, within what the texture dents and the mediastinum hides of it.
+        assert inside.sum() * scanned.pixel_mm**2 == pytest.approx(np.pi * nodule.radius**2, rel=0.4)
+        core = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        assert scanned.truth[core].mean() * HU_PER_GREY - 1024 == pytest.approx(nodule.hu, abs=80)
+        around = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        assert (scanned.regions[around & ~inside] == Code.LUNG).mean() > 0.5
+        beside = scan_slice(person, level + 2 * nodule.radius / person.anatomy.lung_height, size=128, dose=DOSE)
+        assert not (beside.regions == Code.NODULE).any()
+
+
+def test_a_nodule_outside_the_lungs_has_no_level() -> None:
+    outside = make_patient(SEED, 7)  # its only nodule lies in the mediastinum
+    assert len(outside.anatomy.nodules) == 1
+    assert nodule_levels(outside) == []
+    assert nodule_levels(make_patient(SEED, 1)) == []  # has none
 
 
 # -------------------------------------------------------------------------------- fields of view
