@@ -6,7 +6,7 @@ fail on consolidated lung, bowel gas close to the lung and arms cut by the field
 of it): Dice of the lung 0.987 on average and 0.941 at worst (near the diaphragm; 39 slices reach 0.97), of the body
 with its contents 0.996 and 0.994. In the consensus with the label 99 % of the scored lung (worst 98 %) and 97 % of
 the scored background are what they are called (worst 70 %: foam of a table whose rim a tight view cuts).
-0.15 s a slice.
+A chest wall thinner than 6 mm, or with a gap of up to 10 mm in it, is sealed. 0.12 s a slice.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ Image = NDArray[np.float32]
 
 FIELD_OF_VIEW_MM = 380.0
 """Assumed width of a slice of unknown pixel size: the middle of what chest protocols use (330 to 430 mm)."""
+SEALED_GAPS_MM = (0.0, 3.0, 6.0, 10.0)
+"""Gaps in the chest wall that are sealed in turn when lung is found outside the body."""
+LUNG_MM2 = 500.0
+"""Area from which on something like lung outside the body is taken for lung."""
 
 
 def segment(
@@ -36,10 +40,8 @@ def segment(
     brighter than Otsu's threshold are taken for -1000 and +40 HU. `pixel_mm` is the side of a pixel; where it is
     unknown (None) the slice is taken to be `FIELD_OF_VIEW_MM` wide.
     """
-    mm = image.shape[1] / FIELD_OF_VIEW_MM if pixel_mm is None else 1 / pixel_mm  # pixels per millimetre
-    seen = field_of_view(image)
-    hu = np.where(seen, _hounsfield(image, window_hu), np.float32(-1000))
-    body = _body(_blur(hu, 0.9 * mm), seen, mm)
+    hu, seen, mm = calibrated(image, window_hu, pixel_mm)
+    body = _body(blur(hu, 0.9 * mm), seen, mm)
     lung, gas = _air_spaces(hu, body, mm)
     codes = np.full(image.shape, Code.AIR, np.uint8)
     codes[_objects(hu, body, seen, mm)] = Code.TABLE
@@ -48,6 +50,41 @@ def segment(
     codes[gas] = Code.GAS
     codes[~seen] = Code.PADDING
     return codes
+
+
+def find_body(
+    image: NDArray[np.uint8], *, window_hu: tuple[float, float] | None, pixel_mm: float | None
+) -> NDArray[np.bool_]:
+    """Where `segment` sees the patient with everything inside: a bool mask of the slice's shape, for half the time."""
+    hu, seen, mm = calibrated(image, window_hu, pixel_mm)
+    return _body(blur(hu, 0.9 * mm), seen, mm)
+
+
+def lung_left_outside(
+    image: NDArray[np.uint8], body: Mask, *, window_hu: tuple[float, float] | None, pixel_mm: float | None
+) -> NDArray[np.bool_]:
+    """What looks like lung beside the body that was found (bool, height x width): its wall has a gap too wide to seal.
+
+    ValueError where `body` is empty.
+    """
+    if not body.any():
+        raise ValueError("no body to look beside")
+    hu, seen, mm = calibrated(image, window_hu, pixel_mm)
+    return _lung_like(blur(hu, 0.9 * mm), body, seen, mm)
+
+
+def pixels_per_mm(image: NDArray[np.uint8], pixel_mm: float | None) -> float:
+    """Pixels per millimetre of a slice: its pixels are `pixel_mm` wide, or unknown and it is `FIELD_OF_VIEW_MM` wide."""
+    return image.shape[1] / FIELD_OF_VIEW_MM if pixel_mm is None else 1 / pixel_mm
+
+
+def calibrated(
+    image: NDArray[np.uint8], window_hu: tuple[float, float] | None, pixel_mm: float | None
+) -> tuple[Image, Mask, float]:
+    """A slice in HU (float32, air outside the field of view), its field of view (bool), and pixels per millimetre."""
+    seen = field_of_view(image)
+    hu = np.where(seen, _hounsfield(image, window_hu), np.float32(-1000))
+    return hu, seen, pixels_per_mm(image, pixel_mm)
 
 
 def _hounsfield(image: NDArray[np.uint8], window_hu: tuple[float, float] | None) -> Image:
@@ -72,6 +109,7 @@ def _body(hu: Image, seen: Mask, mm: float) -> Mask:
     wall = _largest(dilate(trunk, 2 * mm) & tissue)
     body = wall | _enclosed(hu, wall, seen, mm)
     body = _largest(_open(body, 3 * mm))
+    body |= _leaked(hu, body, tissue, seen, mm)
     lowest = np.nonzero(body)[0].max()
     for part in parts:
         arm = part & ~body
@@ -97,11 +135,54 @@ def _enclosed(hu: Image, wall: Mask, seen: Mask, mm: float) -> Mask:
     return enclosed
 
 
+def _leaked(hu: Image, body: Mask, tissue: Mask, seen: Mask, mm: float) -> Mask:
+    """Lungs, with their wall, that a thin or broken chest wall left outside the body.
+
+    A wall thinner than 6 mm does not survive the opening, and a gap makes the lung one with the room. Gaps are
+    sealed step by step, until what comes apart from the room is a lung.
+    """
+    leaked = np.zeros(body.shape, bool)
+    if not _lung_like(hu, body, seen, mm).any():
+        return leaked
+    hull = _hull(body)
+    rim = seen & ~ndi.binary_erosion(seen)
+    for gap in SEALED_GAPS_MM:
+        reach = gap / 2 * mm
+        apart = seen & ~dilate(tissue | body, reach)
+        for part in _components(_without_small(apart, LUNG_MM2 * mm**2)):
+            core = erode(part, 3 * mm)
+            if (part & (rim | leaked)).any() or not core.any() or not -930 < np.median(hu[core]) < -450:
+                continue
+            if _embedded(dilate(part, reach), body | leaked, hull, mm):
+                lung = dilate(part, reach + 1)
+                leaked |= ndi.binary_fill_holes(lung | (dilate(lung, 6 * mm) & tissue))
+    return leaked & ~body
+
+
+def _lung_like(hu: Image, body: Mask, seen: Mask, mm: float) -> Mask:
+    """What lies outside the body and looks like lung: denser than air, lighter than tissue, large and embedded."""
+    lung = np.zeros(body.shape, bool)
+    core = erode(seen & ~body & (hu > -930) & (hu < -450), 3 * mm)
+    for part in _components(_without_small(core, LUNG_MM2 * mm**2)):
+        if _embedded(dilate(part, 3 * mm), body, _hull(body), mm):
+            lung |= part
+    return lung
+
+
+def _embedded(part: Mask, body: Mask, hull: Mask, mm: float) -> bool:
+    """Whether a part lies in the body's hull and has a good share of its outline on the body.
+
+    A lung without its wall does; the foam and the pads of a table lie outside the hull.
+    """
+    outline = dilate(part, 4 * mm) & ~dilate(part, 3 * mm)
+    return bool(hull[part].mean() > 0.8 and outline.any() and body[outline].mean() > 0.3)
+
+
 def _air_spaces(hu: Image, body: Mask, mm: float) -> tuple[Mask, Mask]:
     """Lung with its vessels, and the gas that is no lung: trachea, main bronchi, bowel."""
     inside = erode(body, 2 * mm)
-    low = (_blur(hu, 0.9 * mm) < -450) & inside
-    dark = _blur(hu, 2 * mm)
+    low = (blur(hu, 0.9 * mm) < -450) & inside
+    dark = blur(hu, 2 * mm)
     lung, gas = np.zeros(body.shape, bool), np.zeros(body.shape, bool)
     for part in _components(low):
         area = part.sum() / mm**2
@@ -129,7 +210,7 @@ def _air_spaces(hu: Image, body: Mask, mm: float) -> tuple[Mask, Mask]:
 
 def _objects(hu: Image, body: Mask, seen: Mask, mm: float) -> Mask:
     """Table, blankets, leads: whatever is denser than air outside the body, and the foam inside the table."""
-    dense = (_blur(hu, 1.2 * mm) > -850) & seen & ~dilate(body, 3 * mm)
+    dense = (blur(hu, 1.2 * mm) > -850) & seen & ~dilate(body, 3 * mm)
     objects = dilate(_without_small(dense, 15 * mm**2), 1.5 * mm)
     waist = np.nonzero(body)[0].mean() if body.any() else 0.0
     table = np.zeros(body.shape, bool)
@@ -143,7 +224,8 @@ def _objects(hu: Image, body: Mask, seen: Mask, mm: float) -> Mask:
 
 
 # ------------------------------------------------------------------------------------------- masks and components
-def _blur(image: Image, sigma: float) -> Image:
+def blur(image: Image, sigma: float) -> Image:
+    """A Gaussian blur of `sigma` pixels that continues the image's border."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), dtype=np.float32)
 
 
@@ -182,7 +264,12 @@ def _without_small(mask: Mask, area: float) -> Mask:
 
 def _compact(mask: Mask) -> bool:
     """Whether a part fills three quarters of its convex hull."""
+    return bool(mask.sum() >= 0.75 * _hull(mask).sum())
+
+
+def _hull(mask: Mask) -> Mask:
+    """The convex hull of a mask that is not empty."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     hull = np.zeros(mask.shape, np.uint8)
     cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(contours)), 1)
-    return bool(mask.sum() >= 0.75 * hull.sum())
+    return hull > 0
