@@ -3,6 +3,9 @@
 Geometry: a square image of n x n pixels of `pixel_mm`, rows downwards, columns to the right; the axis of rotation is
 the image centre (n-1)/2. View k of V has the angle pi*k/V; channel j of n (also `pixel_mm` wide) holds the integral
 along the line x cos(angle) + y sin(angle) = (j - (n-1)/2) * pixel_mm.
+
+Each loop first finds the places of a whole row, which compiles to vector instructions, and then fetches the neighbours
+one by one. Blocks of views or of rows are computed on their own, so the result is the same on any number of threads.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import scipy.fft
 from numba import njit
 from numpy.typing import NDArray
 
+from harness.imaging.tomography._blocks import available, in_blocks
+
 Kernel = Literal["ramp", "hann", "sharp"] | tuple[float, ...]
 """Reconstruction kernels: the bare ramp, the ramp under a Hann window, and a lung kernel that lifts the middle
 frequencies the way vendors' sharp kernels do; or any window on the ramp as its gains at equal steps of frequency,
@@ -22,18 +27,25 @@ from 0 to Nyquist both included, at least two, joined by straight lines."""
 
 
 # -------------------------------------------------------------------------------- forward projection
-def radon(mu: NDArray[np.float32], *, pixel_mm: float, views: int) -> NDArray[np.float32]:
+def radon(mu: NDArray[np.float32], *, pixel_mm: float, views: int, threads: int | None = None) -> NDArray[np.float32]:
     """Line integrals of `mu`: (n, n) in 1/mm -> (views, n), dimensionless, over 180 degrees.
 
     Joseph's method (IEEE TMI 1982): one linear interpolation per image row, or column where the ray lies flat.
+    `threads`: None for NUMBA_NUM_THREADS, which is one a core, and one in the worker processes of `map_slices`.
     """
     n = _side(mu)
     # Two zero columns on either side let the interpolation run past the border without a branch.
     upright = np.pad(np.asarray(mu, np.float32), ((0, 0), (2, 2)))
     lying = np.pad(np.asarray(mu, np.float32).T, ((0, 0), (2, 2)))
+    extents = _extent(upright), _extent(lying)
     angles = np.arange(views) * (math.pi / views)
+    cosines, sines = np.cos(angles), np.sin(angles)
     sinogram = np.zeros((views, n), np.float32)
-    _project(upright, lying, _extent(upright), _extent(lying), np.cos(angles), np.sin(angles), sinogram)
+
+    def project(first: int, end: int) -> None:
+        _project(upright, lying, *extents, cosines[first:end], sines[first:end], sinogram[first:end])
+
+    in_blocks(project, views, threads=available(threads))
     sinogram *= np.float32(pixel_mm)
     return sinogram
 
@@ -59,6 +71,7 @@ def _project(
     views, n = sinogram.shape
     centre = (n - 1) / 2.0
     channels = np.arange(n).astype(np.float32)  # converting the loop index would keep it from being vectorised
+    place, part = np.empty(n, np.uint32), np.empty(n, np.float32)
     for view in range(views):
         across, along = cosines[view], sines[view]
         image, extent = upright, upright_extent
@@ -82,32 +95,46 @@ def _project(
             hit, hit_channels = line[first : last + 1], channels[first : last + 1]
             for j in range(len(hit)):
                 at = origin + hit_channels[j] * stride
-                column = np.uint32(np.int32(at))
-                left = row[column]
-                hit[j] += left + (at - np.float32(column)) * (row[column + np.uint32(1)] - left)
+                column = np.int32(at)
+                part[j] = at - np.float32(column)
+                place[j] = np.uint32(column)
+            for j in range(len(hit)):
+                p = np.uintp(place[j])
+                left = row[p]
+                hit[j] += left + part[j] * (row[p + np.uintp(1)] - left)
         for j in range(n):
             line[j] *= weight
 
 
 # -------------------------------------------------------------------------------- filtered back-projection
 def fbp(
-    sinogram: NDArray[np.float32], *, pixel_mm: float, kernel: Kernel, size: int | None = None
+    sinogram: NDArray[np.float32],
+    *,
+    pixel_mm: float,
+    kernel: Kernel,
+    size: int | None = None,
+    threads: int | None = None,
 ) -> NDArray[np.float32]:
     """Reconstruct attenuation in 1/mm: (views, n) line integrals over 180 degrees -> (size, size), default size n.
 
     The image has the channels' pixel size and their centre; outside the circle that the channels cover it is 0.
     Ramp filter by its exact band-limited impulse response (Kak & Slaney 1988, eq. 3.61), linear interpolation.
+    `threads` as in `radon`.
     """
     views, n = sinogram.shape
+    threads = available(threads)
     size = n if size is None else size
     padded = 1 << math.ceil(math.log2(2 * n))
     response = filter_response(padded, kernel=kernel) / pixel_mm * (math.pi / views)
-    spectrum = scipy.fft.rfft(np.asarray(sinogram, np.float32), padded, axis=1)
+    spectrum = scipy.fft.rfft(np.asarray(sinogram, np.float32), padded, axis=1, workers=threads)
     spectrum *= response.astype(np.float32)
-    filtered = scipy.fft.irfft(spectrum, padded, axis=1)[:, : n + 1]  # one channel more for the interpolation
+    filtered = scipy.fft.irfft(spectrum, padded, axis=1, workers=threads)
+    levels = np.ascontiguousarray(filtered[:, :n])
+    slopes = filtered[:, 1 : n + 1] - levels  # one channel more for the interpolation
     angles = np.arange(views) * (math.pi / views)
+    cosines, sines = np.cos(angles), np.sin(angles)
     image = np.zeros((size, size), np.float32)
-    _backproject(np.ascontiguousarray(filtered, np.float32), np.cos(angles), np.sin(angles), image)
+    in_blocks(lambda first, end: _backproject(levels, slopes, cosines, sines, first, end, image), size, threads=threads)
     return image
 
 
@@ -138,32 +165,40 @@ def filter_response(padded: int, *, kernel: Kernel) -> NDArray[np.float64]:
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _backproject(
-    filtered: NDArray[np.float32],
+    levels: NDArray[np.float32],
+    slopes: NDArray[np.float32],
     cosines: NDArray[np.float64],
     sines: NDArray[np.float64],
+    top: int,
+    bottom: int,
     image: NDArray[np.float32],
 ) -> None:
-    views, channels = filtered.shape[0], filtered.shape[1] - 1
+    views, channels = levels.shape
     size = image.shape[0]
     centre, middle = (size - 1) / 2.0, (channels - 1) / 2.0
     columns = np.arange(size).astype(np.float32)
-    block = 16  # rows at a time, so that they and one view stay in the first-level cache
-    for top in range(0, size, block):
-        for view in range(views):
-            line = filtered[view]
-            stride = np.float32(cosines[view])
-            for i in range(top, min(top + block, size)):
-                y = i - centre
-                half = math.sqrt(max(middle * middle - y * y, 0.0))
-                first, last = max(0, math.ceil(centre - half)), min(size - 1, math.floor(centre + half))
-                origin = np.float32(middle + y * sines[view] - centre * cosines[view])
-                row, row_columns = image[i, first : last + 1], columns[first : last + 1]
-                for j in range(len(row)):
-                    # Rounding may put a pixel of the rim a hair outside channel 0.
-                    at = max(origin + row_columns[j] * stride, np.float32(0))
-                    channel = np.uint32(np.int32(at))
-                    left = line[channel]
-                    row[j] += left + (at - np.float32(channel)) * (line[channel + np.uint32(1)] - left)
+    place, part = np.empty(size, np.uint32), np.empty(size, np.float32)
+    for view in range(views):
+        level, slope = levels[view], slopes[view]
+        stride = np.float32(cosines[view])
+        for i in range(top, bottom):
+            y = i - centre
+            if abs(y) > middle:
+                continue
+            half = math.sqrt(middle * middle - y * y)
+            first, last = max(0, math.ceil(centre - half)), min(size - 1, math.floor(centre + half))
+            origin = np.float32(middle + y * sines[view] - centre * cosines[view])
+            row, row_columns = image[i, first : last + 1], columns[first : last + 1]
+            for j in range(len(row)):
+                at = origin + row_columns[j] * stride
+                # Rounding may put a pixel of the rim a hair outside channel 0.
+                at = at if at > np.float32(0) else np.float32(0)
+                channel = np.int32(at)
+                part[j] = at - np.float32(channel)
+                place[j] = np.uint32(channel)
+            for j in range(len(row)):
+                p = np.uintp(place[j])
+                row[j] += level[p] + part[j] * slope[p]
 
 
 def _side(image: NDArray[np.float32]) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from harness.imaging import tomography
 from harness.imaging.tomography import MU_WATER, bowtie, fbp, hu_to_mu, measure, mu_to_hu, radon
+from harness.imaging.tomography._blocks import in_blocks
 
 SIZE, PIXEL, VIEWS = 96, 2.5, 140
 
@@ -73,6 +74,40 @@ def test_the_middle_of_a_larger_field_is_the_same() -> None:
     whole = fbp(sinogram, pixel_mm=PIXEL, kernel="hann")
     middle = fbp(sinogram, pixel_mm=PIXEL, kernel="hann", size=SIZE // 2)
     np.testing.assert_allclose(middle, whole[SIZE // 4 : -SIZE // 4, SIZE // 4 : -SIZE // 4], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [SIZE, SIZE + 1, 2 * SIZE - 5])
+def test_outside_the_circle_of_the_channels_the_image_is_zero(size: int) -> None:
+    image = fbp(radon(disk(150), pixel_mm=PIXEL, views=9), pixel_mm=PIXEL, kernel="ramp", size=size)
+    grid = (np.arange(size) - (size - 1) / 2) ** 2
+    outside = grid + grid[:, None] > ((SIZE - 1) / 2) ** 2
+    assert not image[outside].any()
+    assert image[~outside].all()
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_any_number_of_threads_gives_the_same_bytes(threads: int) -> None:
+    mu = np.random.default_rng(threads).random((SIZE, SIZE), dtype=np.float32)
+    alone = radon(mu, pixel_mm=PIXEL, views=VIEWS, threads=1)
+    shared = radon(mu, pixel_mm=PIXEL, views=VIEWS, threads=threads)
+    np.testing.assert_array_equal(shared, alone)
+    image = fbp(alone, pixel_mm=PIXEL, kernel="sharp", threads=1)
+    np.testing.assert_array_equal(fbp(alone, pixel_mm=PIXEL, kernel="sharp", threads=threads), image)
+
+
+def test_an_error_in_a_thread_is_raised() -> None:
+    def fail(first: int, end: int) -> None:
+        if first <= 40 < end:
+            raise ZeroDivisionError
+
+    for threads in (1, 2):
+        with pytest.raises(ZeroDivisionError):
+            in_blocks(fail, 100, threads=threads)
+
+
+def test_no_threads_are_an_error() -> None:
+    with pytest.raises(ValueError, match="found 0"):
+        radon(np.zeros((4, 4), np.float32), pixel_mm=1.0, views=4, threads=0)
 
 
 def test_an_empty_image_has_no_attenuation() -> None:
