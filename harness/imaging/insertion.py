@@ -38,10 +38,16 @@ def insert_noise(
     scanner: Scanner,
     dose: float,
     rng: np.random.Generator,
+    sinogram: NDArray[np.float32] | None = None,
 ) -> NDArray[np.uint8]:
-    """A slice (uint8, height x width; grey 0 and 255 are `window_hu`) as at the fraction `dose` of its own dose."""
+    """A slice (uint8, height x width; grey 0 and 255 are `window_hu`) as at the fraction `dose` of its own dose.
+
+    `sinogram` is what `line_integrals` makes of the same slice, where it is at hand already.
+    """
+    if sinogram is None:
+        sinogram = line_integrals(image, window_hu=window_hu, pixel_mm=pixel_mm)
     noise = noise_image(
-        line_integrals(image, window_hu=window_hu, pixel_mm=pixel_mm),
+        sinogram,
         shape=image.shape,
         pixel_mm=pixel_mm,
         scanner=scanner,
@@ -86,12 +92,25 @@ def noise_image(
     """
     if not 0 < dose < 1:
         raise ValueError(f"expected a dose between 0 and 1, as a fraction of the slice's own, found {dose}")
-    measured = measure(
-        sinogram,
+    missing = Scanner(
         photons=scanner.photons * dose / (1 - dose),
-        pixel_mm=pixel_mm,
         electronic=scanner.electronic * math.sqrt((1 + dose) / (1 - dose)),
-        rng=rng,
+        kernel=scanner.kernel,
+    )
+    return scan_noise(sinogram, shape=shape, pixel_mm=pixel_mm, scanner=missing, rng=rng)
+
+
+def scan_noise(
+    sinogram: NDArray[np.float32],
+    *,
+    shape: tuple[int, ...],
+    pixel_mm: float,
+    scanner: Scanner,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """All the noise, in HU, of a scan of what has these line integrals: float32 of `shape`, `FBP(q - p)`."""
+    measured = measure(
+        sinogram, photons=scanner.photons, pixel_mm=pixel_mm, electronic=scanner.electronic, rng=rng
     )
     height, width = shape
     side = sinogram.shape[1]

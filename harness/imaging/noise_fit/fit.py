@@ -1,0 +1,363 @@
+"""Photons, electronic noise and reconstruction kernel from the noise of low-dose slices, by imitating them.
+
+A first guess of the scanner is made to scan the slices (`observe.imitate`), what comes out is measured as the slices
+themselves were, and the guess is corrected by the difference; so what the measuring itself does (interpolation,
+rounding, clipping, rays that starve, the median that stands for the anatomy) cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from harness.files import Strict
+from harness.imaging.insertion import Scanner
+from harness.imaging.noise_fit.observe import (
+    CENTRES,
+    DIRECTIONS_DF,
+    Floats,
+    Ground,
+    Powers,
+    energy,
+    imitate,
+    observe,
+    prepare,
+)
+
+FEWEST_SLICES = 2
+FEWEST_POINTS = 500
+_STEPS = (1.0, 1.0, 1.0, 0.7, 0.5, 0.35)
+"""Shares of the difference that the rounds correct: all of it first, less when only chance is left in it."""
+_FIRST_GUESS = 1e5
+_KNOTS = 33
+_CAP = 5.0
+"""Powers count as at most so many times what is expected: an edge that was taken for noise weighs little."""
+
+
+class Match(Strict, frozen=True, kw_only=True):
+    """A quantity of the user's slices and of their imitation by the fitted scanner."""
+
+    measured: float
+    reproduced: float
+
+
+class Fit(Strict, frozen=True, kw_only=True):
+    """The scanner of the slices' own dose (its `photons` are those of these slices), and how well it imitates them."""
+
+    scanner: Scanner
+    electronic_error: float
+    """Standard error of the electronic noise, in photons: jackknife over slices, photons and kernel held."""
+    variance_residual: float
+    """Root mean square of 1 - measured / modelled noise power over ten classes of modelled power."""
+    body_hu: Match
+    """Standard deviation of the noise finer than about 15 pixels, in HU, in soft tissue."""
+    lung_hu: Match | None
+    """The same in the lung, vessels included; None where too little of the lung is smooth and not clipped."""
+    frequency: Match
+    """Mean frequency of the noise power spectrum above 0.15 Nyquist in soft tissue, in 1/mm."""
+    pixels: int
+    longest_path: float
+    """The largest line integral."""
+    warnings: tuple[str, ...]
+
+
+class _Shape(NamedTuple):
+    """Electronic over quantum variance, (s/N)^2 / (1/N) = s^2/N, from powers by direction, and its standard error."""
+
+    ratio: float
+    error: float
+
+
+def fit_scanner(
+    slices: Sequence[NDArray[np.uint8]],
+    *,
+    window_hu: tuple[float, float],
+    pixel_mm: Sequence[float],
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Fit:
+    """The scanner whose noise the slices show (uint8, height x width each; grey 0 and 255 are `window_hu`).
+
+    `pixel_mm` holds a pixel size for each slice; `progress` is called with the scans imitated and their number. The
+    same slices and seed give the same fit. The kernel is scaled to gain 1 at frequency 0, where anatomy hides the
+    noise: its square is extended from the five lowest bands by an even parabola, and the photons carry the error of
+    that (the noise does not: it knows only their ratio). ValueError where slices or smooth ground are too few or a
+    slice is no slice.
+    """
+    _check(slices, window_hu, pixel_mm)
+    grounds = [
+        prepare(image, window_hu=window_hu, pixel_mm=mm, seed=seed)
+        for image, mm in zip(slices, pixel_mm, strict=True)
+    ]
+    pixels = sum(int(ground.tissue.sum()) for ground in grounds)
+    if pixels < FEWEST_POINTS:
+        raise ValueError(
+            f"found {pixels} pixels of smooth soft tissue (-200 to 130 HU) that nothing clips, expected at least "
+            f"{FEWEST_POINTS}: give more slices, or check window_hu"
+        )
+    seen = [observe(image, ground) for image, ground in zip(slices, grounds, strict=True)]
+    measured = _shape(seen, grounds)
+
+    total, done = (len(_STEPS) + 1) * len(slices), 0
+
+    def imitated(scanner: Scanner, round_: int) -> list[Powers]:
+        nonlocal done
+        made = []
+        for index, ground in enumerate(grounds):
+            made.append(imitate(ground, scanner, np.random.default_rng([seed, round_, index])))
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        return made
+
+    gains = np.full(len(CENTRES), 1 / _FIRST_GUESS)  # squared kernel over photons
+    ratio = 0.0
+    for round_, step in enumerate(_STEPS):
+        made = imitated(_scanner(gains, ratio), round_)
+        gains = gains * _excess(seen, made, grounds, ratio) ** step
+        # The first imitation has an arbitrary number of photons: its rays starve at another path than the slices'.
+        ratio = max(ratio + step * (measured.ratio - _shape(made, grounds).ratio), 0.0) if round_ else measured.ratio
+    scanner = _scanner(gains, ratio)
+    return _judged(scanner, seen, imitated(scanner, len(_STEPS)), grounds, measured)
+
+
+def training_dose(low: Fit, normal: Fit) -> tuple[Scanner, float]:
+    """Scanner and dose for `insert_noise` that give normal-dose slices the low-dose slices' noise.
+
+    Kernel and electronic noise are the low-dose fit's, which sees them better; the dose is the ratio of the photons.
+    What the normal-dose slices hold already is not inserted again. ValueError where `normal` has no more photons.
+    """
+    dose = low.scanner.photons / normal.scanner.photons
+    if dose >= 1:
+        raise ValueError(
+            f"the normal-dose slices show no less noise ({normal.scanner.photons:.3g} photons) than the low-dose "
+            f"slices ({low.scanner.photons:.3g})"
+        )
+    scanner = Scanner(
+        photons=normal.scanner.photons, electronic=low.scanner.electronic, kernel=low.scanner.kernel
+    )
+    return scanner, dose
+
+
+def _check(slices: Sequence[NDArray[np.uint8]], window_hu: tuple[float, float], pixel_mm: Sequence[float]) -> None:
+    if len(slices) < FEWEST_SLICES:
+        raise ValueError(f"expected at least {FEWEST_SLICES} slices, found {len(slices)}")
+    if len(pixel_mm) != len(slices):
+        raise ValueError(f"expected a pixel size for each of {len(slices)} slices, found {len(pixel_mm)}")
+    if not all(math.isfinite(mm) and mm > 0 for mm in pixel_mm):
+        raise ValueError(f"expected pixel sizes above 0 mm, found {min(pixel_mm)}")
+    low, high = window_hu
+    if not low < high:
+        raise ValueError(f"expected a window from low to high HU, found {window_hu}")
+    for image in slices:
+        if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 64:
+            raise ValueError(f"expected 8-bit slices of 64 x 64 or more, found {image.dtype} {image.shape}")
+
+
+# -------------------------------------------------------------------------------- scanner
+def _scanner(gains: Floats, ratio: float) -> Scanner:
+    """The scanner of squared kernel over photons at `CENTRES` and electronic over quantum variance."""
+    lowest = slice(0, 5)
+    square = CENTRES[lowest] ** 2
+    curve = np.polynomial.polynomial.polyfit(square, gains[lowest], 1)
+    start = float(np.clip(curve[0], gains[0] / 2, gains[0] * 2))
+    kernel = np.sqrt(gains / start)
+    end = max(kernel[-1] + (kernel[-1] - kernel[-2]) * (1 - CENTRES[-1]) / (CENTRES[-1] - CENTRES[-2]), 0.0)
+    knots = np.interp(np.linspace(0, 1, _KNOTS), [0, *CENTRES, 1], [1, *kernel, end])
+    return Scanner(
+        photons=1 / start,
+        electronic=math.sqrt(ratio / start),
+        kernel=tuple(round(float(gain), 5) for gain in knots),
+    )
+
+
+def _excess(seen: list[Powers], made: list[Powers], grounds: list[Ground], ratio: float) -> Floats:
+    """Power of the slices over that of their imitation, (bands,), without what rounding adds to both."""
+    rounding, own, imitation = _spectra(seen, made, grounds, ratio)
+    floor = 1e-2 * own
+    excess: Floats = np.clip(np.maximum(own - rounding, floor) / np.maximum(imitation - rounding, floor), 0.01, 100)
+    return excess
+
+
+def _spectra(
+    seen: list[Powers], made: list[Powers], grounds: list[Ground], ratio: float
+) -> tuple[Floats, Floats, Floats]:
+    """Power (bands,) of rounding, of the slices and of their imitation, in units of what a point's paths expect."""
+    tissue = [ground.tissue for ground in grounds]
+    expected = [(p.quantum + ratio * p.electronic).sum(axis=1)[t] for p, t in zip(seen, tissue, strict=True)]
+    rounding = sum(
+        energy(_shape_of(ground)) / 12 * float((1 / e).sum()) for ground, e in zip(grounds, expected, strict=True)
+    ) / sum(len(e) for e in expected)
+    spectra = [
+        np.array(
+            [
+                _mean(np.concatenate([p.bands[t, k] / e for p, t, e in zip(powers, tissue, expected, strict=True)]), 1)
+                for k in range(len(CENTRES))
+            ]
+        )
+        for powers in (seen, made)
+    ]
+    return np.asarray(rounding), spectra[0], spectra[1]
+
+
+def _shape_of(ground: Ground) -> tuple[int, int]:
+    height, width = ground.base.shape
+    return height, width
+
+
+# -------------------------------------------------------------------------------- variance against path
+def _shape(powers: list[Powers], grounds: list[Ground]) -> _Shape:
+    """Non-negative regression of the powers by direction on a quantum and an electronic part.
+
+    Iteratively reweighted least squares for values whose deviation is their mean's, as of powers; those far above
+    their mean count as `_CAP` means.
+    """
+    slices = []
+    for p, ground in zip(powers, grounds, strict=True):
+        chosen = ground.tissue
+        slices.append((p.directions[chosen], p.quantum[chosen], p.electronic[chosen]))
+    by_ring = np.concatenate([y / q[:, None] for y, q, _ in slices])
+    level = np.array([_mean(by_ring[:, ring].ravel(), 1) for ring in range(DIRECTIONS_DF)])
+    y = np.concatenate([(d / level[:, None]).mean(axis=1).ravel() for d, _, _ in slices])
+    quantum, electronic = (np.concatenate([part[i].ravel() for part in slices]) for i in (1, 2))
+    unit = float(np.mean(quantum) / np.mean(electronic))
+    regressors = np.stack([quantum, electronic * unit])
+    bounds = np.cumsum([0, *(part[1].size for part in slices)])
+
+    parts = np.array([0.5, 0.5]) * float(np.median(y / quantum))
+    for _ in range(50):
+        mean = parts @ regressors
+        capped = np.minimum(y, _CAP * mean) / _capped_mean(DIRECTIONS_DF)
+        weighted = regressors / mean
+        normal = [weighted[:, a:b] @ weighted[:, a:b].T for a, b in zip(bounds, bounds[1:], strict=False)]
+        right = [weighted[:, a:b] @ (capped / mean)[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        before, parts = parts, _non_negative(sum(normal), sum(right))
+        if np.allclose(parts, before, rtol=1e-4, atol=1e-6 * parts.sum()):
+            break
+    all_normal, all_right = sum(normal), sum(right)
+    without = np.array(
+        [
+            _quotient(_non_negative(all_normal - n, all_right - r))
+            for n, r in zip(normal, right, strict=True)
+            if n[0, 0] > 0
+        ]
+    )
+    count = len(without)
+    error = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
+    return _Shape(ratio=_quotient(parts) * unit, error=error * unit)
+
+
+def _non_negative(normal: Floats, right: Floats) -> Floats:
+    """The non-negative least-squares solution of two normal equations; the first part stays above 0."""
+    parts: Floats = np.linalg.solve(normal, right)
+    if parts[1] < 0:
+        return np.array([right[0] / normal[0, 0], 0.0])
+    if parts[0] <= 0:
+        whole = right[1] / normal[1, 1]
+        return np.array([1e-3 * whole, whole])
+    return parts
+
+
+def _quotient(parts: Floats) -> float:
+    return float(parts[1] / parts[0])
+
+
+def _mean(values: Floats, df: int) -> float:
+    """Mean of values distributed as chi-square over its `df` degrees of freedom, large ones capped."""
+    mean = float(np.median(values)) * df / float(chi2.ppf(0.5, df))
+    for _ in range(20):
+        mean = float(np.minimum(values, _CAP * mean).mean()) / _capped_mean(df)
+    return mean
+
+
+def _capped_mean(df: int) -> float:
+    """Mean of min(x, _CAP) for x chi-square of `df` degrees of freedom over `df`."""
+    return float(chi2.cdf(_CAP * df, df + 2) + _CAP * chi2.sf(_CAP * df, df))
+
+
+# -------------------------------------------------------------------------------- judgement
+def _judged(
+    scanner: Scanner, seen: list[Powers], made: list[Powers], grounds: list[Ground], measured: _Shape
+) -> Fit:
+    ratio = scanner.electronic**2 / scanner.photons
+    rounding, own, imitation = _spectra(seen, made, grounds, ratio)
+    nyquist = 0.5 / float(np.mean([ground.pixel_mm for ground in grounds]))
+    white = energy(_shape_of(grounds[0]))
+
+    def frequency(spectrum: Floats) -> float:
+        density = np.maximum(spectrum - rounding, 0) / white
+        return float((CENTRES * density).sum() / density.sum()) * nyquist
+
+    body, lung = (
+        _deviations(seen, made, [ground.tissue == inside for ground in grounds], grounds[0].window_hu)
+        for inside in (True, False)
+    )
+    assert body is not None  # fit_scanner has counted its pixels
+    # d s / d ratio at fixed photons; where the ratio is 0 the error's own root bounds s from above.
+    slope = 2 * math.sqrt(max(ratio, measured.error) / scanner.photons)
+    error = measured.error / slope if slope > 0 else 0.0
+    longest = max(float(ground.sinogram.max()) for ground in grounds)
+    return Fit(
+        scanner=scanner,
+        electronic_error=error,
+        variance_residual=_residual(seen, grounds, ratio),
+        body_hu=body,
+        lung_hu=lung,
+        frequency=Match(measured=frequency(own), reproduced=frequency(imitation)),
+        pixels=sum(int(ground.tissue.sum()) for ground in grounds),
+        longest_path=longest,
+        warnings=tuple(_warnings(scanner, error, longest, body, [ground.pixel_mm for ground in grounds])),
+    )
+
+
+def _deviations(
+    seen: list[Powers], made: list[Powers], chosen: list[NDArray[np.bool_]], window_hu: tuple[float, float]
+) -> Match | None:
+    """Noise of slices and imitation in HU, at the chosen points; None for fewer than `FEWEST_POINTS`."""
+    values = [
+        np.concatenate([p.wide[mask] for p, mask in zip(powers, chosen, strict=True)]) for powers in (seen, made)
+    ]
+    if len(values[0]) < FEWEST_POINTS:
+        return None
+    hu = (window_hu[1] - window_hu[0]) / 255
+    return Match(measured=hu * math.sqrt(_mean(values[0], 1)), reproduced=hu * math.sqrt(_mean(values[1], 1)))
+
+
+def _residual(seen: list[Powers], grounds: list[Ground], ratio: float) -> float:
+    directions, modelled = (
+        np.concatenate(parts)
+        for parts in (
+            [p.directions[ground.tissue].mean(axis=1).ravel() for p, ground in zip(seen, grounds, strict=True)],
+            [
+                (p.quantum + ratio * p.electronic)[ground.tissue].ravel()
+                for p, ground in zip(seen, grounds, strict=True)
+            ],
+        )
+    )
+    classes = np.array_split(np.argsort(modelled), 10)
+    level = np.array([_mean(directions[c] / modelled[c], DIRECTIONS_DF) for c in classes])
+    return float(np.sqrt(np.mean((level / level.mean() - 1) ** 2)))
+
+
+def _warnings(scanner: Scanner, error: float, longest: float, body: Match, pixel_mm: list[float]) -> list[str]:
+    found = []
+    if scanner.electronic < 2 * error:
+        found.append(
+            f"electronic noise not identifiable: {scanner.electronic:.1f} photons with a standard error of "
+            f"{error:.1f}; the longest path is {longest:.1f}"
+        )
+    if abs(body.reproduced / body.measured - 1) > 0.1:
+        found.append(
+            f"the noise is not of this model: {body.measured:.0f} HU in soft tissue, {body.reproduced:.0f} imitated"
+        )
+    if max(pixel_mm) > 1.1 * min(pixel_mm):
+        found.append(
+            f"pixel sizes from {min(pixel_mm):.2f} to {max(pixel_mm):.2f} mm: the kernel is fitted in units of the "
+            "pixel, right where the reconstruction's sharpness follows the pixel"
+        )
+    return found
