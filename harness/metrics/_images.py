@@ -1,7 +1,9 @@
-"""What every image metric asks of its arguments, and the names of its constants' types."""
+"""What every image metric asks of its arguments, and what several of them share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -11,11 +13,12 @@ from harness.errors import ScoringError
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+Map = NDArray[np.float64]
 Unit = Literal["grey", "1/mm", ""]
 Regions = tuple[str, ...] | None
 
 
-def within(image: Image, reference: Image, mask: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def within(image: Image, reference: Image, mask: Mask) -> tuple[Map, Map]:
     """Grey values of both images inside the mask as float64 vectors.
 
     ScoringError unless all three are (h, w) of one size and the mask holds a pixel.
@@ -28,3 +31,28 @@ def within(image: Image, reference: Image, mask: Mask) -> tuple[NDArray[np.float
     if not mask.any():
         raise ScoringError("the region is empty in this slice", fix="leave the slice out for this region")
     return image[mask].astype(np.float64), reference[mask].astype(np.float64)
+
+
+def once_per_slice(compute: Callable[[Map, Map, float], Map]) -> Callable[[Image, Image, float], Map]:
+    """A quality map of two images and a data range, kept while the regions of their slice are asked for.
+
+    The map costs a hundred times as much as its mean over a region.
+    """
+
+    @lru_cache(maxsize=2)  # a slice's label and truth
+    def kept(image: bytes, reference: bytes, shape: tuple[int, ...], data_range: float) -> Map:
+        a, b = (np.frombuffer(pixels, np.uint8).reshape(shape).astype(np.float64) for pixels in (image, reference))
+        return compute(a, b, data_range)
+
+    return lambda image, reference, data_range: kept(image.tobytes(), reference.tobytes(), image.shape, data_range)
+
+
+def recovered_contrast(image: Image, reference: Image, inside: Mask, around: Mask) -> float | None:
+    """How far `inside` stands above `around` in the image, over how far in the reference: a ratio of mean differences.
+
+    None where either holds fewer than 20 pixels, whose means noise would decide, or nothing stands out.
+    """
+    if min(np.count_nonzero(inside), np.count_nonzero(around)) < 20:
+        return None
+    own, ideal = (float(grey[inside].mean() - grey[around].mean()) for grey in (image, reference))
+    return own / ideal if ideal > 0 else None

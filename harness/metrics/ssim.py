@@ -7,15 +7,13 @@ covariances; the implementation is scikit-image's. Its map is averaged over the 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from harness.errors import ScoringError
-from harness.metrics._images import Image, Mask, Regions, Unit, within
+from harness.metrics._images import Image, Map, Mask, Regions, Unit, once_per_slice, within
 
 KIND: Literal["image"] = "image"
 HIGHER_IS_BETTER: bool | None = True
@@ -24,11 +22,11 @@ REGIONS: Regions = None
 WINDOW = 11  # scikit-image's for sigma 1.5
 
 
-@lru_cache(maxsize=4)  # the regions of a slice share one map, which costs a hundred times as much as its mean
-def _map(image: bytes, reference: bytes, shape: tuple[int, int], data_range: float) -> NDArray[np.float64]:
+@once_per_slice
+def _similarity(image: Map, reference: Map, data_range: float) -> Map:
     _, similarity = structural_similarity(
-        np.frombuffer(image, np.uint8).reshape(shape).astype(np.float64),
-        np.frombuffer(reference, np.uint8).reshape(shape).astype(np.float64),
+        image,
+        reference,
         data_range=data_range,
         gaussian_weights=True,
         sigma=1.5,
@@ -47,5 +45,4 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
     within(image, reference, mask)
     if min(image.shape) < WINDOW:
         raise ScoringError(f"SSIM needs images of at least {WINDOW} x {WINDOW} pixels, found {image.shape}")
-    shape = (image.shape[0], image.shape[1])
-    return float(_map(image.tobytes(), reference.tobytes(), shape, data_range)[mask].mean())
+    return float(_similarity(image, reference, data_range)[mask].mean())

@@ -1,4 +1,4 @@
-"""RMSE, PSNR, SSIM and noise: what they share and what each is."""
+"""What all image metrics share, and what RMSE, bias, PSNR, SSIM and noise are."""
 
 import math
 from types import ModuleType
@@ -13,10 +13,10 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
 from harness.errors import ScoringError
-from harness.metrics import noise, psnr, rmse, ssim
+from harness.metrics import bias, gmsd, nodule_contrast, noise, nps_frequency, psnr, rmse, ssim, vessel_contrast
 
 Grey = NDArray[np.uint8]
-ALL = [noise, psnr, rmse, ssim]
+ALL = [bias, gmsd, nodule_contrast, noise, nps_frequency, psnr, rmse, ssim, vessel_contrast]
 
 
 def picture(seed: int, size: int = 64) -> Grey:
@@ -55,7 +55,7 @@ def test_refuses(metric: ModuleType) -> None:
         metric.value(image, image, np.zeros(image.shape, bool), data_range=255, pixel_mm=None)
 
 
-@pytest.mark.parametrize("metric", [rmse, psnr, noise])
+@pytest.mark.parametrize("metric", [bias, rmse, psnr, noise])
 def test_sees_only_its_region(metric: ModuleType) -> None:
     image, mask = picture(0), half(picture(0))
     other = np.where(mask, image, noisy(image, 30))
@@ -70,6 +70,19 @@ def test_rmse_by_hand() -> None:
     assert rmse.value(image, reference, mask, data_range=255, pixel_mm=None) == pytest.approx(
         math.sqrt(25 / 3), rel=1e-15
     )
+
+
+@given(seed=st.integers(0, 1000), shift=st.integers(-40, 40), flips=st.integers(0, 30))
+def test_bias_is_the_signed_error_alone(seed: int, shift: int, flips: int) -> None:
+    reference = picture(seed, 32)
+    # whole grey levels up and down by turns: an error that cancels
+    checker = np.indices(reference.shape).sum(axis=0) % 2 * 2 - 1
+    image = (reference.astype(int) + shift + flips // 2 * checker).astype(np.uint8)
+    mask = np.ones(reference.shape, bool)
+    value = bias.value(image, reference, mask, data_range=255, pixel_mm=None)
+    assert value == pytest.approx(shift, abs=1e-12)
+    assert bias.value(reference, image, mask, data_range=255, pixel_mm=None) == -value
+    assert abs(value) <= rmse.value(image, reference, mask, data_range=255, pixel_mm=None) + 1e-12
 
 
 def test_psnr_by_hand_and_its_cap() -> None:

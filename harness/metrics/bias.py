@@ -1,0 +1,27 @@
+"""Mean signed error over a region, in grey levels: 0 is ideal, above it the image is too bright (HU too high).
+
+Errors of either sign cancel: read it beside the RMSE.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from harness.metrics._images import Image, Mask, Regions, Unit, within
+
+KIND: Literal["image"] = "image"
+HIGHER_IS_BETTER: bool | None = None
+UNIT: Unit = "grey"
+REGIONS: Regions = None
+
+
+def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float:
+    """mean(image - reference) of uint8 (h, w) over bool `mask` (h, w), in grey levels.
+
+    ScoringError for different sizes or an empty mask.
+    """
+    del data_range, pixel_mm  # part of every image metric's signature; an error in grey levels has no use for them
+    a, b = within(image, reference, mask)
+    return float(np.mean(a - b))

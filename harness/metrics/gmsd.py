@@ -1,0 +1,59 @@
+"""Gradient magnitude similarity deviation: how unevenly over a region an image's edges differ from the reference's.
+
+Xue et al., "Gradient magnitude similarity deviation: a highly efficient perceptual image quality index", IEEE TIP 23
+(2014), arXiv 1308.3052. As in the paper and the authors' program: both images averaged over 2 x 2 pixels and
+subsampled by two, Prewitt gradients divided by three with zeros beyond the image, and the constant of
+the similarity 170 for a data range of 255 (0.0026 of its square). The deviation is the paper's, over N, where the
+authors' program divides by N - 1. A gradient reaches 2 pixels beyond the region.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from harness.metrics._images import Image, Map, Mask, Regions, Unit, once_per_slice, within
+
+KIND: Literal["image"] = "image"
+HIGHER_IS_BETTER: bool | None = False
+UNIT: Unit = ""
+REGIONS: Regions = None
+
+_CONSTANT = 170 / 255**2
+_PREWITT = np.array([[1, 0, -1]] * 3) / 3
+
+
+@once_per_slice
+def _similarity(image: Map, reference: Map, data_range: float) -> Map:
+    """The map of eq. 4 at half size, (h // 2, w // 2)."""
+    a, b = (_gradient(_halved(grey)) for grey in (image, reference))
+    constant = _CONSTANT * data_range**2
+    similarity: Map = (2 * a * b + constant) / (a**2 + b**2 + constant)
+    return similarity
+
+
+def _halved(grey: Map) -> Map:
+    """Mean of each 2 x 2 block; an odd last row or column is left out."""
+    height, width = (side // 2 for side in grey.shape)
+    blocks: Map = grey[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
+    return blocks
+
+
+def _gradient(grey: Map) -> Map:
+    across, down = (cv2.filter2D(grey, -1, kernel, borderType=cv2.BORDER_CONSTANT) for kernel in (_PREWITT, _PREWITT.T))
+    return np.hypot(across, down)
+
+
+def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
+    """Standard deviation of the similarity of uint8 (h, w) over the 2 x 2 blocks in bool `mask` (h, w); 0 if equal.
+
+    None where the mask holds no block. ScoringError for different sizes or an empty mask.
+    """
+    del pixel_mm  # part of every image metric's signature; the gradients are those of pixels
+    within(image, reference, mask)
+    blocks = _halved(mask.astype(np.float64)) == 1
+    if not blocks.any():
+        return None
+    return float(_similarity(image, reference, data_range)[blocks].std())

@@ -1,0 +1,42 @@
+"""Recovered contrast of the phantom's nodules, relative to the reference's: 1 is ideal, below it they are blurred.
+
+The mean over the whole nodule above the mean of the lung around it, as contrast recovery is measured on the hot
+spheres of NEMA NU 2, but over the reference's. The pixels are the same in both images: noise that the image alone has
+leaves the ratio at 1 on average. Above 1 nodules are exaggerated.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from harness.imaging.regions import dilate
+from harness.metrics._images import Image, Mask, Regions, Unit, recovered_contrast, within
+
+KIND: Literal["image"] = "image"
+HIGHER_IS_BETTER: bool | None = None
+UNIT: Unit = ""
+REGIONS: Regions = ("nodules",)
+
+_GAP, _REACH = 2, 10  # pixels from the nodule between which the lung around it is taken
+_SMOOTHED = 1.0
+
+
+def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
+    """Contrast of the nodules, bool `mask` (h, w), in uint8 `image` (h, w), over the contrast in `reference`.
+
+    Vessels and chest wall beside a nodule are no lung around it: in the smoothed reference they are brighter than a
+    quarter of the way from the darkest quarter of the surroundings to the nodule. All nodules of a slice are one
+    object. None where the nodules have fewer than 20 pixels or none of their surroundings is lung.
+    ScoringError for different sizes or an empty mask.
+    """
+    del data_range, pixel_mm  # part of every image metric's signature; a ratio of grey levels has no use for them
+    _, inside = within(image, reference, mask)
+    smooth = cv2.GaussianBlur(reference.astype(np.float32), (0, 0), _SMOOTHED, borderType=cv2.BORDER_REPLICATE)
+    around = dilate(mask, _REACH) & ~dilate(mask, _GAP)
+    if not around.any():
+        return None
+    dark = float(np.percentile(smooth[around], 25))
+    return recovered_contrast(image, reference, mask, around & (smooth < dark + (inside.mean() - dark) / 4))
