@@ -143,9 +143,11 @@ def _build_phantom(data: PhantomData, folder: Path, progress: Progress | None) -
 def _build_slice(
     data: PhantomData, patient: int, height: float, name: str, folder: str
 ) -> tuple[float, tuple[float, float], str]:
-    from harness.phantom import make_patient, scan_slice
+    from harness.phantom import VIEWS, make_patient, scan_slice
 
-    person = make_patient(data.seed, patient, view=data.view)
+    difficult = [view for view in VIEWS if view != "full"]
+    view = difficult[patient % len(difficult)] if data.view == "mixed" else data.view
+    person = make_patient(data.seed, patient, view=view)
     images = scan_slice(person, height, size=data.size, dose=data.dose)
     parts = {"lq": images.lq, "gt": images.gt, "truth": images.truth, "regions": images.regions}
     for kind, image in parts.items():
@@ -162,7 +164,7 @@ def _folder(data: FolderData, protocol: str) -> Dataset:
                 f"{root / kind}: no such folder", fix="lay the data out as lq/*.png and gt/*.png with the same names"
             )
     names = {kind: {path.name for path in (root / kind).glob("*.png")} for kind in ("lq", "gt")}
-    _refuse(
+    refuse(
         [str(root / "gt" / name) for name in sorted(names["lq"] - names["gt"])]
         + [str(root / "lq" / name) for name in sorted(names["gt"] - names["lq"])],
         "have no partner: each slice needs lq/NAME.png and gt/NAME.png; missing",
@@ -184,8 +186,8 @@ def _folder(data: FolderData, protocol: str) -> Dataset:
         case = Case(name=stem, patient=patient(stem), lq=str(paths[0]), gt=str(paths[1]), pixel_mm=data.pixel_mm)
         cases.append(case)
         parts += [stem.encode(), case.patient.encode(), repr(images[0].shape).encode(), *(i.tobytes() for i in images)]
-    _refuse(sizes, "differ in size (height, width)")
-    _refuse(constant, "are constant images, which no scanner makes")
+    refuse(sizes, "differ in size (height, width)")
+    refuse(constant, "are constant images, which no scanner makes")
     return Dataset(cases=tuple(cases), window_hu=data.window_hu, digest=digest_bytes(*parts))
 
 
@@ -208,8 +210,9 @@ def _patient_pattern(pattern: str | None, protocol: str) -> Callable[[str], str]
     return patient
 
 
-def _refuse(offenders: list[str], problem: str) -> None:
+def refuse(offenders: list[str], problem: str, fix: str = "mend or remove them") -> None:
+    """UsageError that names the slices that have a problem; nothing where there are none."""
     if offenders:
         listed = "\n  ".join(offenders[:NAMED_AT_MOST])
         more = f"\n  and {len(offenders) - NAMED_AT_MOST} more" if len(offenders) > NAMED_AT_MOST else ""
-        raise UsageError(f"{len(offenders)} slices {problem}:\n  {listed}{more}", fix="mend or remove them")
+        raise UsageError(f"{len(offenders)} slices {problem}:\n  {listed}{more}", fix=fix)

@@ -122,12 +122,13 @@ def digest_json(value: Any) -> str:
 
 
 def digest_code(*modules: str) -> str:
-    """SHA-256 (hex) of the source text of modules and packages of this project: part of the key of what they make."""
+    """SHA-256 (hex) of modules and packages of this project, weights included: part of the key of what they make."""
     root = Path(__file__).resolve().parent.parent
     parts: list[bytes] = []
     for module in modules:
         path = root.joinpath(*module.split("."))
-        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+        inside = [one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts]
+        for source in sorted(inside) if path.is_dir() else [path.with_suffix(".py")]:
             parts += [source.relative_to(root).as_posix().encode(), source.read_bytes()]
     return digest_bytes(*parts)
 

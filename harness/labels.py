@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +18,30 @@ from harness.files import (
     atomic_folder,
     cache_root,
     digest_code,
+    digest_file,
     digest_json,
-    digest_pixels,
     read_grey,
-    read_json,
-    write_grey,
     write_json,
 )
 from harness.imaging import denoise
-from harness.imaging.blend import STRATEGIES
 from harness.imaging.blend import label as label_of
 from harness.imaging.masks import common_mask, remove_background
 from harness.imaging.regions import consensus
 from harness.imaging.segment import segment
-from harness.process import map_slices
 from harness.protocol import Purify
+from harness.purify import (
+    Progress,
+    Purified,
+    Refused,
+    build_slices,
+    implausible_slices,
+    keep,
+    manifest,
+    mask_of,
+    quality_of,
+    read_note,
+    refuse_slices,
+)
 
 REGIONS_DENOISER = "nlm"
 """Regions are sought on this denoiser's output and on the IPv2 label with it, so that they are the same for all
@@ -43,12 +53,14 @@ class LabelSet(Strict, frozen=True, kw_only=True):
 
     `digest` covers names and pixels of every label and of every region map that was found by segmentation:
     what an identical run must repeat. `consensus` is the mean fraction of a slice on which the segmentations
-    of IPv2 label and denoised low-dose slice agree; None where all regions are known truth.
+    of IPv2 label and denoised low-dose slice agree; None where all regions are known truth. `implausible` holds a line
+    for every slice whose purification does not look right.
     """
 
     folder: str
     digest: str
     consensus: float | None
+    implausible: tuple[str, ...] = ()
 
     def path(self, name: str) -> Path:
         """The label of the case `name`: an 8-bit grey PNG of the case's size."""
@@ -59,116 +71,111 @@ class LabelSet(Strict, frozen=True, kw_only=True):
         return read_grey(Path(case.regions) if case.regions else Path(self.folder) / "regions" / f"{case.name}.png")
 
 
-class _Slice(Strict, frozen=True, kw_only=True):
-    """What a worker wrote of one slice: digests of its pixels, and the consensus if regions were sought."""
-
-    label: str
-    regions: str | None
-    consensus: float | None
-
-
-class _Index(Strict, frozen=True, kw_only=True):
-    """`labels.json` of a cached set."""
-
-    purify: Purify
-    data: str
-    slices: dict[str, _Slice]
-
-
-def build_labels(dataset: Dataset, purify: Purify, *, progress: Callable[[int, int], None] | None = None) -> LabelSet:
+def build_labels(
+    dataset: Dataset,
+    purify: Purify,
+    *,
+    weak_outputs: Mapping[str, Path] | None = None,
+    progress: Progress | None = None,
+) -> LabelSet:
     """The labels of a test set, built on all cores or found in the cache under `labels/<key>`.
 
     The key is the digest of recipe, data set and the code that makes labels. What is found is read back and
-    compared with its digests; a damaged set is built again. `progress` is told (done, total) while building.
-    UsageError if the weak denoiser is unknown.
+    compared with its digests; what is missing or damaged is built again. `weak_outputs` are the outputs (case name ->
+    8-bit grey PNG) of the submission that is the weak denoiser, needed where `purify.weak_submission` names one.
+    `progress` is told (done, total) while building. UsageError if the weak denoiser is unknown, or a slice cannot be
+    purified.
     """
-    weak = purify.weak_denoiser if purify.strategy == "ipv2" else None
-    if weak:
+    weak: str | None = None
+    if purify.weak_submission is not None and purify.removes_noise:
+        if weak_outputs is None:
+            raise UsageError(f"the weak denoiser {purify.weak_denoiser} is a submission, whose outputs are not here")
+        weak = digest_json({case.name: digest_file(weak_outputs[case.name]) for case in dataset.cases})
+    elif purify.removes_noise:
+        weak, weak_outputs = purify.weak_denoiser, None
         denoise.load(weak)  # an unknown name is refused before any work
     folder = cache_root() / "labels" / _key(dataset, purify, weak)[:20]
-    index = _intact(folder, dataset)
-    if index is None:
-        index = _build(folder, dataset, purify, weak, progress)
-    fractions = [s.consensus for s in index.slices.values() if s.consensus is not None]
+
+    def arguments(case: Case) -> tuple[Any, ...]:
+        return purify, weak_outputs and weak_outputs[case.name], dataset.window_hu
+
+    slices, refused = build_slices(folder, dataset.cases, _make, arguments, progress=progress)
+    refuse_slices(refused, "remove them from the test set; IPv2 purifies chest slices that show lung")
+    fractions = [made.consensus for made in slices.values() if made.consensus is not None]
     return LabelSet(
         folder=str(folder),
-        digest=digest_json({name: (s.label, s.regions) for name, s in index.slices.items()}),
+        digest=digest_json(
+            {
+                name: (made.files[f"labels/{name}.png"], made.files.get(f"regions/{name}.png"))
+                for name, made in slices.items()
+            }
+        ),
         consensus=sum(fractions) / len(fractions) if fractions else None,
+        implausible=tuple(implausible_slices(slices)),
     )
 
 
+def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Path) -> None:
+    """Write a test set as the authors lay it out: `lq/`, `gt_bar/` (the labels) and a `manifest.json`.
+
+    `labels` are what `build_labels` made of `dataset` by `purify`. UsageError where `folder` exists.
+    """
+    refuse_existing(folder)
+    slices = {case.name: read_note(Path(labels.folder), case.name) for case in dataset.cases}
+    with atomic_folder(folder) as part:
+        for kind in ("lq", "gt_bar"):
+            (part / kind).mkdir()
+        for case in dataset.cases:
+            shutil.copyfile(case.lq, part / "lq" / f"{case.name}.png")
+            shutil.copyfile(labels.path(case.name), part / "gt_bar" / f"{case.name}.png")
+        write_json(part / "manifest.json", manifest(dataset, purify, slices, labels=labels.digest))
+
+
+def refuse_existing(folder: Path) -> None:
+    """UsageError where a folder to be written exists."""
+    if folder.exists():
+        raise UsageError(f"{folder}: exists already", fix="name a folder that does not exist yet")
+
+
 def _key(dataset: Dataset, purify: Purify, weak: str | None) -> str:
-    modules = ["masks", "blend", "regions", "segment", "denoise"]
+    modules = ["imaging.masks", "imaging.lungs", "imaging.blend", "imaging.regions", "imaging.segment"]
+    modules += ["imaging.quality", "imaging.denoise", "purify", "labels"]
     return digest_json(
         {
             "strategy": purify.strategy,
             "variant": purify.variant,
             "weak_denoiser": weak,
             "data": dataset.digest,
-            "code": digest_code(*(f"harness.imaging.{module}" for module in modules)),
+            "code": digest_code(*(f"harness.{module}" for module in modules)),
             "libraries": [version(name) for name in ("opencv-python-headless", "scikit-image")],
         }
     )
 
 
-def _build(
-    folder: Path, dataset: Dataset, purify: Purify, weak: str | None, progress: Callable[[int, int], None] | None
-) -> _Index:
-    with atomic_folder(folder) as part:
-        tasks = [(case, purify, weak, dataset.window_hu, str(part)) for case in dataset.cases]
-        made = map_slices(_make, tasks, progress=progress)
-        names = [case.name for case in dataset.cases]
-        index = _Index(purify=purify, data=dataset.digest, slices=dict(zip(names, made, strict=True)))
-        write_json(part / "labels.json", index)
-    return index
-
-
 def _make(
     case: Case,
     purify: Purify,
-    weak: str | None,
+    weak_output: Path | None,
     window_hu: tuple[float, float] | None,
     folder: str,
-) -> _Slice:
+) -> Purified | Refused:
     """Write the label of one slice, and its regions if they are not known."""
     low, normal = read_grey(Path(case.lq)), read_grey(Path(case.gt))
-    mask = common_mask(low, normal)
-    if STRATEGIES[purify.strategy].remove_background:
-        mask = remove_background(mask)
-    label = label_of(purify.strategy, mask, low=low, normal=normal, weak=denoise.load(weak)(low) if weak else None)
-    write_grey(Path(folder) / "labels" / f"{case.name}.png", label)
-    if case.regions:
-        return _Slice(label=digest_pixels(label), regions=None, consensus=None)
-    quiet = denoise.load(REGIONS_DENOISER)(low)
-    codes, fraction = consensus(
-        segment(
-            label_of("ipv2", remove_background(common_mask(low, normal)), low=low, normal=normal, weak=quiet),
-            window_hu=window_hu,
-            pixel_mm=case.pixel_mm,
-        ),
-        segment(quiet, window_hu=window_hu, pixel_mm=case.pixel_mm),
-    )
-    write_grey(Path(folder) / "regions" / f"{case.name}.png", codes)
-    return _Slice(label=digest_pixels(label), regions=digest_pixels(codes), consensus=fraction)
-
-
-def _intact(folder: Path, dataset: Dataset) -> _Index | None:
-    """The index of a cached set that is complete and undamaged; a damaged set is removed."""
-    if not folder.is_dir():
-        return None
     try:
-        index = read_json(folder / "labels.json", _Index)
-        stored = [
-            (folder / kind / f"{name}.png", digest)
-            for name, made in index.slices.items()
-            for kind, digest in (("labels", made.label), ("regions", made.regions))
-            if digest is not None
-        ]
-        if set(index.slices) == {case.name for case in dataset.cases} and all(
-            digest_pixels(read_grey(path)) == digest for path, digest in stored
-        ):
-            return index
-    except (UsageError, OSError):
-        pass  # unreadable is damaged, too
-    shutil.rmtree(folder)
-    return None
+        mask = mask_of(case, low, normal, purify, window_hu=window_hu)
+    except ValueError as error:
+        return Refused(reason=str(error))
+    weak = None
+    if purify.removes_noise:
+        weak = read_grey(weak_output) if weak_output else denoise.load(purify.weak_denoiser)(low)
+    label = label_of(purify.strategy, mask, low=low, normal=normal, weak=weak)
+    images, agreed = {"labels": label}, None
+    if not case.regions:
+        quiet = denoise.load(REGIONS_DENOISER)(low)
+        ipv2 = label_of("ipv2", remove_background(common_mask(low, normal)), low=low, normal=normal, weak=quiet)
+        images["regions"], agreed = consensus(
+            segment(ipv2, window_hu=window_hu, pixel_mm=case.pixel_mm),
+            segment(quiet, window_hu=window_hu, pixel_mm=case.pixel_mm),
+        )
+    line = quality_of(case, mask, label, low=low, normal=normal, window_hu=window_hu)
+    return keep(Path(folder), case.name, images, line=line, consensus=agreed)

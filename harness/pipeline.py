@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 from typing import Protocol as Interface
 
 from harness.board.build import write_board
 from harness.data import Dataset, load_data
-from harness.engines import Engine
+from harness.engines import Engine, connect
 from harness.errors import OutputsError, SubmissionError, UsageError
-from harness.files import Strict, atomic_folder, png_bytes, read_grey, write_json
+from harness.files import Strict, png_bytes, read_grey
 from harness.imaging.montage import lung_window, montage
 from harness.labels import LabelSet, build_labels
 from harness.protocol import Protocol
@@ -33,16 +32,20 @@ from harness.record import (
 )
 from harness.run import Run, run_submission
 from harness.score import Scorecard, load_extractors, score
-from harness.submission import Submission
+from harness.submission import Submission, load_submission
 
 Progress = Callable[[int, int], None]
+NOTED_AT_MOST = 8  # labels that do not look right, by name
 PREVIEW_SIDE = 256  # pixels of a slice in a record's picture
 
 
 class Reporter(Interface):
-    """Shows long work: `stage` opens one named stage and yields the callable that takes (done, total)."""
+    """Shows long work: `stage` opens one named stage and yields the callable that takes (done, total); `note` is a
+    line that the user should read."""
 
     def stage(self, name: str) -> AbstractContextManager[Progress]: ...
+
+    def note(self, text: str) -> None: ...
 
 
 class Evaluation(Strict, frozen=True, kw_only=True):
@@ -54,13 +57,38 @@ class Evaluation(Strict, frozen=True, kw_only=True):
     reused_run: bool
 
 
-def prepare(protocol: Protocol, reporter: Reporter) -> tuple[Dataset, LabelSet]:
-    """Test set and purified labels of a protocol, built or found in the cache."""
+def prepare(protocol: Protocol, reporter: Reporter, *, engine: Engine | None = None) -> tuple[Dataset, LabelSet]:
+    """Test set and purified labels of a protocol, built or found in the cache.
+
+    Where the weak denoiser is a submission its container runs first, on `engine` or on the one that is here.
+    """
     with reporter.stage("data") as progress:
         dataset = load_data(protocol, progress=progress)
+    weak_outputs = None
+    if protocol.purify.removes_noise and protocol.purify.weak_submission:
+        weak_outputs = _weak_outputs(protocol.purify.weak_submission, protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
-        labels = build_labels(dataset, protocol.purify, progress=progress)
+        labels = build_labels(dataset, protocol.purify, weak_outputs=weak_outputs, progress=progress)
+    for line in labels.implausible[:NOTED_AT_MOST]:
+        reporter.note(f"label of {line}")
+    if len(labels.implausible) > NOTED_AT_MOST:
+        reporter.note(f"and {len(labels.implausible) - NOTED_AT_MOST} more labels that do not look right")
     return dataset, labels
+
+
+def _weak_outputs(
+    folder: Path, protocol: Protocol, dataset: Dataset, reporter: Reporter, engine: Engine | None
+) -> dict[str, Path]:
+    weak = load_submission(folder)
+    with connect() if engine is None else nullcontext(engine) as found, reporter.stage("weak") as progress:
+        try:
+            run = run_submission(weak, dataset, protocol.limits, seed=protocol.seed, engine=found, progress=progress)
+        except SubmissionError as error:
+            raise UsageError(
+                f"the weak denoiser {folder} failed at stage {error.stage}: {error.message}",
+                fix="mend that submission, or choose another purify.weak_denoiser",
+            ) from error
+    return {name: Path(path) for name, path in run.outputs.items()}
 
 
 def evaluate(
@@ -80,7 +108,7 @@ def evaluate(
     """
     keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
-    dataset, labels = prepare(protocol, reporter)
+    dataset, labels = prepare(protocol, reporter, engine=engine)
     failure: Failure | None = None
     run: Run | None = None
     card: Scorecard | None = None
@@ -173,17 +201,3 @@ def _preview(dataset: Dataset, labels: LabelSet, run: Run) -> bytes:
         paths += [Path(case.truth)] if case.truth else []
         rows.append([lung_window(read_grey(path), window_hu=dataset.window_hu) for path in paths])
     return png_bytes(montage(rows, side=PREVIEW_SIDE))
-
-
-def export_labels(dataset: Dataset, labels: LabelSet, folder: Path) -> None:
-    """Copy a test set with its labels to a new folder: `lq/`, `gt/`, `label/` and a `manifest.json` with digests."""
-    if folder.exists():
-        raise UsageError(f"{folder}: exists already", fix="name a folder that does not exist yet")
-    with atomic_folder(folder) as part:
-        for kind in ("lq", "gt", "label"):
-            (part / kind).mkdir()
-        for case in dataset.cases:
-            sources = {"lq": Path(case.lq), "gt": Path(case.gt), "label": labels.path(case.name)}
-            for kind, source in sources.items():
-                shutil.copyfile(source, part / kind / f"{case.name}.png")
-        write_json(part / "manifest.json", {"data": dataset.digest, "labels": labels.digest})

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from harness.errors import InfrastructureError
 
 R = TypeVar("R")
+HANDFUL = 2  # tasks; a worker takes a second or two to start and import
 
 
 def run(
@@ -41,6 +42,18 @@ def run(
         raise InfrastructureError(f"{' '.join(command)}: no answer within {timeout_s:g} s") from None
 
 
+def source_commit() -> tuple[str | None, bool | None]:
+    """Commit and dirtiness of the checkout that this package runs from; (None, None) outside one."""
+    here = Path(__file__).resolve().parent
+    if not (here.parent / ".git").exists():
+        return None, None
+    head = run(["git", "rev-parse", "HEAD"], cwd=here)
+    status = run(["git", "status", "--porcelain", "--untracked-files=no", "--", str(here)], cwd=here)
+    if head.returncode or status.returncode:
+        return None, None
+    return head.stdout.strip(), bool(status.stdout.strip())
+
+
 def map_slices(
     function: Callable[..., R],
     tasks: Sequence[tuple[Any, ...]],
@@ -51,10 +64,17 @@ def map_slices(
 
     `function` must be importable by name. Workers start fresh ("spawn": forking a process that holds threads of
     torch or numba can hang) and compute with one thread each, so that results do not depend on how many there are.
-    `progress` is told (done, total) after every task. The first error of a worker is raised here.
+    `progress` is told (done, total) after every task. The first error of a worker is raised here. So few tasks that
+    starting workers would take longer than doing them are done in this process.
     """
     workers = max(1, min(os.cpu_count() or 1, len(tasks)))
     results: list[R] = [None] * len(tasks)  # type: ignore[list-item]
+    if len(tasks) <= HANDFUL:
+        for index, task in enumerate(tasks):
+            results[index] = function(*task)
+            if progress:
+                progress(index + 1, len(tasks))
+        return results
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:

@@ -9,6 +9,8 @@ import msgspec
 
 from harness.errors import UsageError
 from harness.files import Strict, digest_json, read_yaml
+from harness.imaging.blend import STRATEGIES, StrategyName
+from harness.imaging.insertion import Scanner
 from harness.sandbox import Limits
 
 Region = Literal["whole", "background", "body", "lung"]
@@ -17,13 +19,17 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 
 
 class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="phantom"):
-    """The embedded procedural thorax: `patients` x `slices` slices of `size` x `size` pixels from one seed."""
+    """The embedded procedural thorax: `patients` x `slices` slices of `size` x `size` pixels from one seed.
+
+    `view` is a field of view (`harness.phantom.VIEWS`); `mixed` gives patients the difficult ones in turn: tight,
+    table-across, closed-cavity.
+    """
 
     patients: Positive
     slices: Positive
     size: Annotated[int, msgspec.Meta(ge=64, le=1024)] = 512
     dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02
-    view: Literal["full", "tight", "table-across", "closed-cavity"] = "full"
+    view: Literal["full", "tight", "table-across", "closed-cavity", "mixed"] = "full"
     seed: int = 2602
 
 
@@ -40,12 +46,38 @@ class FolderData(Strict, frozen=True, kw_only=True, tag_field="source", tag="fol
     patient: str | None = None
 
 
-class Purify(Strict, frozen=True, kw_only=True):
-    """How test labels are made from (low dose, normal dose) pairs."""
+class Noise(Strict, frozen=True, kw_only=True):
+    """Corrected Add Noise: the scanner that made the normal-dose slices, and the fraction of its dose to simulate."""
 
-    strategy: Literal["ipv1", "rb", "ipv2"] = "ipv2"
-    variant: Literal["published"] = "published"
+    dose: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    scanner: Scanner
+
+
+class Purify(Strict, frozen=True, kw_only=True):
+    """How training pairs and test labels are made from (low dose, normal dose) pairs.
+
+    `weak_denoiser` is a file of `harness/imaging/denoise` or, with a slash in it, the folder of a submission.
+    `noise` is what the corrected variant adds to training inputs; the published variant's noise is fixed.
+    """
+
+    strategy: StrategyName = "ipv2"
+    variant: Literal["published", "corrected"] = "published"
     weak_denoiser: str = "nlm"
+    noise: Noise | None = None
+
+    @property
+    def removes_noise(self) -> bool:
+        return STRATEGIES[self.strategy].remove_noise
+
+    @property
+    def weak_submission(self) -> Path | None:
+        """The folder of the submission that is the weak denoiser, where one is."""
+        return Path(self.weak_denoiser) if "/" in self.weak_denoiser else None
+
+    def is_circular(self, slug: str, family: tuple[str, ...]) -> bool:
+        """Whether a submission is the weak denoiser that made the labels, or of its family."""
+        weak = self.weak_submission.name if self.weak_submission else self.weak_denoiser
+        return self.removes_noise and (weak in family or (self.weak_submission is not None and weak == slug))
 
 
 class Metric(Strict, frozen=True, kw_only=True):
@@ -117,6 +149,8 @@ class Protocol(Strict, frozen=True, kw_only=True):
     def digest(self) -> str:
         """SHA-256 of the resolved protocol, defaults filled in, without title, description and publish."""
         plain = msgspec.to_builtins(self)
+        if self.purify.noise is None:
+            del plain["purify"]["noise"]  # younger than the first records, whose digests stand
         return digest_json({key: plain[key] for key in plain if key not in ("title", "description", "publish")})
 
 

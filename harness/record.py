@@ -19,7 +19,7 @@ import msgspec
 from harness import __version__
 from harness.errors import SubmissionError, UsageError
 from harness.files import Strict, atomic_folder, digest_file, digest_json, read_json, write_bytes, write_json
-from harness.process import run as run_process
+from harness.process import source_commit
 from harness.protocol import Protocol
 from harness.sandbox import Limits
 from harness.score import ExtractorFacts, Fidelity, Table
@@ -167,7 +167,7 @@ def observe(
     log: str = "",
 ) -> Observed:
     """The circumstances of a run that ends now on this machine."""
-    commit, dirty = _commit()
+    commit, dirty = source_commit()
     return Observed(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         harness=__version__,
@@ -182,18 +182,6 @@ def observe(
         peak_memory_bytes=peak_memory_bytes,
         log=log,
     )
-
-
-def _commit() -> tuple[str | None, bool | None]:
-    """Commit and dirtiness of the checkout that this package runs from; (None, None) outside one."""
-    here = Path(__file__).resolve().parent
-    if not (here.parent / ".git").exists():
-        return None, None
-    head = run_process(["git", "rev-parse", "HEAD"], cwd=here)
-    status = run_process(["git", "status", "--porcelain", "--untracked-files=no", "--", str(here)], cwd=here)
-    if head.returncode or status.returncode:
-        return None, None
-    return head.stdout.strip(), bool(status.stdout.strip())
 
 
 def _machine() -> dict[str, str]:

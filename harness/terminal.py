@@ -17,6 +17,10 @@ class TerminalReporter:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
 
+    def note(self, text: str) -> None:
+        """A line that the user should read."""
+        self.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
         """Show one stage until the block ends; yields the callable that takes (done, total)."""

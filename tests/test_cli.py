@@ -86,8 +86,8 @@ def test_labels_are_exported_once(tmp_path: Path) -> None:
     arguments = ("labels", "-p", str(tmp_path / "small.yaml"), "-o", str(tmp_path / "out"))
     done = harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq", "gt", "label", "manifest.json"}
-    assert len(list((tmp_path / "out" / "label").glob("*.png"))) == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq", "gt_bar", "manifest.json"}
+    assert len(list((tmp_path / "out" / "gt_bar").glob("*.png"))) == 2
     assert_refused(harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache")), "exists already")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from harness.imaging import denoise
 from harness.imaging.blend import label as label_of
 from harness.imaging.masks import common_mask, remove_background
 from harness.imaging.regions import Code
-from harness.labels import LabelSet, build_labels
+from harness.labels import LabelSet, build_labels, write_labels
 from harness.protocol import Purify
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -52,7 +53,7 @@ def _label(labels: LabelSet, name: str) -> NDArray[np.uint8]:
 
 
 def _built_at(labels: LabelSet) -> int:
-    return (Path(labels.folder) / "labels.json").stat().st_mtime_ns
+    return labels.path("small_normal").stat().st_mtime_ns
 
 
 def test_labels_are_those_of_the_published_code(tmp_path: Path) -> None:
@@ -101,12 +102,12 @@ def test_the_recipe_and_the_data_make_the_key(tmp_path: Path) -> None:
     assert same.digest == rb.digest  # the digest is of the pixels: an identical run repeats it
 
 
-@pytest.mark.parametrize("damage", ["truncated", "other pixels", "missing", "index"])
-def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["truncated", "other pixels", "missing", "note"])
+def test_only_what_is_damaged_is_built_again(tmp_path: Path, damage: str) -> None:
     dataset = _with_truth(tmp_path)
     labels = build_labels(dataset, Purify(strategy="rb"))
-    path = labels.path("small_normal")
-    good = path.read_bytes()
+    path, other = labels.path("small_normal"), labels.path("small_leaky_wall")
+    good, untouched = path.read_bytes(), other.stat().st_mtime_ns
     if damage == "truncated":
         path.write_bytes(good[: len(good) // 2])
     elif damage == "other pixels":
@@ -114,9 +115,10 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
     elif damage == "missing":
         path.unlink()
     else:
-        (Path(labels.folder) / "labels.json").write_text('{"slices": {}}')
+        (Path(labels.folder) / "slices" / "small_normal.json").write_text('{"files": {}}')
     assert build_labels(dataset, Purify(strategy="rb")) == labels
     assert path.read_bytes() == good
+    assert other.stat().st_mtime_ns == untouched
 
 
 def test_an_unknown_weak_denoiser_is_refused_before_any_work(cache: Path) -> None:
@@ -125,9 +127,47 @@ def test_an_unknown_weak_denoiser_is_refused_before_any_work(cache: Path) -> Non
     assert not cache.exists()
 
 
-def test_a_failure_leaves_nothing_in_the_cache(tmp_path: Path, cache: Path) -> None:
-    broken = Case(name="broken", patient="p", lq=str(tmp_path / "none.png"), gt=str(GOLDEN / SMALL[0] / "gt.png"))
-    dataset = Dataset(cases=(broken,), window_hu=None, digest="d3")
-    with pytest.raises(UsageError, match=r"none\.png: no such file"):
-        build_labels(dataset, Purify())
-    assert list((cache / "labels").iterdir()) == []
+def test_a_slice_that_cannot_be_purified_is_named(tmp_path: Path) -> None:
+    for kind in ("lq", "gt"):
+        image = read_grey(GOLDEN / "small_normal" / f"{kind}.png")
+        write_grey(tmp_path / f"{kind}.png", np.ascontiguousarray(image[:90]))
+    wide = Case(name="wide", patient="p", lq=str(tmp_path / "lq.png"), gt=str(tmp_path / "gt.png"))
+    dataset = _dataset(*SMALL)
+    dataset = Dataset(cases=(*dataset.cases, wide), window_hu=dataset.window_hu, digest="d3")
+    with pytest.raises(UsageError, match=r"(?s)1 slices cannot be purified:.*wide: not square: 90 x 96"):
+        build_labels(dataset, Purify(strategy="rb"))
+
+
+def test_any_outputs_can_be_the_weak_denoiser(tmp_path: Path) -> None:
+    dataset = _dataset(*SMALL)
+    outputs = {}
+    for name in SMALL:
+        outputs[name] = tmp_path / f"{name}.png"
+        write_grey(outputs[name], read_grey(GOLDEN / name / "weak.png"))
+    purify = Purify(weak_denoiser="submissions/mine")
+    labels = build_labels(dataset, purify, weak_outputs=outputs)
+    for name in SMALL:
+        np.testing.assert_array_equal(_label(labels, name), read_grey(GOLDEN / name / "label_ipv2.png"))
+    assert build_labels(dataset, purify, weak_outputs=outputs) == labels
+    write_grey(outputs[SMALL[0]], np.zeros((96, 96), np.uint8))
+    assert build_labels(dataset, purify, weak_outputs=outputs).folder != labels.folder
+    with pytest.raises(UsageError, match="submissions/mine is a submission, whose outputs are not here"):
+        build_labels(dataset, purify)
+
+
+def test_a_written_set_is_laid_out_as_the_authors_do(tmp_path: Path) -> None:
+    dataset, purify = _with_truth(tmp_path), Purify(strategy="rb")
+    labels = build_labels(dataset, purify)
+    write_labels(dataset, labels, purify, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq", "gt_bar", "manifest.json"}
+    for case in dataset.cases:
+        np.testing.assert_array_equal(
+            read_grey(tmp_path / "out" / "gt_bar" / f"{case.name}.png"), read_grey(GOLDEN / case.name / "label_rb.png")
+        )
+        np.testing.assert_array_equal(read_grey(tmp_path / "out" / "lq" / f"{case.name}.png"), read_grey(Path(case.lq)))
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["labels"] == labels.digest
+    assert manifest["purify"]["strategy"] == "rb"
+    assert set(manifest["slices"]) == set(SMALL)
+    with pytest.raises(UsageError, match="exists already"):
+        write_labels(dataset, labels, purify, tmp_path / "out")

@@ -45,6 +45,9 @@ class Quiet:
         self.stages.append(name)
         yield lambda _done, _total: None
 
+    def note(self, text: str) -> None:
+        self.stages.append(text)
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

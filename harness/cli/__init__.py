@@ -1,0 +1,66 @@
+"""The command `harness`: verbs -> pipeline, errors -> exit status.
+
+Stages are imported inside the verbs: `harness --help` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import rich_click as click
+from click.exceptions import Exit
+
+from harness import __version__
+from harness.cli._common import show_error
+from harness.cli.board import board, list_
+from harness.cli.purification import labels, pairs
+from harness.cli.scoring import check, run
+from harness.cli.weights import weights
+from harness.errors import HarnessError, InfrastructureError, UsageError
+
+INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Entry point: run a verb; print a HarnessError with its fix and leave with its exit status."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        cli.main(standalone_mode=False)
+    except Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(UsageError.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted: the container is gone, what was finished is kept", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except HarnessError as error:
+        show_error(error)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        from harness.files import cache_root
+
+        place = error.filename or f"the disk of the cache folder, {cache_root()}"
+        show_error(
+            InfrastructureError(f"{place}: {error.strerror}", fix="mend it, or set HARNESS_CACHE to another place")
+        )
+        sys.exit(InfrastructureError.exit_code)
+    sys.exit(0)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM ends a run as Ctrl-C does: the container is removed first."""
+    raise KeyboardInterrupt
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="harness")
+def cli() -> None:
+    """Score ultra-low-dose lung CT denoisers that come as containers."""
+
+
+for verb in (run, check, labels, pairs, board, list_, weights):
+    cli.add_command(verb)

@@ -1,0 +1,63 @@
+"""Options that several verbs have, and how results, tables and failures are printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.errors import HarnessError
+
+BLAME = {
+    "usage": "the way the harness was called or the protocol, data or manifest it read",
+    "submission": "the submission",
+    "infrastructure": "this machine, not the submission",
+}
+
+protocol_option = click.option("-p", "--protocol", default="phantom", show_default=True, help="Protocol name or file.")
+leaderboard_option = click.option(
+    "--leaderboard", type=click.Path(path_type=Path, file_okay=False), default=Path("leaderboard"), show_default=True
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def show_error(error: HarnessError) -> None:
+    print_failure(error.stage, error.exit_code, error.party, error.message, error.fix)
+
+
+def print_failure(stage: str, exit_status: int, party: str, message: str, fix: str) -> None:
+    screen = console(stderr=True)
+    screen.print(f"[bold red]failed[/] at stage [bold]{stage}[/], exit status {exit_status}")
+    screen.print("what:  " + message, markup=False, highlight=False, soft_wrap=True)
+    screen.print("whose: " + BLAME[party], markup=False, highlight=False, soft_wrap=True)
+    if fix:
+        screen.print("do:    " + fix, markup=False, highlight=False, soft_wrap=True)
+
+
+def console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def print_json(value: Any) -> None:
+    import msgspec
+
+    print(json.dumps(msgspec.to_builtins(value), indent=1, sort_keys=True, ensure_ascii=False))
+
+
+def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table(*(rows[0] if rows else ["nothing there"]))
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row.values()))
+    console().print(table)

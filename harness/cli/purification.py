@@ -1,0 +1,111 @@
+"""`labels` and `pairs`: purified test labels and training pairs of any strategy, for any data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from harness.cli._common import console, json_option, protocol_option
+
+if TYPE_CHECKING:
+    from harness.protocol import Protocol
+
+NAMED_AT_MOST = 8  # slices that a warning lists before it only counts
+
+output_option = click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write to (new).")
+
+
+def recipe_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """The options that stand for a part of the protocol's purify."""
+    for option in (
+        click.option(
+            "--weak-denoiser", help="Name (nlm, tv, cnn) or the folder of a submission.  [default: protocol's]"
+        ),
+        click.option("--variant", type=click.Choice(["published", "corrected"]), help="[default: protocol's]"),
+        click.option("--strategy", type=click.Choice(["ipv1", "rb", "an", "ipv2"]), help="[default: protocol's]"),
+    ):
+        verb = option(verb)
+    return verb
+
+
+@click.command()
+@protocol_option
+@recipe_options
+@output_option
+@click.option("--report", is_flag=True, help="Say whether the labels are any good: gates, ranking, circularity.")
+@json_option
+def labels(protocol: str, output: Path | None, report: bool, as_json: bool, **recipe: str | None) -> None:
+    """Build a protocol's purified test labels; write them with their inputs to a folder (lq/, gt_bar/), or report."""
+    if output is None and not report:
+        raise click.UsageError("name a folder to write to (-o) or ask for a report (--report)")
+    benchmark = _with_recipe(protocol, recipe)
+
+    from harness.labels import refuse_existing, write_labels
+    from harness.pipeline import prepare
+    from harness.terminal import TerminalReporter
+
+    if output is not None:
+        refuse_existing(output)
+    dataset, label_set = prepare(benchmark, TerminalReporter())
+    if output is not None:
+        write_labels(dataset, label_set, benchmark.purify, output)
+        click.echo(f"{len(dataset.cases)} labels: {output}", err=as_json)
+
+
+@click.command()
+@protocol_option
+@recipe_options
+@click.option("--seed", type=int, help="Of the added noise.  [default: protocol's]")
+@click.option("--noise", type=click.Path(path_type=Path), help="Dose and scanner, as `harness noise` writes them.")
+@click.option("--leave-out", is_flag=True, help="Leave out slices that cannot be purified, such as those without lung.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write to (new).")
+def pairs(
+    protocol: str, seed: int | None, noise: Path | None, leave_out: bool, output: Path, **recipe: str | None
+) -> None:
+    """Write purified training pairs: inputs lq_bar/, targets gt/. An interrupted run goes on when called again."""
+    benchmark = _with_recipe(protocol, recipe, noise=noise)
+
+    from harness.data import load_data
+    from harness.pairs import write_pairs
+    from harness.terminal import TerminalReporter
+
+    reporter = TerminalReporter()
+    with reporter.stage("data") as progress:
+        dataset = load_data(benchmark, progress=progress)
+    with reporter.stage("pairs") as progress:
+        written = write_pairs(
+            dataset,
+            benchmark.purify,
+            output,
+            seed=benchmark.seed if seed is None else seed,
+            leave_out=leave_out,
+            progress=progress,
+        )
+    _warn("left out", written.left_out)
+    _warn("purified, but look at them", written.implausible)
+    click.echo(f"{written.count} pairs: {output}")
+
+
+def _with_recipe(name: str, recipe: Mapping[str, str | None], *, noise: Path | None = None) -> Protocol:
+    """A protocol with the parts of its purify that were given on the command line."""
+    import msgspec
+
+    from harness.files import read_yaml
+    from harness.protocol import Noise, load_protocol
+
+    protocol = load_protocol(name)
+    given: dict[str, Any] = {key: value for key, value in recipe.items() if value is not None}
+    if noise is not None:
+        given["noise"] = read_yaml(noise, Noise)
+    return msgspec.structs.replace(protocol, purify=msgspec.structs.replace(protocol.purify, **given))
+
+
+def _warn(what: str, lines: Sequence[str]) -> None:
+    screen = console(stderr=True)
+    for line in lines[:NAMED_AT_MOST]:
+        screen.print(f"{what}: {line}", markup=False, highlight=False, soft_wrap=True)
+    if len(lines) > NAMED_AT_MOST:
+        screen.print(f"{what}: {len(lines) - NAMED_AT_MOST} more, see manifest.json", highlight=False)
