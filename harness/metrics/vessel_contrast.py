@@ -3,8 +3,8 @@
 Vessels are the pixels that stand out from the lung around them in the smoothed reference, the same in both images:
 noise that the image alone has leaves the ratio at 1 on average, however strong. Whatever else stands out counts as
 vessel: nodules, walls of bronchi, fissures. Above 1 vessels are exaggerated.
-A reference with noise of its own is picked at its bright spots, which lowers every image's ratio: then compare
-images with one another, not with 1.
+A reference with noise of its own is picked at its bright spots: images that do not share that noise, the truth among
+them, fall short of 1, the more the noisier it is.
 """
 
 from __future__ import annotations

@@ -105,13 +105,13 @@ def test_vessels_beside_a_nodule_are_no_lung_around_it() -> None:
     assert ratio(nodule_contrast, faded, reference, masks) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_noise_of_the_reference_lowers_the_ratio_a_little(metric: ModuleType) -> None:
+def test_vessels_of_a_noisy_reference_are_its_bright_spots() -> None:
     truth, masks = chest()
     rng = np.random.default_rng(0)
-    noisy = [(truth + rng.normal(0, 9, truth.shape).clip(-36, 36)).astype(np.uint8) for _ in range(30)]
-    found = np.mean([ratio(metric, truth, reference, masks) for reference in noisy])
-    assert 0.97 < found < 1.005
+    noisy = [np.rint(truth + rng.normal(0, 20, truth.shape)).clip(0, 255).astype(np.uint8) for _ in range(30)]
+    # 0.985 with a standard error of 0.001: even the truth falls short, by little because the choice is made smoothed
+    found = np.mean([ratio(vessel_contrast, truth, reference, masks) for reference in noisy])
+    assert 0.97 < found < 0.995
 
 
 def test_none_where_there_is_nothing_to_measure() -> None:
