@@ -74,7 +74,7 @@ def lung_left_outside(
 
 
 def pixels_per_mm(image: NDArray[np.uint8], pixel_mm: float | None) -> float:
-    """Pixels per millimetre of a slice: its pixels are `pixel_mm` wide, or unknown and it is `FIELD_OF_VIEW_MM` wide."""
+    """Pixels per millimetre: of `pixel_mm`, or of a slice that is `FIELD_OF_VIEW_MM` wide where it is unknown."""
     return image.shape[1] / FIELD_OF_VIEW_MM if pixel_mm is None else 1 / pixel_mm
 
 

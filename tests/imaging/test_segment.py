@@ -17,8 +17,9 @@ from harness.imaging import denoise
 from harness.imaging.blend import label
 from harness.imaging.masks import common_mask, remove_background
 from harness.imaging.regions import Code, consensus, shrink
-from harness.imaging.segment import segment
+from harness.imaging.segment import find_body, lung_left_outside, segment
 from harness.phantom import PhantomSlice, View, make_patient, scan_slice
+from tests.imaging.thin_wall import cut_wall
 
 _REAL = Path(__file__).parents[3] / "shared" / "data" / "ct"
 _FILES = ["xcist_018.png", "xcist_046.png", "A0001_25_B.png", "A0002_06_B40f.png", "A0002_18_B40f.png"]
@@ -50,6 +51,27 @@ def test_regions_of_a_noisy_slice_match_the_truth(patient: int, level: float, vi
     codes = segment(quiet, window_hu=window, pixel_mm=pixel)
     assert _dice(codes == Code.LUNG, scan.regions == Code.LUNG) > 0.97
     assert _dice(_inside(codes), _inside(scan.regions)) > 0.99
+
+
+def test_a_chest_wall_of_few_millimetres_keeps_the_lung_in() -> None:
+    """The opening that parts patient and table takes it away; a gap of 30 mm cannot be sealed, and is told."""
+    for wall_mm, gap_mm, sealed in ((4, 0, True), (4, 6, True), (8, 30, False)):
+        pair = cut_wall(_scan(0, 0.5, "full"), wall_mm=wall_mm, gap_mm=gap_mm)
+        window, pixel = pair.window_hu, pair.pixel_mm
+        body = find_body(pair.truth, window_hu=window, pixel_mm=pixel)
+        outside = lung_left_outside(pair.truth, body, window_hu=window, pixel_mm=pixel)
+        lung = pair.regions == Code.LUNG
+        assert (body[lung].mean() > 0.99) == sealed
+        assert outside.any() == (not sealed)
+        assert (outside & lung).sum() >= 0.95 * outside.sum()
+        codes = segment(pair.truth, window_hu=window, pixel_mm=pixel)
+        np.testing.assert_array_equal(_inside(codes), body)
+
+
+def test_no_body_has_nothing_beside_it() -> None:
+    with pytest.raises(ValueError, match="no body"):
+        empty = np.zeros((16, 16), np.uint8)
+        lung_left_outside(empty, np.zeros((16, 16), bool), window_hu=None, pixel_mm=1)
 
 
 def test_consensus_regions_hold_what_they_are_named_after() -> None:
