@@ -13,7 +13,7 @@ from harness.imaging.blend import STRATEGIES, StrategyName
 from harness.imaging.insertion import Scanner
 from harness.sandbox import Limits
 
-Region = Literal["whole", "background", "body", "lung"]
+Region = Literal["whole", "background", "body", "lung", "table", "boundary", "nodules"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 
@@ -81,11 +81,16 @@ class Purify(Strict, frozen=True, kw_only=True):
 
 
 class Metric(Strict, frozen=True, kw_only=True):
-    """A metric's display name, its module under `harness/metrics`, and the extractor it reads, if any."""
+    """A metric's display name, its module under `harness/metrics`, and the extractor it reads, if any.
+
+    `definition` is how features of a region are had: `pooled` averages the extractor's maps over it, `masked` blanks
+    everything outside it and runs the whole network once more. The two never compare with each other.
+    """
 
     name: str
     metric: str
     features: str | None = None
+    definition: Literal["pooled", "masked"] = "pooled"
 
 
 class RankBy(Strict, frozen=True, kw_only=True):
@@ -149,8 +154,12 @@ class Protocol(Strict, frozen=True, kw_only=True):
     def digest(self) -> str:
         """SHA-256 of the resolved protocol, defaults filled in, without title, description and publish."""
         plain = msgspec.to_builtins(self)
+        # Keys younger than the first records count only where they are used, so that those records' digests stand.
         if self.purify.noise is None:
-            del plain["purify"]["noise"]  # younger than the first records, whose digests stand
+            del plain["purify"]["noise"]
+        for metric in plain["metrics"]:
+            if metric["definition"] == "pooled":
+                del metric["definition"]
         return digest_json({key: plain[key] for key in plain if key not in ("title", "description", "publish")})
 
 

@@ -58,7 +58,7 @@ class SubmissionFacts(Strict, frozen=True, kw_only=True):
 class Result(Strict, frozen=True, kw_only=True):
     """What an identical run must repeat, bit for bit."""
 
-    schema: Literal[1] = 1
+    schema: Literal[2] = 2
     status: Literal["scored", "failed", "invalid"]
     failure: Failure | None = None
     protocol: ProtocolFacts
@@ -261,16 +261,23 @@ def write_record(leaderboard: Path, record: Record, attachments: Mapping[str, by
 
 
 def read_record(folder: Path) -> Record:
-    """Read a record and verify its id and its attachments' digests; UsageError names what was damaged or altered."""
+    """Read a record and verify its id and its attachments' digests; UsageError names what was damaged or altered.
+
+    The digest is of the result as it was written; a record of an older schema is then brought up to date in memory.
+    """
     path = folder / "record.json"
-    record = read_json(path, Record)
-    found = digest_json(record.result)[:16]
-    if not found == record.id == folder.name:
+    raw = read_json(path, dict[str, Any])
+    found = digest_json(raw.get("result"))[:16]
+    if not found == raw.get("id") == folder.name:
         raise UsageError(
             f"{path}: damaged or altered: its result digests to {found}, "
-            f"its id says {record.id}, its folder {folder.name}",
+            f"its id says {raw.get('id')}, its folder {folder.name}",
             fix="restore it from version control, or remove the folder",
         )
+    try:
+        record = msgspec.convert(upgraded(raw), Record)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {error}", fix="it was written by a newer harness, or not by the harness") from error
     for name, digest in record.observed.files.items():
         if not (folder / name).is_file() or digest_file(folder / name) != digest:
             raise UsageError(
@@ -278,6 +285,19 @@ def read_record(folder: Path) -> Record:
                 fix="restore it from version control, or remove the record's folder",
             )
     return record
+
+
+def upgraded(raw: dict[str, Any]) -> dict[str, Any]:
+    """A record as plain data in the present schema; what was unknown when it was written stays unknown."""
+    result = raw["result"]
+    if result.get("schema") == 1:
+        # 2: values have a unit, and the values without each patient that paired differences are made from.
+        for table in (result["metrics"], result["truth"] or {}):
+            for regions in table.values():
+                for value in regions.values():
+                    value |= {"unit": "", "without": {}}
+        result["schema"] = 2
+    return raw
 
 
 def read_records(leaderboard: Path) -> Iterator[Record]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from harness import features as extractors_of
 from harness import metrics as metrics_of
 from harness.data import Case, Dataset
-from harness.errors import UsageError
+from harness.errors import ScoringError, UsageError
 from harness.features import Extractor, Features
 from harness.files import (
     Strict,
@@ -30,8 +30,8 @@ from harness.files import (
 from harness.imaging.regions import shrink
 from harness.labels import LabelSet
 from harness.process import map_slices
-from harness.protocol import Protocol
-from harness.statistics import jackknife
+from harness.protocol import Protocol, Region
+from harness.statistics import Replicates, interval, replicates
 
 Progress = Callable[[int, int], None]
 FeatureSet = dict[str, dict[str, Features]]  # extractor -> region -> features
@@ -39,16 +39,22 @@ DATA_RANGE = 255.0  # of 8-bit slices
 
 
 class Value(Strict, frozen=True, kw_only=True):
-    """A metric's value over `n` slices with its 95 % interval over patients; no bounds below two patients."""
+    """A metric's value over `n` slices with its 95 % interval over patients; no bounds below two patients.
+
+    `higher_is_better` is null for a descriptive metric. `without` holds the value without each patient in turn, from
+    which intervals of differences between two submissions are made.
+    """
 
     value: float
     low: float | None
     high: float | None
     n: int
     higher_is_better: bool | None
+    unit: str
+    without: dict[str, float]
 
 
-Table = dict[str, dict[str, Value]]  # metric -> region -> value
+Table = dict[str, dict[str, Value | None]]  # metric -> region -> value, null where the slices are too few for it
 
 
 class Fidelity(Strict, frozen=True, kw_only=True):
@@ -119,8 +125,9 @@ def score(
 ) -> Scorecard:
     """Score verified outputs (case name -> 8-bit grey PNG) by every metric and region of the protocol.
 
-    Image metrics are computed per slice and averaged; distribution metrics compare features of all slices, per
-    region where the extractor gives maps (`pooled` features). `extractors` are the protocol's (`load_extractors`).
+    Image metrics are computed per slice and averaged, in HU instead of grey levels where the window is known;
+    distribution metrics compare features of all slices, per region by the metric's definition (`pooled` where the
+    extractor gives maps, `masked`). `extractors` are the protocol's (`load_extractors`).
     ScoringError where numbers cannot be had.
     """
     cases = sorted(dataset.cases, key=lambda case: case.name)
@@ -130,7 +137,10 @@ def score(
     produced = [outputs[case.name] for case in cases]
     codes = [labels.regions(case) for case in cases]
 
-    slices, noisy = _image_values(cases, produced, references, codes, protocol)
+    window = dataset.window_hu
+    hu_per_grey = None if window is None else (window[1] - window[0]) / DATA_RANGE
+
+    slices, noisy = _image_values(cases, produced, references, codes, protocol, hu_per_grey)
     sets = [produced, *references.values()]
     features = [
         _features(paths, codes, extractors, protocol, _part(progress, index, len(sets)))
@@ -138,7 +148,7 @@ def score(
     ]
     patients = [case.patient for case in cases]
     tables = {
-        name: _table(name, features[0], features[index], slices, patients, protocol)
+        name: _table(name, features[0], features[index], slices, patients, protocol, hu_per_grey)
         for index, name in enumerate(references, start=1)
     }
     return Scorecard(
@@ -158,14 +168,16 @@ def _table(
     slices: Sequence[SliceValue],
     patients: Sequence[str],
     protocol: Protocol,
+    hu_per_grey: float | None,
 ) -> Table:
     table: Table = {}
     for metric in protocol.metrics:
         module = metrics_of.load(metric.metric)
         for region in protocol.regions:
             if module.KIND == "distribution":
-                x = outputs[str(metric.features)].get(region)
-                y = targets[str(metric.features)].get(region)
+                key = _masked(region) if metric.definition == "masked" else region
+                x = outputs[str(metric.features)].get(key)
+                y = targets[str(metric.features)].get(key)
                 if x is None or y is None:
                     continue  # an extractor without maps has the whole image only
                 present = x.rows  # the same as y's: both sets were read with the same masks
@@ -180,17 +192,24 @@ def _table(
                 )
                 present = np.flatnonzero(np.isfinite(values))
                 statistic = _mean(values[present])
-            if not len(present):
-                continue
-            interval = jackknife(statistic, [patients[int(index)] for index in present])
-            table.setdefault(metric.name, {})[region] = Value(
-                value=interval.value,
-                low=interval.low,
-                high=interval.high,
-                n=interval.n,
-                higher_is_better=module.HIGHER_IS_BETTER,
-            )
+            if len(present):
+                found = replicates(statistic, [patients[int(index)] for index in present])
+                unit = "" if module.KIND == "distribution" else _unit(module, hu_per_grey)
+                table.setdefault(metric.name, {})[region] = _value(found, module.HIGHER_IS_BETTER, unit)
     return table
+
+
+def _value(found: Replicates, higher_is_better: bool | None, unit: str) -> Value:
+    bounds = interval(found)
+    return Value(
+        value=found.value,
+        low=bounds.low,
+        high=bounds.high,
+        n=found.n,
+        higher_is_better=higher_is_better,
+        unit=unit,
+        without=found.without,
+    )
 
 
 def _distance(
@@ -203,6 +222,12 @@ def _mean(values: NDArray[np.float64]) -> Callable[[NDArray[np.intp]], float]:
     return lambda chosen: float(values[chosen].mean())
 
 
+def _unit(module: Any, hu_per_grey: float | None) -> str:
+    """The unit of an image metric's values: greys are told in HU where the window is known."""
+    unit = str(module.UNIT)
+    return "HU" if unit == "grey" and hu_per_grey is not None else unit
+
+
 # ------------------------------------------------------------------------------------------------ image metrics
 def _image_values(
     cases: Sequence[Case],
@@ -210,6 +235,7 @@ def _image_values(
     references: Mapping[str, Sequence[Path]],
     codes: Sequence[NDArray[np.uint8]],
     protocol: Protocol,
+    hu_per_grey: float | None,
 ) -> tuple[list[SliceValue], list[SliceValue]]:
     """Every slice's image metrics against every reference in every region, and the noisy input's gate metric."""
     wanted = [(one.name, one.metric) for one in protocol.metrics if metrics_of.load(one.metric).KIND == "image"]
@@ -217,8 +243,8 @@ def _image_values(
     of_outputs, of_inputs = [], []
     for index, case in enumerate(cases):
         targets = {name: paths[index] for name, paths in references.items()}
-        of_outputs.append((case, produced[index], targets, codes[index], wanted, protocol.regions))
-        of_inputs.append((case, Path(case.lq), targets, codes[index], gate, [protocol.gate.region]))
+        of_outputs.append((case, produced[index], targets, codes[index], wanted, protocol.regions, hu_per_grey))
+        of_inputs.append((case, Path(case.lq), targets, codes[index], gate, [protocol.gate.region], hu_per_grey))
     values = map_slices(_slice_values, [*of_outputs, *of_inputs])
     own, noisy = values[: len(cases)], values[len(cases) :]
     return [one for found in own for one in found], [one for found in noisy for one in found]
@@ -231,6 +257,7 @@ def _slice_values(
     codes: NDArray[np.uint8],
     wanted: Sequence[tuple[str, str]],
     regions: Sequence[str],
+    hu_per_grey: float | None,
 ) -> list[SliceValue]:
     image = read_grey(output)
     masks = shrink(codes)
@@ -239,10 +266,12 @@ def _slice_values(
         target = read_grey(path)
         for name, metric in wanted:
             module = metrics_of.load(metric)
-            for region in regions:
+            scale = hu_per_grey if hu_per_grey is not None and module.UNIT == "grey" else 1.0
+            for region in regions if module.REGIONS is None else [one for one in regions if one in module.REGIONS]:
                 mask = masks[region]
                 sizes = {"data_range": DATA_RANGE, "pixel_mm": case.pixel_mm}
                 value = module.value(image, target, mask, **sizes) if mask.any() else None
+                value = None if value is None else value * scale
                 facts = {"case": case.name, "patient": case.patient, "reference": reference, "metric": name}
                 values.append(SliceValue(**facts, region=region, value=value))
     return values
@@ -252,10 +281,14 @@ def _gate(tables: Mapping[str, Table], noisy: Sequence[SliceValue], protocol: Pr
     """Compare with the noisy input: against the truth where it is known, since a label's lung is itself an estimate."""
     reference = "truth" if "truth" in tables else "label"
     name, region = protocol.gate.metric, protocol.gate.region
-    value = tables[reference][name][region].value
+    found = tables[reference][name][region]
+    if found is None:
+        raise ScoringError(f"the gate's {name} of {region} has no value on these slices")
     of_input = [one.value for one in noisy if one.reference == reference and one.value is not None]
     bound = float(np.mean(of_input)) * protocol.gate.times_input
-    return Fidelity(reference=reference, metric=name, region=region, value=value, bound=bound, passed=value <= bound)
+    return Fidelity(
+        reference=reference, metric=name, region=region, value=found.value, bound=bound, passed=found.value <= bound
+    )
 
 
 # -------------------------------------------------------------------------------- features
@@ -272,6 +305,7 @@ def _features(
             "images": [digest_file(path) for path in paths],
             "codes": [digest_pixels(code) for code in codes],
             "regions": protocol.regions,
+            "masked": {name: sorted(regions) for name, regions in _masked_of(protocol).items()},
             "extractors": {one.name: one.digest for one in extractors},
             "code": digest_code("harness.features", "harness.imaging.regions"),
         }
@@ -287,8 +321,27 @@ def _features(
         return {name: mask for name, mask in shrink(codes[index]).items() if name in protocol.regions}
 
     features = extractors_of.extract(paths, extractors, regions=masks, progress=progress)
+    for name, regions in _masked_of(protocol).items():
+        of_name = [one for one in extractors if one.name == name]
+        for region in regions:
+            kept = [shrink(code)[region] for code in codes]
+            features[name][_masked(region)] = extractors_of.extract_masked(paths, of_name, masks=kept)[name]
     write_bytes(cached, _npz(features))
     return features
+
+
+def _masked(region: str) -> str:
+    """The key of a region's `masked` features."""
+    return f"masked-{region}"
+
+
+def _masked_of(protocol: Protocol) -> dict[str, set[Region]]:
+    """The extractors and regions whose `masked` features a protocol asks for."""
+    asked: dict[str, set[Region]] = {}
+    for metric in protocol.metrics:
+        if metric.definition == "masked":
+            asked.setdefault(str(metric.features), set()).update(protocol.regions)
+    return asked
 
 
 def _npz(features: FeatureSet) -> bytes:

@@ -23,7 +23,17 @@ FAILURE = Failure(
 
 
 def value(number: float, *, higher_is_better: bool = False) -> Value:
-    return Value(value=number, low=number - 0.1, high=number + 0.1, n=12, higher_is_better=higher_is_better)
+    """A value whose interval is 0.1 on either side, from three patients alike."""
+    without = {patient: number + shift for patient, shift in (("p1", -0.02), ("p2", 0.0), ("p3", 0.02))}
+    return Value(
+        value=number,
+        low=number - 0.1,
+        high=number + 0.1,
+        n=12,
+        higher_is_better=higher_is_better,
+        unit="",
+        without=without,
+    )
 
 
 def table(kid: float) -> Table:

@@ -11,6 +11,7 @@ from harness.protocol import Protocol, Region
 from harness.score import Table
 
 MISSING = "–"
+ARROWS = {True: "↑", False: "↓", None: ""}
 Boards = Sequence[tuple[Protocol, Sequence[Row]]]
 
 
@@ -63,15 +64,18 @@ def _extractor_notes(rows: Sequence[Row]) -> list[str]:
 def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Region) -> str:
     scored = [row for row in rows if row.record.result.status == "scored"]
     tables = [_reference(row, reference) for row in scored]
-    names = [
-        metric.name for metric in protocol.metrics if any(region in table.get(metric.name, {}) for table in tables)
-    ]
-    if not names:
+    examples = {
+        metric.name: value
+        for metric in protocol.metrics
+        for table in reversed(tables)
+        if (value := table.get(metric.name, {}).get(region)) is not None
+    }
+    if not examples:
         return "No values."
-    arrows = []
-    for name in names:
-        value = next(table[name][region] for table in tables if region in table.get(name, {}))
-        arrows.append(f"{name} {'↑' if value.higher_is_better else '↓'}")
+    names = list(examples)
+    arrows = [
+        " ".join(filter(None, (name, value.unit, ARROWS[value.higher_is_better]))) for name, value in examples.items()
+    ]
     lines = [
         "| " + " | ".join(["", "Submission", *arrows, "n"]) + " |",
         "|" + "|".join(["--:", ":--", *["--:"] * len(names), "--:"]) + "|",
@@ -81,7 +85,7 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Regi
         place = str(row.rank) if row.rank is not None else {"anchor": "ref", "unranked": MISSING}[row.standing]
         cells = [place, f"{_text(submission.name)} {_text(submission.version)}"]
         cells += [_cell(table, name, region) for name in names]
-        cells.append(str(max((table[name][region].n for name in names if region in table.get(name, {})), default=0)))
+        cells.append(str(max((one.n for name in names if (one := table.get(name, {}).get(region))), default=0)))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -123,6 +127,7 @@ CSV_COLUMNS = (
     "low",
     "high",
     "n",
+    "unit",
     "higher_is_better",
     "record",
 )
@@ -153,6 +158,8 @@ def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
     for reference in ("label", "truth"):
         for metric, regions in sorted(_reference(row, reference).items()):
             for region, value in sorted(regions.items()):
+                if value is None:
+                    continue
                 lines.append(
                     common
                     | {
@@ -163,7 +170,8 @@ def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
                         "low": "" if value.low is None else value.low,
                         "high": "" if value.high is None else value.high,
                         "n": value.n,
-                        "higher_is_better": value.higher_is_better,
+                        "unit": value.unit,
+                        "higher_is_better": "" if value.higher_is_better is None else value.higher_is_better,
                     }
                 )
     return lines or [common]

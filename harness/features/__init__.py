@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from harness.errors import UsageError
 from harness.features._extractor import Extractor, Matrix, Output
 from harness.features._maps import region_weights
-from harness.files import read_grey
+from harness.files import digest_pixels, read_grey
 
-__all__ = ["Extractor", "Features", "Output", "extract", "load", "names"]
+__all__ = ["Extractor", "Features", "Output", "extract", "extract_masked", "load", "names"]
 
 WHOLE = "whole"
 Mask = NDArray[np.bool_]
@@ -98,6 +98,42 @@ def extract(
                 for region, found in pooled[extractor.name].items()
             },
         }
+        for extractor in extractors
+    }
+
+
+def extract_masked(
+    images: Sequence[Path],
+    extractors: Sequence[Extractor],
+    *,
+    masks: Sequence[Mask],
+    batch: int = 16,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Features]:
+    """Final features by extractor of the images with every pixel outside `masks[i]` set to grey 0: `masked` features.
+
+    An image whose mask is empty has no row. Images that are equal once masked, such as clean backgrounds, are run once.
+    """
+    rows = [index for index, mask in enumerate(masks) if mask.any()]
+    kept: dict[str, NDArray[np.uint8]] = {}
+    digests = []
+    for index in rows:
+        image = np.where(masks[index], read_grey(images[index]), np.uint8(0))
+        digests.append(digest_pixels(image))
+        kept.setdefault(digests[-1], image)
+    order = {digest: position for position, digest in enumerate(kept)}
+    unique, positions = list(kept.values()), [order[digest] for digest in digests]
+    found: dict[str, list[Matrix]] = {extractor.name: [] for extractor in extractors}
+    for start in range(0, len(unique), batch):
+        for extractor in extractors:
+            found[extractor.name].append(extractor(unique[start : start + batch])[0])
+        if progress is not None:
+            progress(min(start + batch, len(unique)), len(unique))
+    return {
+        extractor.name: Features(
+            np.concatenate(found[extractor.name] or [np.empty((0, extractor.dimension), np.float32)])[positions],
+            np.array(rows, np.intp),
+        )
         for extractor in extractors
     }
 
