@@ -1,21 +1,29 @@
-"""Intervals for statistics of small, grouped samples: several slices of each of a few patients."""
+"""Intervals, paired differences and tie tiers for small, grouped samples: several slices of each of a few patients.
+
+All of it is conditional on n: a statistic of n images is compared with the same statistic of as many others, and what
+is biased at small n (the Frechet distance) stays biased, in every submission alike. `benchmarks/coverage.py` measures
+how often the intervals hold what they promise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import combinations, groupby
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from harness.errors import ScoringError
 from harness.files import Strict
 
 LEVEL = 0.95
 
+Statistic = Callable[[NDArray[np.intp]], float]
+
 
 class Interval(Strict, frozen=True, kw_only=True):
-    """A value of `n` images with the bounds of its 95 % interval, which are None where they cannot be had."""
+    """A value of `n` images with its 95 % interval conditional on n; bounds are None where they cannot be had."""
 
     value: float
     low: float | None
@@ -23,35 +31,145 @@ class Interval(Strict, frozen=True, kw_only=True):
     n: int
 
 
-def jackknife(statistic: Callable[[NDArray[np.intp]], float], groups: Sequence[str]) -> Interval:
-    """Delete-one-group jackknife of `statistic`, which takes image indices; `groups[i]` is image i's patient.
+class Difference(Interval, frozen=True, kw_only=True):
+    """First minus second, and the two-sided p of "equal in expectation at this n"; None where there are no bounds."""
 
-    se^2 = (G - 1) / G * sum over groups g of (t_without_g - mean t)^2, interval t +- t_quantile(G - 1) * se
-    (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 11, with Student's quantile for few groups).
+    p: float | None
 
-    Patients, not slices, are left out because slices of a patient are alike. The interval is conditional on n: FID
-    and KID of n images are compared with those of as many others, and the bias of FID at small n stays in the value.
-    A percentile bootstrap is not valid for FID: repeated images inflate every replicate above the value itself.
 
-    Bounds are None for fewer than two groups, or where the images that remain without a group are too few for the
-    statistic (it raises ScoringError). ScoringError if the statistic of all images is not finite.
+class Replicates(Strict, frozen=True, kw_only=True):
+    """A statistic of all `n` images, and of those that remain without each patient.
+
+    What intervals and paired differences are computed from: a few numbers, so that a record which holds them can be
+    compared with any later one on the same images without features or images. `without` is empty where the images
+    that remain without some patient are too few, and for a single patient.
+    """
+
+    value: float
+    n: int
+    without: dict[str, float]
+
+
+def replicates(statistic: Statistic, groups: Sequence[str]) -> Replicates:
+    """Delete one group after the other; `statistic` takes image indices, `groups[i]` is image i's patient.
+
+    ScoringError if the statistic of all images is not finite. `without` is empty where the statistic raises
+    ScoringError for a part, or is not finite there.
     """
     labels = np.asarray(groups)
     everything = np.arange(len(labels))
     value = float(statistic(everything))
     if not np.isfinite(value):
         raise ScoringError(f"the statistic of all {len(labels)} images is {value}")
-    unbounded = Interval(value=value, low=None, high=None, n=len(labels))
     names = np.unique(labels)
-    count = len(names)
-    if count < 2:
-        return unbounded
-    try:
-        without = np.array([statistic(everything[labels != name]) for name in names], dtype=np.float64)
-    except ScoringError:
-        return unbounded
-    error = np.sqrt((count - 1) / count * np.sum((without - without.mean()) ** 2))
-    half = float(stdtrit(count - 1, 0.5 + LEVEL / 2) * error)
-    if not np.isfinite(half):
-        return unbounded
-    return Interval(value=value, low=value - half, high=value + half, n=len(labels))
+    without: dict[str, float] = {}
+    if len(names) > 1:
+        try:
+            without = {str(name): float(statistic(everything[labels != name])) for name in names}
+        except ScoringError:
+            without = {}
+    if not np.isfinite(list(without.values())).all():
+        without = {}
+    return Replicates(value=value, n=len(labels), without=without)
+
+
+def interval(of: Replicates) -> Interval:
+    """Delete-one-group jackknife interval, conditional on n.
+
+    se^2 = (G - 1) / G * sum over groups g of (t_without_g - mean t)^2, interval t +- t_quantile(G - 1) * se
+    (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 11, with Student's quantile for few groups).
+
+    Patients, not slices, are left out because slices of a patient are alike. A percentile bootstrap is not valid for
+    the Frechet distance: repeated images inflate every replicate above the value itself. Bounds are None for fewer
+    than two groups or without replicates.
+    """
+    error = _error(of.without.values())
+    if error is None:
+        return Interval(value=of.value, low=None, high=None, n=of.n)
+    half = float(stdtrit(len(of.without) - 1, 0.5 + LEVEL / 2)) * error
+    return Interval(value=of.value, low=of.value - half, high=of.value + half, n=of.n)
+
+
+def jackknife(statistic: Statistic, groups: Sequence[str]) -> Interval:
+    """`interval` of the `replicates` of a statistic, conditional on n."""
+    return interval(replicates(statistic, groups))
+
+
+def paired_difference(first: Replicates, second: Replicates) -> Difference:
+    """Difference of one statistic of two submissions on the same images and reference, conditional on n.
+
+    The jackknife of the difference: both are deleted the same patients, so that what a patient does to both alike
+    cancels. Never judge two submissions by whether their own intervals overlap. ScoringError where the images
+    differ, as far as their number and patients tell.
+    """
+    if first.n != second.n or (first.without and second.without and set(first.without) != set(second.without)):
+        raise ScoringError(
+            f"a paired difference needs the same images: {first.n} of patients {_names(first)}, "
+            f"and {second.n} of patients {_names(second)}"
+        )
+    common = sorted(set(first.without) & set(second.without))
+    value = first.value - second.value
+    without = {name: first.without[name] - second.without[name] for name in common}
+    bounds = interval(Replicates(value=value, n=first.n, without=without))
+    return Difference(value=value, low=bounds.low, high=bounds.high, n=first.n, p=_p(value, without.values()))
+
+
+def distinguishable(results: Mapping[str, Replicates]) -> frozenset[frozenset[str]]:
+    """The pairs of names whose paired difference is significant among all pairs at once (Holm).
+
+    Holm (Scand. J. Statist. 6 (1979) 65-70) over every pair: the chance that any two submissions equal in expectation
+    are told apart stays at 5 % however many submissions there are, whatever the dependence between the tests. Without
+    it, the best of several equal ones is told from the worst much more often, because they were chosen as best and
+    worst by the same data (`benchmarks/coverage.py`). The price: at few patients only clear differences count, and a
+    new submission may merge tiers of others. ScoringError as `paired_difference`.
+    """
+    differences = {pair: paired_difference(results[pair[0]], results[pair[1]]) for pair in combinations(results, 2)}
+    ordered = sorted((one.p, pair) for pair, one in differences.items() if one.p is not None)
+    apart = set()
+    for done, (p, pair) in enumerate(ordered):
+        if p > (1 - LEVEL) / (len(differences) - done):
+            break
+        apart.add(frozenset(pair))
+    return frozenset(apart)
+
+
+def tiers(ranks: Mapping[str, int], tied: Callable[[str, str], bool]) -> list[list[str]]:
+    """Names in tiers, best first: a tier begins with the best name that is left and goes on down the ranks as long as
+    names are `tied(leader, name)` with it; the first that is not leads the next tier.
+
+    Names of equal rank stay together, in the order of the alphabet: they lead a tier together, and join one if any of
+    them is tied with any of its leaders. Only leaders of tiers are claimed to differ: the last of a tier and the first
+    of the next may well be tied.
+    """
+    by_rank = groupby(sorted(ranks, key=lambda name: (ranks[name], name)), key=lambda name: ranks[name])
+    found: list[list[str]] = []
+    leaders: list[str] = []
+    for level in (list(names) for _, names in by_rank):
+        if found and any(tied(leader, name) for leader in leaders for name in level):
+            found[-1].extend(level)
+        else:
+            leaders = level
+            found.append([*level])
+    return found
+
+
+def _error(without: Collection[float]) -> float | None:
+    """Jackknife standard error; None for fewer than two groups."""
+    if len(without) < 2:
+        return None
+    parts = np.array(list(without), dtype=np.float64)
+    return float(np.sqrt((len(parts) - 1) / len(parts) * np.sum((parts - parts.mean()) ** 2)))
+
+
+def _p(value: float, without: Collection[float]) -> float | None:
+    """Two-sided p of a zero expectation, by Student's distribution as `interval`."""
+    error = _error(without)
+    if error is None:
+        return None
+    if error == 0:
+        return 1.0 if value == 0 else 0.0
+    return float(2 * stdtr(len(without) - 1, -abs(value) / error))
+
+
+def _names(of: Replicates) -> str:
+    return ", ".join(sorted(of.without)) or "(too few to tell)"

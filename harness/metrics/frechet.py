@@ -8,15 +8,18 @@ in float64 as in clean-fid (Parmar et al., arXiv 2104.11222).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from harness.errors import ScoringError
 from harness.metrics._features import pair
 
 KIND: Literal["distribution"] = "distribution"
 HIGHER_IS_BETTER = False
+_POINTS = 10
 
 
 def _factor(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -41,3 +44,36 @@ def distance(x: ArrayLike, y: ArrayLike) -> float:
     trace_of_root = np.linalg.svd(factor_x @ factor_y.T, compute_uv=False).sum()
     squared = np.sum((mean_x - mean_y) ** 2) + np.sum(factor_x**2) + np.sum(factor_y**2) - 2 * trace_of_root
     return max(float(squared), 0.0)  # rounding leaves about -1e-12 of the traces for equal sets
+
+
+def extrapolated(
+    x: ArrayLike, y: ArrayLike, *, groups: Sequence[str] | None, rng: np.random.Generator, least: float = 4.0
+) -> float | None:
+    """Frechet distance of features (n, d) and (n, d), whose rows i show the same slice, at infinitely many units.
+
+    The bias of the distance is linear in 1 / n where n is well above d (Chong & Forsyth, "Effectively unbiased FID and
+    Inception score", CVPR 2020): distances of 10 random parts of 1/2 to all of the sample, drawn without replacement
+    and the same on both sides, and a straight line through them over 1 / size to 0. Unbiased, so it may be below zero.
+
+    A unit is a patient (`groups[i]` is that of row i), or a row where `groups` is None because rows are independent.
+    More slices of the same patients do not remove the bias of few patients, so it is patients that are counted.
+    None below `least` * d units: the distances of parts of less than 2 d lie on no line over 1 / size, least of all
+    with n < d; from 4 d on what is left of the bias is small against the spread (`benchmarks/coverage.py`).
+    ScoringError as `distance`, and for different n.
+    """
+    left, right = pair(x, y)
+    counts = [len(left), len(right), len(left if groups is None else groups)]
+    if len(set(counts)) > 1:
+        raise ScoringError(
+            f"an extrapolation needs equally many rows, found {counts[0]} and {counts[1]}, with {counts[2]} patients"
+        )
+    labels = np.arange(len(left)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    units = int(labels.max()) + 1
+    if units < least * left.shape[1]:
+        return None
+    sizes = np.linspace(units / 2, units, _POINTS).round().astype(int)
+    distances = []
+    for size in sizes:
+        chosen = np.isin(labels, rng.choice(units, size, replace=False))
+        distances.append(distance(left[chosen], right[chosen]))
+    return float(np.polynomial.Polynomial.fit(1 / sizes, distances, 1).convert().coef[0])

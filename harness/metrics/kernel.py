@@ -8,7 +8,8 @@ Binkowski et al., "Demystifying MMD GANs", arXiv 1801.01401; the estimator is th
 for sets of equal size up to 1000, where every subset is the full set, in closed form and without random numbers;
 for larger or unequal sets it is what that mean converges to.
 Outputs and labels of a benchmark are *paired* (output i and label i show the same slice), which the estimator ignores:
-the terms k(x_i, y_i) make it too small, below zero for near-perfect outputs. It still ranks; `paired` leaves them out.
+the terms k(x_i, y_i) make it too small, below zero for near-perfect outputs. It still ranks; `paired` leaves them out
+(a metric of its own, `kernel_paired`).
 """
 
 from __future__ import annotations
