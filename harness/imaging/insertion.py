@@ -109,9 +109,7 @@ def scan_noise(
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
     """All the noise, in HU, of a scan of what has these line integrals: float32 of `shape`, `FBP(q - p)`."""
-    measured = measure(
-        sinogram, photons=scanner.photons, pixel_mm=pixel_mm, electronic=scanner.electronic, rng=rng
-    )
+    measured = measure(sinogram, photons=scanner.photons, pixel_mm=pixel_mm, electronic=scanner.electronic, rng=rng)
     height, width = shape
     side = sinogram.shape[1]
     noise = fbp(measured - sinogram, pixel_mm=pixel_mm, kernel=scanner.kernel, size=side)

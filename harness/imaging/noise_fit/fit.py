@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -91,8 +92,7 @@ def fit_scanner(
     """
     _check(slices, window_hu, pixel_mm)
     grounds = [
-        prepare(image, window_hu=window_hu, pixel_mm=mm, seed=seed)
-        for image, mm in zip(slices, pixel_mm, strict=True)
+        prepare(image, window_hu=window_hu, pixel_mm=mm, seed=seed) for image, mm in zip(slices, pixel_mm, strict=True)
     ]
     pixels = sum(int(ground.tissue.sum()) for ground in grounds)
     if pixels < FEWEST_POINTS:
@@ -138,9 +138,7 @@ def training_dose(low: Fit, normal: Fit) -> tuple[Scanner, float]:
             f"the normal-dose slices show no less noise ({normal.scanner.photons:.3g} photons) than the low-dose "
             f"slices ({low.scanner.photons:.3g})"
         )
-    scanner = Scanner(
-        photons=normal.scanner.photons, electronic=low.scanner.electronic, kernel=low.scanner.kernel
-    )
+    scanner = Scanner(photons=normal.scanner.photons, electronic=low.scanner.electronic, kernel=low.scanner.kernel)
     return scanner, dose
 
 
@@ -163,8 +161,8 @@ def _check(slices: Sequence[NDArray[np.uint8]], window_hu: tuple[float, float], 
 def _scanner(gains: Floats, ratio: float) -> Scanner:
     """The scanner of squared kernel over photons at `CENTRES` and electronic over quantum variance."""
     lowest = slice(0, 5)
-    square = CENTRES[lowest] ** 2
-    curve = np.polynomial.polynomial.polyfit(square, gains[lowest], 1)
+    # The lower a band, the fewer independent waves fit in, and the more of it is anatomy.
+    curve = np.polynomial.polynomial.polyfit(CENTRES[lowest] ** 2, gains[lowest], 1, w=CENTRES[lowest])
     start = float(np.clip(curve[0], gains[0] / 2, gains[0] * 2))
     kernel = np.sqrt(gains / start)
     end = max(kernel[-1] + (kernel[-1] - kernel[-2]) * (1 - CENTRES[-1]) / (CENTRES[-1] - CENTRES[-2]), 0.0)
@@ -234,15 +232,15 @@ def _shape(powers: list[Powers], grounds: list[Ground]) -> _Shape:
         mean = parts @ regressors
         capped = np.minimum(y, _CAP * mean) / _capped_mean(DIRECTIONS_DF)
         weighted = regressors / mean
-        normal = [weighted[:, a:b] @ weighted[:, a:b].T for a, b in zip(bounds, bounds[1:], strict=False)]
-        right = [weighted[:, a:b] @ (capped / mean)[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        normal = [weighted[:, a:b] @ weighted[:, a:b].T for a, b in pairwise(bounds)]
+        right = [weighted[:, a:b] @ (capped / mean)[a:b] for a, b in pairwise(bounds)]
         before, parts = parts, _non_negative(sum(normal), sum(right))
         if np.allclose(parts, before, rtol=1e-4, atol=1e-6 * parts.sum()):
             break
     all_normal, all_right = sum(normal), sum(right)
     without = np.array(
         [
-            _quotient(_non_negative(all_normal - n, all_right - r))
+            _quotient(np.linalg.solve(all_normal - n, all_right - r))  # below 0, too: bounds would hide the error
             for n, r in zip(normal, right, strict=True)
             if n[0, 0] > 0
         ]
@@ -254,7 +252,7 @@ def _shape(powers: list[Powers], grounds: list[Ground]) -> _Shape:
 
 def _non_negative(normal: Floats, right: Floats) -> Floats:
     """The non-negative least-squares solution of two normal equations; the first part stays above 0."""
-    parts: Floats = np.linalg.solve(normal, right)
+    parts: Floats = np.linalg.solve(normal, right).astype(np.float64)
     if parts[1] < 0:
         return np.array([right[0] / normal[0, 0], 0.0])
     if parts[0] <= 0:
@@ -281,9 +279,7 @@ def _capped_mean(df: int) -> float:
 
 
 # -------------------------------------------------------------------------------- judgement
-def _judged(
-    scanner: Scanner, seen: list[Powers], made: list[Powers], grounds: list[Ground], measured: _Shape
-) -> Fit:
+def _judged(scanner: Scanner, seen: list[Powers], made: list[Powers], grounds: list[Ground], measured: _Shape) -> Fit:
     ratio = scanner.electronic**2 / scanner.photons
     rounding, own, imitation = _spectra(seen, made, grounds, ratio)
     nyquist = 0.5 / float(np.mean([ground.pixel_mm for ground in grounds]))
@@ -319,9 +315,7 @@ def _deviations(
     seen: list[Powers], made: list[Powers], chosen: list[NDArray[np.bool_]], window_hu: tuple[float, float]
 ) -> Match | None:
     """Noise of slices and imitation in HU, at the chosen points; None for fewer than `FEWEST_POINTS`."""
-    values = [
-        np.concatenate([p.wide[mask] for p, mask in zip(powers, chosen, strict=True)]) for powers in (seen, made)
-    ]
+    values = [np.concatenate([p.wide[mask] for p, mask in zip(powers, chosen, strict=True)]) for powers in (seen, made)]
     if len(values[0]) < FEWEST_POINTS:
         return None
     hu = (window_hu[1] - window_hu[0]) / 255
@@ -346,7 +340,7 @@ def _residual(seen: list[Powers], grounds: list[Ground], ratio: float) -> float:
 
 def _warnings(scanner: Scanner, error: float, longest: float, body: Match, pixel_mm: list[float]) -> list[str]:
     found = []
-    if scanner.electronic < 2 * error:
+    if scanner.electronic <= 2 * error:
         found.append(
             f"electronic noise not identifiable: {scanner.electronic:.1f} photons with a standard error of "
             f"{error:.1f}; the longest path is {longest:.1f}"

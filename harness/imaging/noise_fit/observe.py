@@ -30,9 +30,11 @@ _WEDGE_WIDTH = 0.07
 DIRECTIONS_DF = len(_WEDGE_CENTRES)
 """Degrees of freedom of one directional power: so many nearly independent bands are averaged."""
 
-_MOST_POINTS = 4000
-_SMOOTHEST = 0.03
-"""Share of the slice that is wanted as smooth ground; where less is smooth, less is taken."""
+_REACH = 15
+"""Width in pixels of the median that stands for the slice without noise."""
+_MOST_POINTS = 3000
+_SMOOTHEST = 0.03 * 512
+"""Pixels of smooth ground wanted per pixel of the slice's height, 3 % of it at 512; where less is smooth, less."""
 _TISSUE_HU = (-200.0, 130.0)
 _LUNG_HU = (-950.0, -600.0)
 
@@ -73,20 +75,19 @@ class Powers(NamedTuple):
 
 def prepare(image: NDArray[np.uint8], *, window_hu: tuple[float, float], pixel_mm: float, seed: int) -> Ground:
     """Find the smooth ground of a slice (uint8, height x width); no points where there is none."""
-    height, width = image.shape
-    reach = _reach(image)
-    base = cv2.medianBlur(image, reach)
+    # Once more: what noise the first median leaves is in the imitated slice, too, and would be counted twice.
+    base = _median(_median(image))
     low, high = window_hu
     hu = base * ((high - low) / 255) + low
-    clear = (_clipped(image) < 0.03) & erode(field_of_view(image), reach) & _inner(image.shape, reach)
+    clear = (_clipped(image) < 0.03) & erode(field_of_view(image), _REACH) & _inner(image.shape, _REACH)
     tissue = clear & (hu > _TISSUE_HU[0]) & (hu < _TISSUE_HU[1])
     lung = clear & (hu > _LUNG_HU[0]) & (hu < _LUNG_HU[1])
     rng = np.random.default_rng(seed)
     in_tissue, in_lung = (_smoothest(image, base, region, rng) for region in (tissue, lung))
     return Ground(
-        base=np.asarray(base, np.uint8),
+        base=base,
         sinogram=_paths(image, window_hu, pixel_mm),
-        projected=_paths(np.asarray(base, np.uint8), window_hu, pixel_mm),
+        projected=_paths(base, window_hu, pixel_mm),
         points=np.concatenate([in_tissue, in_lung]),
         tissue=np.arange(len(in_tissue) + len(in_lung)) < len(in_tissue),
         window_hu=window_hu,
@@ -125,15 +126,13 @@ def energy(shape: tuple[int, int]) -> Floats:
 
 
 # -------------------------------------------------------------------------------- ground
-def _reach(image: NDArray[np.uint8]) -> int:
-    """Width of the median filter, odd: 15 pixels at 512, about 10 mm."""
-    return int(2 * round(0.014 * image.shape[1]) + 1)
+def _median(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.medianBlur(image, _REACH), np.uint8)
 
 
 def _clipped(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Share of clipped pixels around each."""
-    reach = _reach(image)
-    return np.asarray(cv2.blur(((image == 0) | (image == 255)).astype(np.float32), (reach, reach)))
+    return np.asarray(cv2.blur(((image == 0) | (image == 255)).astype(np.float32), (_REACH, _REACH)))
 
 
 def _inner(shape: tuple[int, ...], margin: int) -> NDArray[np.bool_]:
@@ -148,14 +147,12 @@ def _smoothest(
     """The smoothest pixels of a region: where the slice without its noise changes least around them."""
     if not region.any():
         return np.zeros(0, np.intp)
-    side = 2 * (image.shape[1] // 80) + 1
-    around = np.ones((side, side), np.uint8)
+    around = np.ones((13, 13), np.uint8)
     relief = cv2.dilate(base, around).astype(np.int16) - cv2.erode(base, around)
     noise = float(np.median(np.abs(image.astype(np.float32) - base)[region])) / 0.6745
-    wanted = min(int(_SMOOTHEST * image.size), int(region.sum())) - 1
+    wanted = min(int(_SMOOTHEST * len(image)), int(region.sum())) - 1
     enough = float(np.partition(relief[region], wanted)[wanted])
-    smooth = erode(region & (relief <= min(enough, 2 + 0.6 * max(noise, 0.7))), 2)
-    points = np.flatnonzero(smooth)
+    points = np.flatnonzero(region & (relief <= min(enough, 2 + 0.6 * max(noise, 0.7))))
     if len(points) > _MOST_POINTS:
         points = np.sort(rng.choice(points, _MOST_POINTS, replace=False))
     return points
@@ -168,14 +165,14 @@ def _paths(image: NDArray[np.uint8], window_hu: tuple[float, float], pixel_mm: f
     """
     air = _clipped(image) > 0.25
     calm = cv2.GaussianBlur(image.astype(np.float32), (0, 0), image.shape[1] / 256)
-    calm[air] = cv2.medianBlur(image, _reach(image))[air]
+    calm[air] = _median(image)[air]
     paths = line_integrals(np.rint(calm).astype(np.uint8), window_hu=window_hu, pixel_mm=pixel_mm)
     return np.asarray(cv2.GaussianBlur(paths, (0, 0), sigmaX=0.8, sigmaY=3), np.float32)
 
 
 # -------------------------------------------------------------------------------- powers
 def _powers(image: NDArray[np.uint8], ground: Ground, sinogram: NDArray[np.float32]) -> Powers:
-    detail = image.astype(np.float32) - cv2.medianBlur(image, _reach(image))
+    detail = image.astype(np.float32) - _median(image)
     spectrum = scipy.fft.rfft2(detail)
     powers = np.stack(
         [scipy.fft.irfft2(spectrum * band, image.shape).ravel()[ground.points] ** 2 for band in _filters(image.shape)],
@@ -213,12 +210,14 @@ def _wedge(angle: Floats, k: int) -> Floats:
 
 
 def _expected(shape: tuple[int, ...], ground: Ground, sinogram: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    sinogram = sinogram[::2]  # half the views tell the mean over a wedge as well
     views, channels = sinogram.shape
     y, x = np.divmod(ground.points, shape[1])
     angles = np.arange(views) * (math.pi / views)
-    channel = (x - (shape[1] - 1) / 2)[:, None] * np.cos(angles) + (y - (shape[0] - 1) / 2)[:, None] * np.sin(angles)
-    nearest = np.clip(np.rint(channel + (channels - 1) / 2).astype(np.intp), 0, channels - 1)
-    rays = np.exp(sinogram.astype(np.float64)) / bowtie(channels, pixel_mm=ground.pixel_mm)
-    at_points = rays[np.arange(views), nearest]
+    across, down = (at.astype(np.float32)[:, None] for at in (x - (shape[1] - 1) / 2, y - (shape[0] - 1) / 2))
+    channel = across * np.cos(angles).astype(np.float32) + down * np.sin(angles).astype(np.float32)
+    nearest = np.clip(np.rint(channel + np.float32((channels - 1) / 2)), 0, channels - 1).astype(np.int32)
+    rays = np.exp(sinogram) / bowtie(channels, pixel_mm=ground.pixel_mm)
+    at_points = rays.ravel()[nearest + np.arange(views, dtype=np.int32) * channels].astype(np.float64)
     shares = np.stack([_wedge(angles, k) ** 2 for k in range(_WEDGES)], axis=1) / views
     return at_points @ shares, at_points**2 @ shares
