@@ -35,8 +35,8 @@ NAMED_AT_MOST = 8  # offenders that an error message lists before it only counts
 class Case(Strict, frozen=True, kw_only=True):
     """One slice of a test set; the paths lead to 8-bit grey PNGs of one size, whose pixels are `pixel_mm` wide.
 
-    `truth` is the noise-free aligned reference and `regions` the label map of the low-dose slice
-    (codes of `harness.imaging.regions`); only data with known truth have them.
+    `truth` is the noise-free reference aligned with `lq`, `again` another normal-dose scan aligned with it, and
+    `regions` the label map of the low-dose slice (codes of `harness.imaging.regions`); only the phantom has them.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Case(Strict, frozen=True, kw_only=True):
     lq: str
     gt: str
     truth: str | None = None
+    again: str | None = None
     regions: str | None = None
     pixel_mm: float | None = None
 
@@ -93,6 +94,7 @@ def _phantom(data: PhantomData, progress: Progress | None) -> Dataset:
             lq=str(folder / case.lq),
             gt=str(folder / case.gt),
             truth=str(folder / str(case.truth)),
+            again=str(folder / str(case.again)),
             regions=str(folder / str(case.regions)),
         )
         for case in dataset.cases
@@ -131,7 +133,7 @@ def _build_phantom(data: PhantomData, folder: Path, progress: Progress | None) -
         for (_, patient, _, name, _), (pixel_mm, window, digest) in zip(
             tasks, map_slices(_build_slice, tasks, progress=progress), strict=True
         ):
-            kinds = {kind: f"{kind}/{name}.png" for kind in ("lq", "gt", "truth", "regions")}
+            kinds = {kind: f"{kind}/{name}.png" for kind in ("lq", "gt", "truth", "again", "regions")}
             cases.append(Case(name=name, patient=f"p{patient + 1:02d}", pixel_mm=pixel_mm, **kinds))
             pixels += [name.encode(), repr((pixel_mm, window)).encode(), digest.encode()]
         dataset = Dataset(cases=tuple(cases), window_hu=window, digest=digest_bytes(*pixels))
@@ -149,7 +151,7 @@ def _build_slice(
     view = difficult[patient % len(difficult)] if data.view == "mixed" else data.view
     person = make_patient(data.seed, patient, view=view)
     images = scan_slice(person, height, size=data.size, dose=data.dose)
-    parts = {"lq": images.lq, "gt": images.gt, "truth": images.truth, "regions": images.regions}
+    parts = {kind: getattr(images, kind) for kind in ("lq", "gt", "truth", "again", "regions")}
     for kind, image in parts.items():
         write_grey(Path(folder) / kind / f"{name}.png", image)
     return images.pixel_mm, images.window_hu, digest_bytes(*(image.tobytes() for image in parts.values()))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 from typing import Protocol as Interface
 
+import msgspec
+
+from harness.anchors import anchors_of, make_anchor
 from harness.board.build import write_board
 from harness.data import Dataset, load_data
 from harness.engines import Engine, connect
 from harness.errors import OutputsError, SubmissionError, UsageError
-from harness.files import Strict, png_bytes, read_grey
+from harness.files import Strict, digest_json, png_bytes, read_grey
 from harness.imaging.montage import lung_window, montage
 from harness.labels import LabelSet, build_labels
 from harness.protocol import Protocol
@@ -21,6 +25,7 @@ from harness.record import (
     Failure,
     Record,
     Result,
+    SubmissionFacts,
     Times,
     failure_of,
     keep_protocol,
@@ -30,7 +35,7 @@ from harness.record import (
     submission_facts,
     write_record,
 )
-from harness.run import Run, run_submission
+from harness.run import Run, digest_outputs, run_submission
 from harness.score import Scorecard, load_extractors, score
 from harness.submission import Submission, load_submission
 
@@ -64,9 +69,7 @@ def prepare(protocol: Protocol, reporter: Reporter, *, engine: Engine | None = N
     """
     with reporter.stage("data") as progress:
         dataset = load_data(protocol, progress=progress)
-    weak_outputs = None
-    if protocol.purify.removes_noise and protocol.purify.weak_submission:
-        weak_outputs = _weak_outputs(protocol.purify.weak_submission, protocol, dataset, reporter, engine)
+    weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
         labels = build_labels(dataset, protocol.purify, weak_outputs=weak_outputs, progress=progress)
     for line in labels.implausible[:NOTED_AT_MOST]:
@@ -77,8 +80,12 @@ def prepare(protocol: Protocol, reporter: Reporter, *, engine: Engine | None = N
 
 
 def _weak_outputs(
-    folder: Path, protocol: Protocol, dataset: Dataset, reporter: Reporter, engine: Engine | None
-) -> dict[str, Path]:
+    protocol: Protocol, dataset: Dataset, reporter: Reporter, engine: Engine | None
+) -> dict[str, Path] | None:
+    """Outputs of the submission that is the weak denoiser; None where none is needed."""
+    folder = protocol.purify.weak_submission
+    if folder is None or not protocol.purify.removes_noise:
+        return None
     weak = load_submission(folder)
     with connect() if engine is None else nullcontext(engine) as found, reporter.stage("weak") as progress:
         try:
@@ -112,6 +119,7 @@ def evaluate(
     failure: Failure | None = None
     run: Run | None = None
     card: Scorecard | None = None
+    outputs: dict[str, Path] = {}
     try:
         with reporter.stage("run") as progress:
             run = run_submission(
@@ -130,57 +138,98 @@ def evaluate(
         with reporter.stage("score") as progress:
             outputs = {name: Path(path) for name, path in run.outputs.items()}
             card = score(outputs, dataset, labels, protocol, extractors=extractors, progress=progress)
-    record = _record(submission, protocol, dataset, labels, engine, run, card, failure)
-    attachments = _attachments(protocol, dataset, labels, run, card) if run and card else {}
+    facts = submission_facts(submission)
+    result = _result(facts, protocol, dataset, labels, card, failure=failure)
+    if run is None:
+        observed = observe(engine=engine.description, image=None, limits=protocol.limits, lowered=())
+        attachments: dict[str, bytes] = {}
+    else:
+        result = msgspec.structs.replace(result, outputs=run.outputs_digest, device=run.device)
+        observed = observe(
+            engine=run.engine,
+            image=run.image,
+            limits=run.limits,
+            lowered=run.lowered,
+            times=Times(build_s=run.build_s, run_s=run.run_s, seconds_per_slice=run.seconds_per_slice),
+            peak_memory_bytes=run.peak_memory_bytes,
+            log=run.log if protocol.publish.logs else "",
+        )
+        assert card is not None, "a run that ended is scored"
+        attachments = _attachments(protocol, dataset, labels, outputs, card)
+    record = make_record(result, observed)
     folder, new = write_record(leaderboard, record, attachments)
     write_board(leaderboard)
     return Evaluation(record=record, folder=str(folder), new=new, reused_run=run is not None and run.reused)
 
 
-def _record(
-    submission: Submission,
+def evaluate_anchors(
+    protocol: Protocol, *, leaderboard: Path, reporter: Reporter, feature_device: str = "cpu"
+) -> list[Record]:
+    """Score the reference rows of a protocol, write their records and rebuild the board.
+
+    No container runs, unless the protocol's weak denoiser is a submission.
+    """
+    keep_protocol(leaderboard, protocol)
+    extractors = load_extractors(protocol, device=feature_device)
+    dataset, labels = prepare(protocol, reporter)
+    weak_outputs = _weak_outputs(protocol, dataset, reporter, None)
+    records = []
+    for anchor in anchors_of(dataset, protocol.purify):
+        with reporter.stage(anchor.slug) as progress, TemporaryDirectory() as folder:
+            outputs = make_anchor(anchor, dataset, protocol.purify, Path(folder), weak_outputs=weak_outputs)
+            card = score(outputs, dataset, labels, protocol, extractors=extractors, progress=progress)
+            facts = SubmissionFacts(
+                slug=anchor.slug,
+                name=anchor.name,
+                version="1",
+                authors=("the harness",),
+                digest=digest_json(anchor),
+                family=(),
+                anchor=True,
+            )
+            pixels = digest_outputs({name: read_grey(path) for name, path in outputs.items()})
+            result = msgspec.structs.replace(
+                _result(facts, protocol, dataset, labels, card), outputs=pixels, device="cpu"
+            )
+            observed = observe(engine="none", image=None, limits=protocol.limits, lowered=())
+            record = make_record(result, observed)
+            write_record(leaderboard, record, _attachments(protocol, dataset, labels, outputs, card))
+            records.append(record)
+    write_board(leaderboard)
+    return records
+
+
+def _result(
+    submission: SubmissionFacts,
     protocol: Protocol,
     dataset: Dataset,
     labels: LabelSet,
-    engine: Engine,
-    run: Run | None,
     card: Scorecard | None,
-    failure: Failure | None,
-) -> Record:
-    """The record of a scored run (run and card) or of a failed one (failure)."""
+    *,
+    failure: Failure | None = None,
+) -> Result:
+    """What was scored (`card`) or how it failed."""
     status: Literal["scored", "failed", "invalid"] = "scored"
     if failure is not None:
         status = "invalid" if failure.code == OutputsError.code else "failed"
-    result = Result(
+    return Result(
         status=status,
         failure=failure,
         protocol=protocol_facts(protocol),
         data=dataset.digest,
         labels=labels.digest,
-        submission=submission_facts(submission),
-        outputs=run.outputs_digest if run else None,
-        device=run.device if run else None,
+        submission=submission,
         seed=protocol.seed,
         extractors=card.extractors if card else {},
         metrics=card.label if card else {},
         truth=card.truth if card else None,
         gate=card.gate if card else None,
     )
-    if run is None:
-        return make_record(result, observe(engine=engine.description, image=None, limits=protocol.limits, lowered=()))
-    observed = observe(
-        engine=run.engine,
-        image=run.image,
-        limits=run.limits,
-        lowered=run.lowered,
-        times=Times(build_s=run.build_s, run_s=run.run_s, seconds_per_slice=run.seconds_per_slice),
-        peak_memory_bytes=run.peak_memory_bytes,
-        log=run.log if protocol.publish.logs else "",
-    )
-    return make_record(result, observed)
 
 
-def _attachments(protocol: Protocol, dataset: Dataset, labels: LabelSet, run: Run, card: Scorecard) -> dict[str, bytes]:
+def _attachments(
+    protocol: Protocol, dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path], card: Scorecard
+) -> dict[str, bytes]:
     """The record's files: per-slice values and features for checking, and a picture where the protocol allows one."""
     lines = ["case,patient,reference,metric,region,value"]
     for one in card.slices:
@@ -188,16 +237,16 @@ def _attachments(protocol: Protocol, dataset: Dataset, labels: LabelSet, run: Ru
         lines.append(f"{one.case},{one.patient},{one.reference},{one.metric},{one.region},{value}")
     files = {"slices.csv.gz": gzip.compress("\n".join(lines).encode(), mtime=0), "features.npz": card.features}
     if protocol.publish.images:
-        files["preview.png"] = _preview(dataset, labels, run)
+        files["preview.png"] = _preview(dataset, labels, outputs)
     return files
 
 
-def _preview(dataset: Dataset, labels: LabelSet, run: Run) -> bytes:
+def _preview(dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path]) -> bytes:
     """Two slices of different patients: input, output, label and, where known, truth, in a lung window."""
     cases = dataset.cases
     rows = []
     for case in (cases[len(cases) // 4], cases[3 * len(cases) // 4]):
-        paths = [Path(case.lq), Path(run.outputs[case.name]), labels.path(case.name)]
+        paths = [Path(case.lq), outputs[case.name], labels.path(case.name)]
         paths += [Path(case.truth)] if case.truth else []
         rows.append([lung_window(read_grey(path), window_hu=dataset.window_hu) for path in paths])
     return png_bytes(montage(rows, side=PREVIEW_SIDE))

@@ -330,7 +330,8 @@ def _raise_for(ended: Exit, *, device: Device, limits: Limits, quote: bool) -> N
 
 
 # -------------------------------------------------------------------------------- the cache
-def _digest_outputs(outputs: Mapping[str, NDArray[np.uint8]]) -> str:
+def digest_outputs(outputs: Mapping[str, NDArray[np.uint8]]) -> str:
+    """SHA-256 (hex) of names and pixels of outputs, in the order of names."""
     parts: list[bytes] = []
     for name in sorted(outputs):
         parts += [name.encode(), repr(outputs[name].shape).encode(), outputs[name].tobytes()]
@@ -344,7 +345,7 @@ def _kept(folder: Path, dataset: Dataset) -> Run | None:
     paths = {case.name: str(folder / "outputs" / f"{case.name}.png") for case in dataset.cases}
     try:
         run = read_json(folder / "run.json", Run)
-        if _digest_outputs({name: read_grey(Path(path)) for name, path in paths.items()}) != run.outputs_digest:
+        if digest_outputs({name: read_grey(Path(path)) for name, path in paths.items()}) != run.outputs_digest:
             raise UsageError(f"{folder}: the outputs' digest differs")
     except UsageError:
         shutil.rmtree(folder)
@@ -359,7 +360,7 @@ def _keep(
     run = Run(
         **facts,
         outputs={name: str(folder / "outputs" / f"{name}.png") for name in outputs},
-        outputs_digest=_digest_outputs(outputs),
+        outputs_digest=digest_outputs(outputs),
         limits=granted.limits,
         lowered=granted.lowered,
         run_s=ended.seconds,

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from harness import features as extractors_of
 from harness import metrics as metrics_of
 from harness.data import Case, Dataset
-from harness.errors import ScoringError, UsageError
+from harness.errors import UsageError
 from harness.features import Extractor, Features
 from harness.files import (
     Strict,
@@ -31,7 +32,7 @@ from harness.imaging.regions import shrink
 from harness.labels import LabelSet
 from harness.process import map_slices
 from harness.protocol import Protocol, Region
-from harness.statistics import Replicates, interval, replicates
+from harness.statistics import interval, replicates
 
 Progress = Callable[[int, int], None]
 FeatureSet = dict[str, dict[str, Features]]  # extractor -> region -> features
@@ -42,7 +43,8 @@ class Value(Strict, frozen=True, kw_only=True):
     """A metric's value over `n` slices with its 95 % interval over patients; no bounds below two patients.
 
     `higher_is_better` is null for a descriptive metric. `without` holds the value without each patient in turn, from
-    which intervals of differences between two submissions are made.
+    which intervals of differences between two submissions are made. `extrapolated` is the value at infinitely many
+    patients, for metrics that are biased at few (FID); null where n does not allow it.
     """
 
     value: float
@@ -52,9 +54,10 @@ class Value(Strict, frozen=True, kw_only=True):
     higher_is_better: bool | None
     unit: str
     without: dict[str, float]
+    extrapolated: float | None = None
 
 
-Table = dict[str, dict[str, Value | None]]  # metric -> region -> value, null where the slices are too few for it
+Table = dict[str, dict[str, Value]]  # metric -> region -> value
 
 
 class Fidelity(Strict, frozen=True, kw_only=True):
@@ -108,8 +111,12 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
         if (module.KIND == "distribution") != (one.features is not None):
             wants = "needs `features: <extractor>`" if one.features is None else "takes no `features`"
             raise UsageError(f"protocol {protocol.name}: metric {one.name} ({one.metric}) {wants}")
-        if one.name == protocol.gate.metric and (module.KIND != "image" or module.HIGHER_IS_BETTER):
+        if one.name == protocol.gate.metric and (module.KIND != "image" or module.HIGHER_IS_BETTER is not False):
             raise UsageError(f"protocol {protocol.name}: gate.metric {one.name} must be an error of images, as rmse is")
+        if one.name == protocol.rank_by.metric and module.HIGHER_IS_BETTER is None:
+            raise UsageError(
+                f"protocol {protocol.name}: rank_by.metric {one.name} is descriptive: it has no better end"
+            )
     names = dict.fromkeys(one.features for one in protocol.metrics if one.features is not None)
     return [extractors_of.load(name, device=device) for name in names]
 
@@ -146,9 +153,8 @@ def score(
         _features(paths, codes, extractors, protocol, _part(progress, index, len(sets)))
         for index, paths in enumerate(sets)
     ]
-    patients = [case.patient for case in cases]
     tables = {
-        name: _table(name, features[0], features[index], slices, patients, protocol, hu_per_grey)
+        name: _table(name, features[0], features[index], slices, cases, protocol, hu_per_grey)
         for index, name in enumerate(references, start=1)
     }
     return Scorecard(
@@ -166,14 +172,16 @@ def _table(
     outputs: FeatureSet,
     targets: FeatureSet,
     slices: Sequence[SliceValue],
-    patients: Sequence[str],
+    cases: Sequence[Case],
     protocol: Protocol,
     hu_per_grey: float | None,
 ) -> Table:
     table: Table = {}
+    patients = [case.patient for case in cases]
     for metric in protocol.metrics:
         module = metrics_of.load(metric.metric)
         for region in protocol.regions:
+            extrapolated = None
             if module.KIND == "distribution":
                 key = _masked(region) if metric.definition == "masked" else region
                 x = outputs[str(metric.features)].get(key)
@@ -182,6 +190,10 @@ def _table(
                     continue  # an extractor without maps has the whole image only
                 present = x.rows  # the same as y's: both sets were read with the same masks
                 statistic = _distance(module.distance, x.values, y.values)
+                if hasattr(module, "extrapolated"):
+                    of_rows = [patients[int(index)] for index in present]
+                    rng = np.random.default_rng(protocol.seed)
+                    extrapolated = module.extrapolated(x.values, y.values, groups=of_rows, rng=rng)
             else:
                 values = np.array(
                     [
@@ -194,22 +206,18 @@ def _table(
                 statistic = _mean(values[present])
             if len(present):
                 found = replicates(statistic, [patients[int(index)] for index in present])
-                unit = "" if module.KIND == "distribution" else _unit(module, hu_per_grey)
-                table.setdefault(metric.name, {})[region] = _value(found, module.HIGHER_IS_BETTER, unit)
+                bounds = interval(found)
+                table.setdefault(metric.name, {})[region] = Value(
+                    value=found.value,
+                    low=bounds.low,
+                    high=bounds.high,
+                    n=found.n,
+                    higher_is_better=module.HIGHER_IS_BETTER,
+                    unit=_unit(module, cases, hu_per_grey),
+                    without=found.without,
+                    extrapolated=extrapolated,
+                )
     return table
-
-
-def _value(found: Replicates, higher_is_better: bool | None, unit: str) -> Value:
-    bounds = interval(found)
-    return Value(
-        value=found.value,
-        low=bounds.low,
-        high=bounds.high,
-        n=found.n,
-        higher_is_better=higher_is_better,
-        unit=unit,
-        without=found.without,
-    )
 
 
 def _distance(
@@ -222,10 +230,14 @@ def _mean(values: NDArray[np.float64]) -> Callable[[NDArray[np.intp]], float]:
     return lambda chosen: float(values[chosen].mean())
 
 
-def _unit(module: Any, hu_per_grey: float | None) -> str:
-    """The unit of an image metric's values: greys are told in HU where the window is known."""
-    unit = str(module.UNIT)
-    return "HU" if unit == "grey" and hu_per_grey is not None else unit
+def _unit(module: ModuleType, cases: Sequence[Case], hu_per_grey: float | None) -> str:
+    """The unit of a metric's values: HU for greys where the window is known, pixels for mm where their size is not."""
+    unit = getattr(module, "UNIT", "")
+    if unit == "grey" and hu_per_grey is not None:
+        return "HU"
+    if unit == "1/mm" and any(case.pixel_mm is None for case in cases):
+        return "1/pixel"
+    return str(unit)
 
 
 # ------------------------------------------------------------------------------------------------ image metrics
@@ -281,14 +293,10 @@ def _gate(tables: Mapping[str, Table], noisy: Sequence[SliceValue], protocol: Pr
     """Compare with the noisy input: against the truth where it is known, since a label's lung is itself an estimate."""
     reference = "truth" if "truth" in tables else "label"
     name, region = protocol.gate.metric, protocol.gate.region
-    found = tables[reference][name][region]
-    if found is None:
-        raise ScoringError(f"the gate's {name} of {region} has no value on these slices")
+    value = tables[reference][name][region].value
     of_input = [one.value for one in noisy if one.reference == reference and one.value is not None]
     bound = float(np.mean(of_input)) * protocol.gate.times_input
-    return Fidelity(
-        reference=reference, metric=name, region=region, value=found.value, bound=bound, passed=found.value <= bound
-    )
+    return Fidelity(reference=reference, metric=name, region=region, value=value, bound=bound, passed=value <= bound)
 
 
 # -------------------------------------------------------------------------------- features

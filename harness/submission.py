@@ -13,6 +13,8 @@ from harness.files import Strict, digest_folder, read_yaml
 from harness.sandbox import AskedLimits
 
 MANIFEST = "submission.yaml"
+ANCHOR_PREFIX = "anchor-"
+"""Slugs that begin so are the harness's own reference rows (`harness.anchors`)."""
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
@@ -86,6 +88,8 @@ def load_submission(folder: Path | str) -> Submission:
         raise UsageError(
             f"{path}: the folder's name {slug!r} is the submission's slug", fix="use a-z, 0-9, - and _ only"
         )
+    if slug.startswith(ANCHOR_PREFIX):
+        raise UsageError(f"{path}: slugs that begin with {ANCHOR_PREFIX!r} are the harness's own reference rows")
     if not (path / MANIFEST).is_file():
         raise UsageError(f"{path}: holds no {MANIFEST}", fix="start from submissions/template")
     manifest = read_yaml(path / MANIFEST, Manifest)

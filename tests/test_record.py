@@ -105,3 +105,13 @@ def test_failure_and_circumstances_are_kept() -> None:
     circumstances = observe(engine="docker 1", image=None, limits=Limits(), lowered=("cpus 4 -> 2",))
     assert circumstances.machine["cores"].isdigit()
     assert circumstances.lowered == ("cpus 4 -> 2",)
+
+
+def test_a_record_of_schema_1_is_verified_as_written_and_brought_up_to_date() -> None:
+    """The first board of this repository, written before values had units and replicates."""
+    shipped = Path(__file__).resolve().parent.parent / "leaderboard" / "records" / "phantom-1"
+    folder = next(path.parent for path in sorted(shipped.glob("tv/*/record.json")))
+    assert json.loads((folder / "record.json").read_text())["result"]["schema"] == 1
+    value = read_record(folder).result.metrics["KID"]["whole"]
+    assert (value.unit, value.without) == ("", {})
+    assert value.value > 0

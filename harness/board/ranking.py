@@ -6,21 +6,28 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
+import msgspec
+
 from harness.files import Strict
 from harness.protocol import Protocol
 from harness.record import Record
 from harness.score import Value
+from harness.statistics import Replicates, distinguishable, tiers
 
 REASON_LENGTH = 200
 Standing = Literal["ranked", "anchor", "unranked"]
 
 
 class Row(Strict, frozen=True, kw_only=True):
-    """One line of a board: the record, where it stands, and the reason when it has no rank."""
+    """One line of a board: the record, where it stands, and the reason when it has no rank.
+
+    Submissions that share a `tier` are not told apart from its first; None where the records do not say enough.
+    """
 
     record: Record
     standing: Standing
     rank: int | None = None
+    tier: int | None = None
     reason: str = ""
 
 
@@ -44,7 +51,26 @@ def rank(records: Iterable[Record], protocol: Protocol) -> list[Row]:
         tie = placed and _key(placed[-1], protocol)[0] == _key(row, protocol)[0]
         number = placed[-1].rank if tie else position
         placed.append(Row(record=row.record, standing="ranked", rank=number))
-    return placed + rest
+    return _with_tiers(placed, protocol) + rest
+
+
+def _with_tiers(rows: list[Row], protocol: Protocol) -> list[Row]:
+    """Rows with their tiers by paired differences of the ranking value (`harness.statistics.tiers`)."""
+    found: dict[str, Replicates] = {}
+    ranks: dict[str, int] = {}
+    for row in rows:
+        value, slug = ranking_value(row.record, protocol), row.record.result.submission.slug
+        if value is None or row.rank is None or not value.without:
+            return rows
+        found[slug] = Replicates(value=value.value, n=value.n, without=value.without)
+        ranks[slug] = row.rank
+    apart = distinguishable(found)
+    tier_of = {
+        slug: number
+        for number, slugs in enumerate(tiers(ranks, lambda one, other: frozenset((one, other)) not in apart), start=1)
+        for slug in slugs
+    }
+    return [msgspec.structs.replace(row, tier=tier_of[row.record.result.submission.slug]) for row in rows]
 
 
 def ranking_value(record: Record, protocol: Protocol) -> Value | None:

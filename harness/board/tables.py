@@ -36,7 +36,8 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
         f"Ranked by **{protocol.rank_by.metric}** ({protocol.rank_by.region}) against the purified label "
         f"({purify.strategy}, {purify.variant} variant, weak denoiser {purify.weak_denoiser}). "
         "In brackets: 95 % interval over patients (jackknife), conditional on this test set. "
-        "↓ lower is better, ↑ higher is better; low `noise` is not good by itself, a blur has none.",
+        "↓ lower is better, ↑ higher is better, neither: descriptive. Submissions of one tier are not told apart "
+        "from its first by their paired difference (jackknife over patients, Holm over all pairs, 5 %).",
         *_extractor_notes(rows),
     ]
     references = [("label", "the label")]
@@ -68,7 +69,7 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Regi
         metric.name: value
         for metric in protocol.metrics
         for table in reversed(tables)
-        if (value := table.get(metric.name, {}).get(region)) is not None
+        if (value := table.get(metric.name, {}).get(region))
     }
     if not examples:
         return "No values."
@@ -77,13 +78,13 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Regi
         " ".join(filter(None, (name, value.unit, ARROWS[value.higher_is_better]))) for name, value in examples.items()
     ]
     lines = [
-        "| " + " | ".join(["", "Submission", *arrows, "n"]) + " |",
-        "|" + "|".join(["--:", ":--", *["--:"] * len(names), "--:"]) + "|",
+        "| " + " | ".join(["", "tier", "Submission", *arrows, "n"]) + " |",
+        "|" + "|".join(["--:", "--:", ":--", *["--:"] * len(names), "--:"]) + "|",
     ]
     for row, table in zip(scored, tables, strict=True):
         submission = row.record.result.submission
         place = str(row.rank) if row.rank is not None else {"anchor": "ref", "unranked": MISSING}[row.standing]
-        cells = [place, f"{_text(submission.name)} {_text(submission.version)}"]
+        cells = [place, str(row.tier or ""), f"{_text(submission.name)} {_text(submission.version)}"]
         cells += [_cell(table, name, region) for name in names]
         cells.append(str(max((one.n for name in names if (one := table.get(name, {}).get(region))), default=0)))
         lines.append("| " + " | ".join(cells) + " |")
@@ -119,6 +120,7 @@ CSV_COLUMNS = (
     "submission_version",
     "standing",
     "rank",
+    "tier",
     "reason",
     "reference",
     "metric",
@@ -151,6 +153,7 @@ def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
         "submission_version": _csv_text(submission.version),
         "standing": row.standing,
         "rank": "" if row.rank is None else row.rank,
+        "tier": "" if row.tier is None else row.tier,
         "reason": _csv_text(row.reason),
         "record": row.record.id,
     }
@@ -158,8 +161,6 @@ def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
     for reference in ("label", "truth"):
         for metric, regions in sorted(_reference(row, reference).items()):
             for region, value in sorted(regions.items()):
-                if value is None:
-                    continue
                 lines.append(
                     common
                     | {

@@ -69,7 +69,8 @@ def _print_evaluation(evaluation: Evaluation, protocol: Protocol, leaderboard: P
                 table.add_column(region, justify="right")
             for metric, regions in values.items():
                 cells = [regions.get(region) for region in protocol.regions]
-                table.add_row(metric, *("–" if cell is None else _value(cell) for cell in cells))
+                unit = next((cell.unit for cell in cells if cell is not None), "")
+                table.add_row(f"{metric} {unit}".strip(), *("–" if cell is None else _value(cell) for cell in cells))
             screen.print(table)
         screen.print("± half of the 95 % interval over patients", highlight=False)
         for facts in result.extractors.values():
@@ -78,6 +79,7 @@ def _print_evaluation(evaluation: Evaluation, protocol: Protocol, leaderboard: P
         for row in rows:
             if (board.identity, row.record.id) == (protocol.identity, evaluation.record.id) and not result.failure:
                 place = f"rank {row.rank} of {sum(one.rank is not None for one in rows)}" if row.rank else "not ranked"
+                place += f" (tier {row.tier})" if row.tier else ""
                 reason = f": {row.reason}" if row.reason else f" by {protocol.rank_by.metric}"
                 screen.print(f"{place}{reason}", markup=False, highlight=False, soft_wrap=True)
     word = "new record" if evaluation.new else "same result as the record that is there"
@@ -126,3 +128,23 @@ def check(submission: Path, protocol: str, slices: int) -> None:
 
 def _megabytes(value: int | None) -> str:
     return "unknown" if value is None else f"{value / 1e6:.0f} MB"
+
+
+@click.command()
+@protocol_option
+@leaderboard_option
+@click.option("--features-on", default="cpu", show_default=True, help="Device that the extractors run on: cpu, cuda.")
+def anchors(protocol: str, leaderboard: Path, features_on: str) -> None:
+    """Score a protocol's reference rows: noisy input, blurs, weak denoiser and, on the phantom, truth."""
+    from harness.protocol import load_protocol
+
+    benchmark = load_protocol(protocol)
+
+    from harness.pipeline import evaluate_anchors
+    from harness.terminal import TerminalReporter
+
+    done = evaluate_anchors(benchmark, leaderboard=leaderboard, reporter=TerminalReporter(), feature_device=features_on)
+    by = benchmark.rank_by
+    for record in done:
+        value = record.result.metrics[by.metric][by.region]
+        click.echo(f"{by.metric} {value.value:.4g}  {record.result.submission.name}")

@@ -31,7 +31,7 @@ def test_tables_show_every_row_once_and_twice_give_the_same_bytes(tmp_path: Path
     first = {path: path.read_bytes() for path in tmp_path.glob("*.*")}
     text = (tmp_path / "README.md").read_text()
     assert "| 1 | TV 1 | 1.5<br>" in text
-    assert "| ref | IDENTITY 1 |" in text
+    assert "| ref |  | IDENTITY 1 |" in text
     assert "BROKEN (`broken`): failed at stage run" in text
     assert "random weights" in text
     assert "Against the truth" in text.replace("against", "Against")
@@ -65,7 +65,7 @@ def test_names_of_strangers_are_harmless(tmp_path: Path) -> None:
 
 
 def _header(text: str) -> int:
-    return next(index for index, line in enumerate(text.splitlines()) if line.startswith("|  | Submission"))
+    return next(index for index, line in enumerate(text.splitlines()) if line.startswith("|  | tier | Submission"))
 
 
 def test_check_names_what_is_stale(tmp_path: Path) -> None:

@@ -86,3 +86,30 @@ def test_records_on_other_data_do_not_rank_with_the_rest() -> None:
     assert standings(*records) == [("a", "ranked", 1), ("b", "ranked", 2), ("c", "unranked", None)]
     newer = with_labels(scored("d", 3.0, date="2027-01-01T00:00:00Z"), "other labels")
     assert standings(scored("a", 1.0), newer) == [("d", "ranked", 1), ("a", "unranked", None)]  # one each: the newest
+
+
+def _with_replicates(slug: str, kid: float, *shifts: float) -> Record:
+    """A record whose KID without each patient in turn is off by `shifts`."""
+    result = scored(slug, kid).result
+    without = {f"p{index}": kid + shift for index, shift in enumerate(shifts)}
+    value = msgspec.structs.replace(result.metrics["KID"]["whole"], without=without)
+    return make_record(msgspec.structs.replace(result, metrics={"KID": {"whole": value}}), observed())
+
+
+def test_submissions_that_paired_differences_cannot_tell_apart_share_a_tier() -> None:
+    # What a patient does to both alike cancels in the difference: a and b differ by 0.1 whoever is left out, though
+    # either's own interval is several times as wide. c lies closer to b, but not patient by patient.
+    rows = rank(
+        [
+            _with_replicates("a", 1.0, -0.5, 0.1, 0.4),
+            _with_replicates("b", 1.1, -0.5, 0.1, 0.4001),
+            _with_replicates("c", 1.15, 0.6, -0.3, -0.3),
+        ],
+        PROTOCOL,
+    )
+    assert [(row.record.result.submission.slug, row.tier) for row in rows] == [("a", 1), ("b", 2), ("c", 2)]
+
+
+def test_records_without_replicates_have_no_tiers() -> None:
+    rows = rank([_with_replicates("a", 1.0), _with_replicates("b", 2.0, -0.1, 0.1)], PROTOCOL)
+    assert [row.tier for row in rows] == [None, None]
