@@ -28,8 +28,9 @@ from harness.files import (
 )
 from harness.imaging import insertion, noise
 from harness.imaging.blend import STRATEGIES, training_input
+from harness.imaging.noise_fit import Fit, fit_scanner, training_dose
 from harness.labels import refuse_existing
-from harness.protocol import Purify
+from harness.protocol import Noise, Purify
 from harness.purify import (
     Progress,
     Purified,
@@ -56,6 +57,52 @@ class Written(Strict, frozen=True, kw_only=True):
     implausible: tuple[str, ...]
 
 
+class NoiseFit(Strict, frozen=True, kw_only=True):
+    """What the noise of a data set's slices says of the scanner: the noise to insert into its normal-dose slices, and
+    how well both fits imitate the slices that they were made from."""
+
+    noise: Noise
+    low: Fit
+    normal: Fit
+
+
+def fit_noise(dataset: Dataset, *, slices: int, seed: int, progress: Progress | None = None) -> NoiseFit:
+    """Fit scanner and dose to so many of a data set's slices, evenly spaced (`harness.imaging.noise_fit`).
+
+    UsageError where window or pixel size is unknown, or the slices do not tell (too few, too little smooth tissue, no
+    less noise at normal dose).
+    """
+    _check_calibration(dataset)
+    chosen = [dataset.cases[index] for index in np.linspace(0, len(dataset.cases) - 1, slices).round().astype(int)]
+    chosen = list(dict.fromkeys(chosen))
+    assert dataset.window_hu is not None, "_check_calibration"
+    fits = []
+    try:
+        for position, kind in enumerate(("lq", "gt")):
+            fits.append(
+                fit_scanner(
+                    [read_grey(Path(getattr(case, kind))) for case in chosen],
+                    window_hu=dataset.window_hu,
+                    pixel_mm=[case.pixel_mm for case in chosen if case.pixel_mm is not None],
+                    seed=seed,
+                    progress=_half(progress, position),
+                )
+            )
+        scanner, dose = training_dose(*fits)
+    except ValueError as error:
+        raise UsageError(
+            f"the scanner cannot be told from these slices: {error}", fix="give more or other slices"
+        ) from error
+    return NoiseFit(noise=Noise(dose=dose, scanner=scanner), low=fits[0], normal=fits[1])
+
+
+def _half(progress: Progress | None, position: int) -> Progress | None:
+    """The progress of the first or second half, as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(position * total + done, 2 * total)
+
+
 def write_pairs(
     dataset: Dataset,
     purify: Purify,
@@ -74,7 +121,12 @@ def write_pairs(
     """
     refuse_existing(folder)
     if STRATEGIES[purify.strategy].add_noise and purify.variant == "corrected":
-        _check_calibration(dataset, purify)
+        _check_calibration(dataset)
+        if purify.noise is None:
+            raise UsageError(
+                "corrected Add Noise needs purify.noise: the normal-dose slices' scanner and the dose to simulate",
+                fix="state it in the protocol, or fit it to your own slices: harness noise",
+            )
     part = folder.with_name(f".{folder.name}.{_key(dataset, purify, seed)[:12]}.part")
     slices, refused = build_slices(
         part, dataset.cases, _make, lambda _: (purify, seed, dataset.window_hu), progress=progress
@@ -91,20 +143,16 @@ def write_pairs(
     )
 
 
-def _check_calibration(dataset: Dataset, purify: Purify) -> None:
-    missing = [
-        what
-        for what, there in (
-            ("purify.noise (dose and scanner) of the protocol", purify.noise is not None),
-            ("the window in HU (data.window_hu)", dataset.window_hu is not None),
-            ("the pixel size in mm (data.pixel_mm)", all(case.pixel_mm is not None for case in dataset.cases)),
-        )
-        if not there
-    ]
-    if missing:
+def _check_calibration(dataset: Dataset) -> None:
+    lacking = []
+    if dataset.window_hu is None:
+        lacking.append("the window in HU (data.window_hu)")
+    if any(case.pixel_mm is None for case in dataset.cases):
+        lacking.append("the pixel size in mm (data.pixel_mm)")
+    if lacking:
         raise UsageError(
-            f"corrected Add Noise works on calibrated attenuation and lacks {', '.join(missing)}",
-            fix="state it in the protocol; `harness noise` fits the scanner to your own low-dose slices",
+            f"corrected Add Noise works on calibrated attenuation and lacks {' and '.join(lacking)}",
+            fix="state it in the protocol",
         )
 
 

@@ -15,12 +15,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.data import Case, Dataset
+from harness.data import Case, Dataset, load_data
 from harness.errors import UsageError
 from harness.files import digest_pixels, read_grey, write_grey
 from harness.imaging.insertion import Scanner
-from harness.pairs import write_pairs
-from harness.protocol import Noise, Purify
+from harness.pairs import fit_noise, write_pairs
+from harness.protocol import Noise, PhantomData, Purify, load_protocol
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = ("small_normal", "small_leaky_wall", "phantom_8")
@@ -140,9 +140,21 @@ def test_a_killed_run_goes_on_with_what_it_had(tmp_path: Path) -> None:
 
 
 def test_what_the_corrected_noise_needs_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"purify\.noise.*pixel size"):
+    with pytest.raises(UsageError, match=r"pixel size"):
         write_pairs(_dataset("small_normal", pixel_mm=None), Purify(variant="corrected"), tmp_path / "out", seed=1)
+    with pytest.raises(UsageError, match=r"purify\.noise"):
+        write_pairs(_dataset("small_normal"), Purify(variant="corrected"), tmp_path / "out", seed=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_noise_is_fitted_to_a_data_sets_own_slices() -> None:
+    protocol = msgspec.structs.replace(load_protocol("phantom-mini"), data=PhantomData(patients=3, slices=2, size=256))
+    fit = fit_noise(load_data(protocol), slices=6, seed=1)
+    # The phantom's scans: 2 % of 2e5 photons, electronic noise 4. The fits' own errors: docs/adaptive_noise.md.
+    assert fit.noise.dose == pytest.approx(0.02, rel=0.5)
+    assert fit.low.body_hu.reproduced == pytest.approx(fit.low.body_hu.measured, rel=0.15)
+    with pytest.raises(UsageError, match="cannot be told from these slices"):
+        fit_noise(_dataset("small_normal"), slices=3, seed=1)
 
 
 def test_slices_that_cannot_be_purified_are_named_or_left_out(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`labels` and `pairs`: purified test labels and training pairs of any strategy, for any data."""
+"""`labels`, `pairs` and `noise`: purified labels, training pairs, and the noise of one's own slices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from harness.cli._common import console, json_option, protocol_option
+from harness.cli._common import console, json_option, print_json, print_rows, protocol_option
 
 if TYPE_CHECKING:
     from harness.protocol import Protocol
@@ -87,6 +87,59 @@ def pairs(
     _warn("left out", written.left_out)
     _warn("purified, but look at them", written.implausible)
     click.echo(f"{written.count} pairs: {output}")
+
+
+@click.command()
+@protocol_option
+@click.option("--slices", default=16, show_default=True, help="How many slices to look at, evenly spaced.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write to, for `harness pairs --noise`.")
+@json_option
+def noise(protocol: str, slices: int, output: Path | None, as_json: bool) -> None:
+    """Fit dose, photons, electronic noise and reconstruction kernel to a data set's own slices."""
+    from harness.protocol import load_protocol
+
+    benchmark = load_protocol(protocol)
+
+    import msgspec
+    import yaml
+
+    from harness.data import load_data
+    from harness.files import write_text
+    from harness.pairs import fit_noise
+    from harness.terminal import TerminalReporter
+
+    reporter = TerminalReporter()
+    with reporter.stage("data") as progress:
+        dataset = load_data(benchmark, progress=progress)
+    with reporter.stage("fit") as progress:
+        fit = fit_noise(dataset, slices=slices, seed=benchmark.seed, progress=progress)
+    _warn("low-dose slices", fit.low.warnings)
+    _warn("normal-dose slices", fit.normal.warnings)
+    if output is not None:
+        write_text(output, yaml.safe_dump(msgspec.to_builtins(fit.noise), sort_keys=False))
+        click.echo(f"dose {fit.noise.dose:.3g} and scanner: {output}", err=True)
+    if as_json:
+        print_json(fit)
+        return
+    scanner = fit.noise.scanner
+    rows: list[dict[str, Any]] = [
+        {"": "dose", "fitted": f"{fit.noise.dose:.3g}"},
+        {"": "photons a ray at normal dose", "fitted": f"{scanner.photons:.3g}"},
+        {"": "electronic noise, photons", "fitted": f"{scanner.electronic:.3g} ± {fit.low.electronic_error:.2g}"},
+    ]
+    print_rows(rows, as_json=False)
+    matches = {
+        "noise in soft tissue, HU": "body_hu",
+        "noise in the lung, HU": "lung_hu",
+        "mean frequency, 1/mm": "frequency",
+    }
+    compared = [
+        {"": name, "slices": dose, "measured": f"{match.measured:.3g}", "reproduced": f"{match.reproduced:.3g}"}
+        for name, field in matches.items()
+        for dose, of in (("low dose", fit.low), ("normal dose", fit.normal))
+        if (match := getattr(of, field)) is not None
+    ]
+    print_rows(compared, as_json=False)
 
 
 def _with_recipe(name: str, recipe: Mapping[str, str | None], *, noise: Path | None = None) -> Protocol:
