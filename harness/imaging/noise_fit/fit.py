@@ -29,6 +29,7 @@ from harness.imaging.noise_fit.observe import (
     observe,
     prepare,
 )
+from harness.imaging.tomography import filter_response
 
 FEWEST_SLICES = 2
 FEWEST_POINTS = 500
@@ -86,7 +87,7 @@ def fit_scanner(
 
     `pixel_mm` holds a pixel size for each slice; `progress` is called with the scans imitated and their number. The
     same slices and seed give the same fit. The kernel is scaled to gain 1 at frequency 0, where anatomy hides the
-    noise: its square is extended from the five lowest bands by an even parabola, and the photons carry the error of
+    noise: its square is extended from 0.2 to 0.4 Nyquist by an even parabola, and the photons carry the error of
     that (the noise does not: it knows only their ratio). ValueError where slices or smooth ground are too few or a
     slice is no slice.
     """
@@ -129,17 +130,26 @@ def fit_scanner(
 def training_dose(low: Fit, normal: Fit) -> tuple[Scanner, float]:
     """Scanner and dose for `insert_noise` that give normal-dose slices the low-dose slices' noise.
 
-    Kernel and electronic noise are the low-dose fit's, which sees them better; the dose is the ratio of the photons.
-    What the normal-dose slices hold already is not inserted again. ValueError where `normal` has no more photons.
+    The scanner is the low-dose fit's, which sees it better; the dose is the ratio of both fits' noise powers where
+    anatomy is weakest (median of 0.55 to 0.75 Nyquist). What noise the normal-dose slices hold already is not inserted
+    again. ValueError where they show no less noise.
     """
-    dose = low.scanner.photons / normal.scanner.photons
-    if dose >= 1:
+    at = np.arange(0.55, 0.76, 0.05)
+    power = [np.interp(at, *_window(fit.scanner)) ** 2 / fit.scanner.photons for fit in (low, normal)]
+    dose = float(np.median(power[1] / power[0]))
+    if not 0 < dose < 1:
         raise ValueError(
-            f"the normal-dose slices show no less noise ({normal.scanner.photons:.3g} photons) than the low-dose "
-            f"slices ({low.scanner.photons:.3g})"
+            f"the normal-dose slices show no less noise than the low-dose slices: {dose:.2f} of its power between 0.55 "
+            "and 0.75 Nyquist"
         )
-    scanner = Scanner(photons=normal.scanner.photons, electronic=low.scanner.electronic, kernel=low.scanner.kernel)
+    scanner = Scanner(photons=low.scanner.photons / dose, electronic=low.scanner.electronic, kernel=low.scanner.kernel)
     return scanner, dose
+
+
+def _window(scanner: Scanner) -> tuple[Floats, Floats]:
+    """Frequencies in units of Nyquist, and the kernel's gains there."""
+    response = filter_response(2 * _KNOTS, kernel=scanner.kernel) / filter_response(2 * _KNOTS, kernel="ramp")
+    return np.linspace(0, 1, len(response)), response
 
 
 def _check(slices: Sequence[NDArray[np.uint8]], window_hu: tuple[float, float], pixel_mm: Sequence[float]) -> None:
@@ -160,10 +170,11 @@ def _check(slices: Sequence[NDArray[np.uint8]], window_hu: tuple[float, float], 
 # -------------------------------------------------------------------------------- scanner
 def _scanner(gains: Floats, ratio: float) -> Scanner:
     """The scanner of squared kernel over photons at `CENTRES` and electronic over quantum variance."""
-    lowest = slice(0, 5)
-    # The lower a band, the fewer independent waves fit in, and the more of it is anatomy.
-    curve = np.polynomial.polynomial.polyfit(CENTRES[lowest] ** 2, gains[lowest], 1, w=CENTRES[lowest])
-    start = float(np.clip(curve[0], gains[0] / 2, gains[0] * 2))
+    # What is left of the anatomy in the first band only adds to it: the band never lifts the curve of the next.
+    intercept, slope = np.polynomial.polynomial.polyfit(CENTRES[1:5] ** 2, gains[1:5], 1)
+    start = float(np.clip(intercept, gains[1] / 2, gains[1] * 2))
+    gains = gains.copy()
+    gains[0] = min(gains[0], max(start + slope * CENTRES[0] ** 2, gains[1] / 2))
     kernel = np.sqrt(gains / start)
     end = max(kernel[-1] + (kernel[-1] - kernel[-2]) * (1 - CENTRES[-1]) / (CENTRES[-1] - CENTRES[-2]), 0.0)
     knots = np.interp(np.linspace(0, 1, _KNOTS), [0, *CENTRES, 1], [1, *kernel, end])
@@ -178,8 +189,10 @@ def _excess(seen: list[Powers], made: list[Powers], grounds: list[Ground], ratio
     """Power of the slices over that of their imitation, (bands,), without what rounding adds to both."""
     rounding, own, imitation = _spectra(seen, made, grounds, ratio)
     floor = 1e-2 * own
-    excess: Floats = np.clip(np.maximum(own - rounding, floor) / np.maximum(imitation - rounding, floor), 0.01, 100)
-    return excess
+    excess = np.clip(np.maximum(own - rounding, floor) / np.maximum(imitation - rounding, floor), 0.01, 100)
+    # Chance differs from band to band, kernels do not.
+    smooth: Floats = np.exp(np.convolve(np.pad(np.log(excess), 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid"))
+    return smooth
 
 
 def _spectra(

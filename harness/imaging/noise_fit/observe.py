@@ -147,7 +147,7 @@ def _smoothest(
     """The smoothest pixels of a region: where the slice without its noise changes least around them."""
     if not region.any():
         return np.zeros(0, np.intp)
-    around = np.ones((13, 13), np.uint8)
+    around = np.ones((19, 19), np.uint8)
     relief = cv2.dilate(base, around).astype(np.int16) - cv2.erode(base, around)
     noise = float(np.median(np.abs(image.astype(np.float32) - base)[region])) / 0.6745
     wanted = min(int(_SMOOTHEST * len(image)), int(region.sum())) - 1
