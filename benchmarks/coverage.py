@@ -51,7 +51,7 @@ class World:
 WORLDS = {
     "inception": World(d=128, mean=1.0, std=0.01, share=0.6, shift=0.5),
     "clip": World(d=128, mean=1.0, std=0.08, share=0.4, shift=0.05),
-    "heavy": World(d=32, mean=0.5, std=1.0, share=0.6, shift=0.5),
+    "heavy": World(d=32, mean=0.5, std=1.0, share=0.6, shift=0.2),
 }
 
 
@@ -80,7 +80,7 @@ def draw(world: World, slices: Sequence[int], rng: np.random.Generator, *, equal
     outputs, errors = [], []
     for index in range(submissions):
         worse = 0.0 if equal else 0.1 * index
-        shift = world.shift * (1 + worse) * scale * np.where(np.arange(world.d) % 2, 1, -1)
+        shift = world.shift * (1 + worse) * scale
         own = 0.3 * noise(world.d) * scale
         outputs.append(world.mean + (0.85 - worse / 2) * anatomy + shift + common + own)
         errors.append(20 * np.exp(0.2 * worse + 0.5 * difficulty + 0.1 * noise(1)[:, 0]))
@@ -108,10 +108,10 @@ def half_samples(statistic: st.Statistic, groups: Sequence[str], rng: np.random.
 
 
 def bootstrap(statistic: st.Statistic, groups: Sequence[str], rng: np.random.Generator) -> tuple[float, float]:
-    """95 % percentile interval of 200 draws of patients with replacement."""
+    """95 % percentile interval of 100 draws of patients with replacement."""
     labels = np.asarray(groups)
     rows = [np.flatnonzero(labels == name) for name in np.unique(labels)]
-    draws = (rng.integers(0, len(rows), len(rows)) for _ in range(200))
+    draws = (rng.integers(0, len(rows), len(rows)) for _ in range(100))
     values = [statistic(np.concatenate([rows[one] for one in drawn])) for drawn in draws]
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)

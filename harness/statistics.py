@@ -80,8 +80,12 @@ def interval(of: Replicates) -> Interval:
     (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 11, with Student's quantile for few groups).
 
     Patients, not slices, are left out because slices of a patient are alike. A percentile bootstrap is not valid for
-    the Frechet distance: repeated images inflate every replicate above the value itself. Bounds are None for fewer
-    than two groups or without replicates.
+    the Frechet distance: repeated images inflate every replicate above the value itself. Halves of the patients drawn
+    without replacement cover no better where this one falls short of 95 % and too much elsewhere. In simulations at
+    6 to 12 patients it covers 92 to 98 % for distances and 93 to 100 % for their paired differences, but about 90 %
+    for the paired kernel distance of heavy-tailed features, for patients of very unequal numbers of slices, and for
+    means of skewed errors (`benchmarks/coverage.py intervals`). Bounds are None for fewer than two groups or without
+    replicates.
     """
     error = _error(of.without.values())
     if error is None:
