@@ -28,9 +28,9 @@ SKIN_MM = 3.0
 GAS_HU = -960.0
 """Median of gas in the bowel or the stomach; that of a lung is higher (-884 to -609 HU in what was measured)."""
 DARKER_THAN_AIR_HU = -1060.0
-DARKER_THAN_AIR = 0.001
+DARKER_THAN_AIR = 0.0005
 """Share of a slice that may lie below DARKER_THAN_AIR_HU. Where the grey of air was found rightly it was 0, where
-lung had been taken for air at least 0.0025 (phantom and real slices, whole and cropped: docs/purification.md)."""
+lung had been taken for air at least 0.0009 (phantom and real slices, whole and cropped: docs/purification.md)."""
 INSIDE = (Code.BODY, Code.LUNG, Code.GAS)
 
 
