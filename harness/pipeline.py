@@ -13,6 +13,7 @@ from typing import Protocol as Interface
 import msgspec
 
 from harness.anchors import anchors_of, make_anchor
+from harness.audit import Audit, audit
 from harness.board.build import write_board
 from harness.data import Dataset, load_data
 from harness.engines import Engine, connect
@@ -197,6 +198,30 @@ def evaluate_anchors(
             records.append(record)
     write_board(leaderboard)
     return records
+
+
+def audit_labels(protocol: Protocol, reporter: Reporter, *, feature_device: str = "cpu") -> Audit:
+    """Whether a protocol's labels are any good, and what other weak denoisers would make of them (`harness.audit`).
+
+    The battery is ranked by the error in the lung and by what the protocol ranks by.
+    """
+    purify, by = protocol.purify, protocol.rank_by
+    metric = next(one for one in protocol.metrics if one.name == by.metric)
+    extractor = next(
+        (one for one in load_extractors(protocol, device=feature_device) if one.name == metric.features), None
+    )
+    dataset, _ = prepare(protocol, reporter)
+    weak_outputs = _weak_outputs(protocol, dataset, reporter, None)
+    with reporter.stage("audit") as progress:
+        return audit(
+            dataset,
+            purify,
+            outputs=None if weak_outputs is None else {purify.weak_denoiser: weak_outputs},
+            metric=metric,
+            region=by.region,
+            extractor=extractor,
+            progress=progress,
+        )
 
 
 def _result(

@@ -148,8 +148,8 @@ def test_what_the_corrected_noise_needs_is_named(tmp_path: Path) -> None:
 
 
 def test_noise_is_fitted_to_a_data_sets_own_slices() -> None:
-    protocol = msgspec.structs.replace(load_protocol("phantom-mini"), data=PhantomData(patients=3, slices=2, size=256))
-    fit = fit_noise(load_data(protocol), slices=6, seed=1)
+    protocol = msgspec.structs.replace(load_protocol("phantom-mini"), data=PhantomData(patients=3, slices=3, size=256))
+    fit = fit_noise(load_data(protocol), slices=9, seed=1)
     # The phantom's scans: 2 % of 2e5 photons, electronic noise 4. The fits' own errors: docs/adaptive_noise.md.
     assert fit.noise.dose == pytest.approx(0.02, rel=0.5)
     assert fit.low.body_hu.reproduced == pytest.approx(fit.low.body_hu.measured, rel=0.15)

@@ -12,8 +12,9 @@ from harness.data import Case, Dataset, load_data
 from harness.errors import UsageError
 from harness.features import Extractor, load
 from harness.files import read_grey, write_grey
+from harness.imaging.regions import shrink
 from harness.labels import LabelSet, build_labels
-from harness.protocol import FolderData, Metric, PhantomData, Protocol, load_protocol
+from harness.protocol import FolderData, Metric, PhantomData, Protocol, RankBy, load_protocol
 from harness.score import Scorecard, load_extractors, score
 from tests.published_files import FORMAT_WARNINGS, archive, pin, published_state, state_dict_file
 
@@ -168,3 +169,58 @@ def test_patient_protocol_runs_on_the_authors_layout_with_published_formats(
     assert set(card.extractors) == {"inception", "clip"}
     noisy = score_of(lambda case: case.lq, pairs, labels, protocol)
     assert card.label["FID"]["whole"].value < noisy.label["FID"]["whole"].value
+
+
+def test_grey_levels_are_told_in_hu_where_the_window_is_known(
+    dataset: Dataset, labels: LabelSet, protocol: Protocol
+) -> None:
+    only_rmse = msgspec.structs.replace(
+        protocol,
+        metrics=(Metric(name="RMSE", metric="rmse"), Metric(name="vessels", metric="vessel_contrast")),
+        rank_by=RankBy(metric="RMSE"),
+    )
+    unknown = msgspec.structs.replace(dataset, window_hu=None)
+    in_hu, in_grey = (
+        score_of(lambda case: case.lq, data, labels, only_rmse).label["RMSE"] for data in (dataset, unknown)
+    )
+    assert (in_hu["lung"].unit, in_grey["lung"].unit) == ("HU", "grey")
+    # The phantom's window, -1024 to 1200 HU, over 255 grey levels
+    assert in_hu["lung"].value == pytest.approx(in_grey["lung"].value * 2224 / 255)
+    assert set(score_of(lambda case: case.lq, dataset, labels, only_rmse).label["vessels"]) == {"lung"}
+
+
+def test_masked_regions_stand_beside_pooled_ones_and_do_not_leak(
+    dataset: Dataset, labels: LabelSet, protocol: Protocol, tmp_path: Path
+) -> None:
+    """Noise in the background alone: the lung's masked distance does not move by a bit, the background's does."""
+    both = msgspec.structs.replace(
+        protocol,
+        regions=("whole", "background", "lung"),
+        metrics=(
+            Metric(name="RMSE", metric="rmse"),
+            Metric(name="FID", metric="frechet", features="inception-random"),
+            Metric(name="FID masked", metric="frechet", features="inception-random", definition="masked"),
+        ),
+        rank_by=RankBy(metric="RMSE"),
+    )
+    for case in dataset.cases:
+        image, background = read_grey(Path(case.lq)), shrink(labels.regions(case))["background"]
+        noise = np.random.default_rng(1).integers(0, 60, image.shape)
+        write_grey(tmp_path / f"{case.name}.png", np.where(background, noise, image).astype(np.uint8))
+    clean = score_of(lambda case: case.lq, dataset, labels, both).label
+    spoilt = score_of(lambda case: str(tmp_path / f"{case.name}.png"), dataset, labels, both).label
+    change = {
+        name: {region: spoilt[name][region].value - clean[name][region].value for region in ("background", "lung")}
+        for name in ("FID", "FID masked")
+    }
+    assert change["FID masked"]["lung"] == pytest.approx(0, abs=1e-9)
+    assert change["FID masked"]["background"] > 0
+    assert change["FID"]["background"] > 0
+    assert abs(change["FID"]["lung"]) < 0.05 * change["FID"]["background"]
+    assert spoilt["FID"]["lung"].value != spoilt["FID masked"]["lung"].value
+
+
+def test_nothing_is_ranked_by_a_descriptive_metric() -> None:
+    protocol = load_protocol("phantom-mini")
+    with pytest.raises(UsageError, match="descriptive"):
+        load_extractors(msgspec.structs.replace(protocol, rank_by=RankBy(metric="noise")), device="cpu")

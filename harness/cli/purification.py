@@ -53,6 +53,21 @@ def labels(protocol: str, output: Path | None, report: bool, as_json: bool, **re
     if output is not None:
         write_labels(dataset, label_set, benchmark.purify, output)
         click.echo(f"{len(dataset.cases)} labels: {output}", err=as_json)
+    if report:
+        from rich.table import Table
+
+        from harness.audit import tables
+        from harness.pipeline import audit_labels
+
+        audited = audit_labels(benchmark, TerminalReporter())
+        if as_json:
+            print_json(audited)
+            return
+        for found in tables(audited):
+            table = Table(*found.header, title=found.title)
+            for row in found.rows:
+                table.add_row(*row)
+            console().print(table)
 
 
 @click.command()

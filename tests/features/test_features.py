@@ -129,3 +129,41 @@ def test_random_networks_rank_noise_above_its_removal(random_inception: features
     ):
         noisy, smoothed = score(metric, extractor, "noisy"), score(metric, extractor, "smoothed")
         assert noisy > 2 * smoothed > 0
+
+
+def test_masked_features_know_their_region_only(
+    random_inception: features.Extractor, slices: Slices, tmp_path: Path
+) -> None:
+    """What happens outside the region changes nothing at all, and a slice without it has no row."""
+    paths = slices("clean")[:3]
+    masks = [halves(path)["left"] for path in paths]
+    masks[1] = np.zeros_like(masks[1])
+    noisy = []
+    for index, (path, mask) in enumerate(zip(paths, masks, strict=True)):
+        image = read_grey(path)
+        noise = np.random.default_rng(index).integers(0, 256, image.shape)
+        noisy.append(tmp_path / f"{index}.png")
+        Image.fromarray(np.where(mask, image, noise).astype(np.uint8)).save(noisy[-1])
+    one = features.extract_masked(paths, [random_inception], masks=masks)[random_inception.name]
+    other = features.extract_masked(noisy, [random_inception], masks=masks)[random_inception.name]
+    np.testing.assert_array_equal(one.rows, [0, 2])
+    np.testing.assert_array_equal(one.values, other.values)
+    blanked = tmp_path / "blanked.png"
+    Image.fromarray(np.where(masks[0], read_grey(paths[0]), np.uint8(0))).save(blanked)
+    alone = features.extract([blanked], [random_inception], regions=None)[random_inception.name]["whole"]
+    np.testing.assert_allclose(one.values[0], alone.values[0], rtol=1e-4, atol=1e-5)
+
+
+def test_slices_that_are_equal_once_masked_are_run_once(random_inception: features.Extractor, slices: Slices) -> None:
+    corner = np.zeros(read_grey(slices("clean")[0]).shape, bool)
+    corner[0, 0] = True
+    seen: list[int] = []
+    found = features.extract_masked(
+        slices("clean")[:1] * 3,
+        [random_inception],
+        masks=[corner] * 3,
+        progress=lambda done, _total: seen.append(done),
+    )[random_inception.name]
+    assert seen == [1]
+    assert len(found.values) == 3
+    np.testing.assert_array_equal(found.values[0], found.values[2])
