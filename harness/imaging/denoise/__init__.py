@@ -1,7 +1,7 @@
 """Weak denoisers: one file each, the name in a protocol is the file's name (`-` for `_`).
 
 A file offers `denoise(image)`, uint8 (height, width) to the same, pure and repeatable, and is imported only
-when named.
+when named. Files that begin with an underscore are no weak denoisers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ Denoise = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 def names() -> tuple[str, ...]:
     """Names of the weak denoisers that there are, sorted."""
-    return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)))
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name.replace("_", "-") for name in modules if not name.startswith("_")))
 
 
 def load(name: str) -> Denoise:
