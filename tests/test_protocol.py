@@ -8,7 +8,7 @@ import pytest
 from harness.errors import UsageError
 from harness.protocol import PhantomData, Protocol, load_protocol, protocol_folder, protocol_names
 
-SHIPPED = ["patient-uldct", "phantom", "phantom-mini"]
+SHIPPED = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]
 TEXT = (protocol_folder() / "phantom-mini.yaml").read_text()
 
 
@@ -51,8 +51,8 @@ def test_unknown_name_lists_what_there_is() -> None:
         ("strategy: ipv2", "strategy: ipv3", "ipv3"),
         ("source: phantom", "source: cloud", "cloud"),
         ("metric: KID, region: whole", "metric: LPIPS, region: whole", "LPIPS"),
-        ("[whole, background, body, lung]", "[whole, whole]", "differ"),
-        ("[whole, background, body, lung]", "[lung]", "whole"),
+        ("[whole, background, body, lung, table, boundary]", "[whole, whole]", "differ"),
+        ("[whole, background, body, lung, table, boundary]", "[lung]", "whole"),
         ("name: FID", "name: KID", "differ"),
         ("wall_s: 600", "wall_s: -1", "wall_s"),
         ("size: 256", "size: 32", "64"),

@@ -47,7 +47,7 @@ def test_record_survives_the_disk_with_its_attachments(tmp_path: Path) -> None:
     record = scored("tv", 1.0)
     folder, new = write_record(tmp_path, record, {"slices.csv.gz": b"rows"})
     assert new
-    assert folder == tmp_path / "records" / "phantom-mini-1" / "tv" / record.id
+    assert folder == tmp_path / "records" / PROTOCOL.identity / "tv" / record.id
     read = read_record(folder)
     assert read.result == record.result
     assert set(read.observed.files) == {"slices.csv.gz"}
@@ -93,7 +93,7 @@ def test_a_damaged_record_is_refused_by_name(tmp_path: Path, damage: object) -> 
 def test_a_protocol_cannot_change_under_its_records(tmp_path: Path) -> None:
     keep_protocol(tmp_path, PROTOCOL)
     keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, title="Better words"))
-    assert read_protocol(tmp_path, "phantom-mini", 1).title == "Better words"
+    assert read_protocol(tmp_path, PROTOCOL.name, PROTOCOL.version).title == "Better words"
     with pytest.raises(UsageError, match="another text"):
         keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, seed=1))
     keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, seed=1, version=2))

@@ -259,8 +259,8 @@ def test_all_tied_and_none_tied(ranks: dict[str, int]) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ coverage
-# Small versions of `benchmarks/interval_coverage.py intervals`, with generous bounds. Intervals are conditional on n: the target
-# is the mean of the statistic of samples of the same size.
+# Small versions of `benchmarks/interval_coverage.py intervals`, with generous bounds. Intervals are conditional on n:
+# the target is the mean of the statistic of samples of the same size.
 Distance = Callable[[Rows, Rows], float]
 DISTANCES: dict[str, Distance] = {
     "frechet": frechet.distance,

@@ -78,7 +78,10 @@ def test_check_names_what_is_stale(tmp_path: Path) -> None:
 
 def test_versions_of_a_protocol_have_tables_of_their_own(tmp_path: Path) -> None:
     leaderboard(tmp_path, scored("tv", 1.5))
-    newer = msgspec.structs.replace(PROTOCOL, version=2)
+    newer = msgspec.structs.replace(PROTOCOL, version=PROTOCOL.version + 1)
     keep_protocol(tmp_path, newer)
     write_record(tmp_path, scored("tv", 1.0, protocol=newer), {})
-    assert [(protocol.version, len(rows)) for protocol, rows in rank_all(tmp_path)] == [(2, 1), (1, 1)]
+    assert [(protocol.version, len(rows)) for protocol, rows in rank_all(tmp_path)] == [
+        (newer.version, 1),
+        (PROTOCOL.version, 1),
+    ]
