@@ -1,7 +1,7 @@
 """Intervals, paired differences and tie tiers for small, grouped samples: several slices of each of a few patients.
 
 All of it is conditional on n: a statistic of n images is compared with the same statistic of as many others, and what
-is biased at small n (the Frechet distance) stays biased, in every submission alike. `benchmarks/interval_coverage.py` measures
+is biased at small n (the Frechet distance) stays biased, in every submission alike. `benchmarks/intervals.py` measures
 how often the intervals hold what they promise.
 """
 
@@ -84,7 +84,7 @@ def interval(of: Replicates) -> Interval:
     without replacement cover no better where this one falls short of 95 % and too much elsewhere. In simulations at
     6 to 12 patients it covers 92 to 98 % for distances and 93 to 100 % for their paired differences, but about 90 %
     for the paired kernel distance of heavy-tailed features, for patients of very unequal numbers of slices, and for
-    means of skewed errors (`benchmarks/interval_coverage.py intervals`). Bounds are None for fewer than two groups or without
+    means of skewed errors (`benchmarks/intervals.py intervals`). Bounds are None for fewer than two groups or without
     replicates.
     """
     error = _error(of.without.values())
@@ -124,7 +124,7 @@ def distinguishable(results: Mapping[str, Replicates]) -> frozenset[frozenset[st
     Holm (Scand. J. Statist. 6 (1979) 65-70) over every pair: the chance that any two submissions equal in expectation
     are told apart stays at 5 % however many submissions there are, whatever the dependence between the tests. Without
     it, the best of several equal ones is told from the worst much more often, because they were chosen as best and
-    worst by the same data (`benchmarks/interval_coverage.py`). The price: at few patients only clear differences count, and a
+    worst by the same data (`benchmarks/intervals.py`). The price: at few patients only clear differences count, and a
     new submission may merge tiers of others. ScoringError as `paired_difference`.
     """
     differences = {pair: paired_difference(results[pair[0]], results[pair[1]]) for pair in combinations(results, 2)}

@@ -96,7 +96,7 @@ def test_a_protocol_cannot_change_under_its_records(tmp_path: Path) -> None:
     assert read_protocol(tmp_path, PROTOCOL.name, PROTOCOL.version).title == "Better words"
     with pytest.raises(UsageError, match="another text"):
         keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, seed=1))
-    keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, seed=1, version=2))
+    keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, seed=1, version=PROTOCOL.version + 1))
 
 
 def test_failure_and_circumstances_are_kept() -> None:

@@ -259,7 +259,7 @@ def test_all_tied_and_none_tied(ranks: dict[str, int]) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ coverage
-# Small versions of `benchmarks/interval_coverage.py intervals`, with generous bounds. Intervals are conditional on n:
+# Small versions of `benchmarks/intervals.py intervals`, with generous bounds. Intervals are conditional on n:
 # the target is the mean of the statistic of samples of the same size.
 Distance = Callable[[Rows, Rows], float]
 DISTANCES: dict[str, Distance] = {

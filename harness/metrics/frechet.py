@@ -58,7 +58,7 @@ def extrapolated(
     A unit is a patient (`groups[i]` is that of row i), or a row where `groups` is None because rows are independent.
     More slices of the same patients do not remove the bias of few patients, so it is patients that are counted.
     None below `least` * d units: the distances of parts of less than 2 d lie on no line over 1 / size, least of all
-    with n < d; from 4 d on what is left of the bias is small against the spread (`benchmarks/interval_coverage.py`).
+    with n < d; from 4 d on what is left of the bias is small against the spread (`benchmarks/intervals.py`).
     ScoringError as `distance`, and for different n.
     """
     left, right = pair(x, y)

@@ -1,8 +1,8 @@
 """How often the intervals, ties and extrapolations of scores hold what they promise, by simulation; markdown tables.
 
-    python benchmarks/interval_coverage.py intervals      # 95 % intervals over patients: how many cover
-    python benchmarks/interval_coverage.py ties           # equal submissions torn apart, without and with Holm
-    python benchmarks/interval_coverage.py extrapolation  # Frechet distance at infinite n: what it is worth from which n on
+    python benchmarks/intervals.py intervals      # 95 % intervals over patients: how many cover
+    python benchmarks/intervals.py ties           # equal submissions torn apart, without and with Holm
+    python benchmarks/intervals.py extrapolation  # Frechet distance at infinite n: what it is worth from which n on
 
 Features are Gaussian with eigenvalues 1, 1/2, 1/3 ... around a mean, part of their variance shared by the slices of a
 patient. "inception" and "clip" are as the features of the embedded phantom by the random networks are (variance, share
