@@ -111,7 +111,7 @@ def build_labels(
             }
         ),
         consensus=sum(fractions) / len(fractions) if fractions else None,
-        implausible=tuple(implausible_slices(slices)),
+        implausible=tuple(implausible_slices(slices, purify)),
     )
 
 

@@ -139,7 +139,7 @@ def write_pairs(
     return Written(
         count=len(slices),
         left_out=tuple(f"{name}: {reason}" for name, reason in refused.items()),
-        implausible=tuple(implausible_slices(slices)),
+        implausible=tuple(implausible_slices(slices, purify)),
     )
 
 

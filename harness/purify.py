@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -121,9 +122,15 @@ def refuse_slices(refused: Mapping[str, str], fix: str) -> None:
     refuse([f"{name}: {reason}" for name, reason in refused.items()], "cannot be purified", fix)
 
 
-def implausible_slices(slices: Mapping[str, Purified]) -> list[str]:
-    """A line for every slice whose purification does not look right: `<name>: <reason>; <reason>`."""
-    reasons = {name: implausible(made.quality) for name, made in slices.items()}
+def implausible_slices(slices: Mapping[str, Purified], purify: Purify) -> list[str]:
+    """A line for every slice whose purification does not look right: `<name>: <reason>; <reason>`.
+
+    A strategy that keeps the background in its mask is not blamed for it.
+    """
+    qualities = {name: made.quality for name, made in slices.items()}
+    if not STRATEGIES[purify.strategy].remove_background:
+        qualities = {name: msgspec.structs.replace(one, leftover_background=0.0) for name, one in qualities.items()}
+    reasons = {name: implausible(quality) for name, quality in qualities.items()}
     return [f"{name}: {'; '.join(found)}" for name, found in reasons.items() if found]
 
 

@@ -171,3 +171,13 @@ def test_a_written_set_is_laid_out_as_the_authors_do(tmp_path: Path) -> None:
     assert set(manifest["slices"]) == set(SMALL)
     with pytest.raises(UsageError, match="exists already"):
         write_labels(dataset, labels, purify, tmp_path / "out")
+
+
+def test_labels_that_do_not_look_right_are_named_but_not_for_what_the_strategy_keeps() -> None:
+    """small_body_both_sides: the body spans the width, so that published removal leaves the background below it."""
+    dataset = _dataset("small_body_both_sides")
+    (line,) = build_labels(dataset, Purify(strategy="rb")).implausible
+    assert line.startswith("small_body_both_sides: ")
+    assert "background is still in the mask" in line
+    kept = build_labels(dataset, Purify(strategy="ipv1")).implausible
+    assert not any("background" in one for one in kept)

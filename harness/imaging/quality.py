@@ -21,10 +21,15 @@ BREATHING_MM = 10.0
 EDGE_MM = 2.0
 """The lung's outermost part, half tissue, is not counted as lung."""
 
+# Each bound lies between good and failed slices, on the phantom and on real ones (docs/purification.md).
 MOST_LEFTOVER = 0.01
+"""Corrected masks leave 0.0 %, published ones that fail 9 % and more."""
 MOST_LOST = 0.1
+"""Large vessels and dense lung are up to 5.4 % of a lung; a leak takes most of one."""
 MOST_SATURATED = 0.01
+"""Labels clip nothing anew, training inputs with inserted noise a little of the lung."""
 LEAST_LUNG = 0.005
+"""A slice through an apex had 0.7 %."""
 
 
 class Quality(Strict, frozen=True, kw_only=True):
