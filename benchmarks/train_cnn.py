@@ -1,6 +1,6 @@
 """Train the weak denoiser `cnn` and write its weights and its recipe beside `harness/imaging/denoise/cnn.py`.
 
-    python -P benchmarks/train_cnn.py [--steps 1000] [--out harness/imaging/denoise]
+    python benchmarks/train_cnn.py [--steps 1000] [--out harness/imaging/denoise]
 
 The examples are noise-free slices of procedural patients that no protocol tests with (seed 77), with noise alone
 inserted (harness.imaging.insertion) twice: doses of 1 to 5 %, two kernels. The loss is not the squared error but
@@ -159,7 +159,7 @@ def main() -> None:
         {
             "sha256": digest_file(path),
             "parameters": sum(tensor.size for tensor in tensors.values()),
-            "command": f"python -P benchmarks/train_cnn.py --steps {options.steps}",
+            "command": f"python benchmarks/train_cnn.py --steps {options.steps}",
             "data": {
                 "phantom": {"seed": SEED, "patients": PATIENTS, "slices": SLICES, "size": SIZE, "views": list(VIEWS)},
                 "noise": {

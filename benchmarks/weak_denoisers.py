@@ -1,8 +1,8 @@
 """Compare weak denoisers on the phantom and print the tables of docs/weak_denoisers.md.
 
-    python -P benchmarks/weak_denoisers.py [--protocol phantom]     # the test patients: gates and ranks
-    python -P benchmarks/weak_denoisers.py --seconds                # processor seconds a slice, median of 4
-    python -P benchmarks/weak_denoisers.py --strengths              # other patients (seed 78), for choosing strengths
+    python benchmarks/weak_denoisers.py [--protocol phantom]     # the test patients: gates and ranks
+    python benchmarks/weak_denoisers.py --seconds                # processor seconds a slice, median of 4
+    python benchmarks/weak_denoisers.py --strengths              # other patients (seed 78), for choosing strengths
 
 The first audits the protocol's labels as made by each weak denoiser and, as bad examples, by a median, a Gaussian and
 no denoiser at all. `--strengths` measures the denoisers' own outputs; no test patient has a part in it.

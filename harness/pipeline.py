@@ -200,17 +200,14 @@ def evaluate_anchors(
     return records
 
 
-def audit_labels(protocol: Protocol, reporter: Reporter, *, feature_device: str = "cpu") -> Audit:
+def audit_labels(protocol: Protocol, dataset: Dataset, reporter: Reporter) -> Audit:
     """Whether a protocol's labels are any good, and what other weak denoisers would make of them (`harness.audit`).
 
     The battery is ranked by the error in the lung and by what the protocol ranks by.
     """
     purify, by = protocol.purify, protocol.rank_by
     metric = next(one for one in protocol.metrics if one.name == by.metric)
-    extractor = next(
-        (one for one in load_extractors(protocol, device=feature_device) if one.name == metric.features), None
-    )
-    dataset, _ = prepare(protocol, reporter)
+    extractor = next((one for one in load_extractors(protocol, device="cpu") if one.name == metric.features), None)
     weak_outputs = _weak_outputs(protocol, dataset, reporter, None)
     with reporter.stage("audit") as progress:
         return audit(

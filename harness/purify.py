@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -127,10 +126,8 @@ def implausible_slices(slices: Mapping[str, Purified], purify: Purify) -> list[s
 
     A strategy that keeps the background in its mask is not blamed for it.
     """
-    qualities = {name: made.quality for name, made in slices.items()}
-    if not STRATEGIES[purify.strategy].remove_background:
-        qualities = {name: msgspec.structs.replace(one, leftover_background=0.0) for name, one in qualities.items()}
-    reasons = {name: implausible(quality) for name, quality in qualities.items()}
+    removed = STRATEGIES[purify.strategy].remove_background
+    reasons = {name: implausible(made.quality, background_removed=removed) for name, made in slices.items()}
     return [f"{name}: {'; '.join(found)}" for name, found in reasons.items() if found]
 
 

@@ -91,6 +91,40 @@ def test_labels_are_exported_once(tmp_path: Path) -> None:
     assert_refused(harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache")), "exists already")
 
 
+def test_a_report_says_whether_labels_are_any_good(tmp_path: Path) -> None:
+    text = (protocol_folder() / "phantom-mini.yaml").read_text()
+    small = text.replace("patients: 3, slices: 4, size: 256", "patients: 2, slices: 2, size: 128")
+    small = small.replace("rank_by: {metric: KID, region: whole}", "rank_by: {metric: RMSE, region: body}")
+    (tmp_path / "small.yaml").write_text(small)
+    arguments = ("labels", "-p", str(tmp_path / "small.yaml"), "--report", "--json")
+    done = harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [labels["weak"] for labels in report["labels"]] == ["cnn", "nlm", "tv"]
+    assert set(report["truth"]) == {"RMSE lung", "RMSE body"}
+    for labels in report["labels"]:
+        assert -1 <= labels["rankings"]["RMSE body"]["tau"]["value"] <= 1
+        assert sorted(labels["rankings"]["RMSE lung"]["ranks"].values()) == list(range(1, len(report["denoisers"]) + 1))
+
+
+def test_pairs_of_any_strategy_are_written(tmp_path: Path) -> None:
+    text = (protocol_folder() / "phantom-mini.yaml").read_text()
+    small = text.replace("patients: 3, slices: 4, size: 256", "patients: 1, slices: 2, size: 128")
+    (tmp_path / "small.yaml").write_text(small)
+    (tmp_path / "noise.yaml").write_text("dose: 0.1\nscanner: {photons: 2.0e+5, electronic: 4, kernel: [1, 0.5, 0]}\n")
+    arguments = ("pairs", "-p", str(tmp_path / "small.yaml"), "--strategy", "an", "--variant", "corrected")
+    cache = str(tmp_path / "cache")
+    refused = harness(*arguments, "-o", str(tmp_path / "out"), HARNESS_CACHE=cache)
+    assert_refused(refused, "purify.noise", "harness noise")
+    given = ("--noise", str(tmp_path / "noise.yaml"), "-o", str(tmp_path / "out"))
+    done = harness(*arguments, *given, HARNESS_CACHE=cache)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq_bar", "gt", "manifest.json"}
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["purify"]["strategy"] == "an"
+    assert manifest["purify"]["noise"]["scanner"]["kernel"] == [1, 0.5, 0]
+
+
 def test_a_full_disk_for_the_cache_is_the_machines_fault(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     done = harness("labels", "-p", "phantom-mini", "-o", str(tmp_path / "out"), HARNESS_CACHE=str(tmp_path / "cache"))

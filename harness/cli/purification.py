@@ -59,7 +59,7 @@ def labels(protocol: str, output: Path | None, report: bool, as_json: bool, **re
         from harness.audit import tables
         from harness.pipeline import audit_labels
 
-        audited = audit_labels(benchmark, TerminalReporter())
+        audited = audit_labels(benchmark, dataset, TerminalReporter())
         if as_json:
             print_json(audited)
             return
