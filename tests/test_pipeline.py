@@ -24,8 +24,8 @@ from harness.board.build import check_board, rank_all
 from harness.engines import BASE_IMAGE, Engine
 from harness.engines.docker import DockerEngine
 from harness.files import read_grey
-from harness.pipeline import Evaluation, evaluate
-from harness.protocol import PhantomData, Protocol, load_protocol
+from harness.pipeline import Evaluation, evaluate, evaluate_anchors
+from harness.protocol import PhantomData, Protocol, Purify, load_protocol
 from harness.record import read_record
 from harness.submission import load_submission
 
@@ -64,7 +64,8 @@ def leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def protocol() -> Protocol:
-    return msgspec.structs.replace(load_protocol("phantom-mini"), data=PhantomData(patients=3, slices=2, size=128))
+    small = PhantomData(patients=3, slices=2, size=128)
+    return msgspec.structs.replace(load_protocol("phantom-mini"), data=small, purify=Purify(weak_denoiser="nlm"))
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,27 @@ def test_the_same_run_again_repeats_the_record(run: Callable[..., Evaluation]) -
     again = run(ROOT / "submissions" / "tv", fresh=True)
     assert (again.new, again.reused_run) == (False, False)
     assert first.record.id == cached.record.id == again.record.id
+
+
+def test_a_submission_can_be_the_weak_denoiser(
+    run: Callable[..., Evaluation], protocol: Protocol, tmp_path: Path
+) -> None:
+    """Its container makes the labels; in the lung they are its own outputs, so that it is circular there."""
+    output = run(ROOT / "submissions" / "median").record.result.outputs
+    purify = Purify(weak_denoiser=str(ROOT / "submissions" / "median"))
+    reporter = Quiet()
+    records = evaluate_anchors(
+        msgspec.structs.replace(protocol, purify=purify), leaderboard=tmp_path, reporter=reporter
+    )
+    assert "weak" in reporter.stages
+    rows = {record.result.submission.slug: record.result for record in records}
+    assert rows["anchor-weak-denoiser"].outputs == output
+    error = {slug: row.metrics["RMSE"]["lung"].value for slug, row in rows.items()}
+    assert error["anchor-weak-denoiser"] == min(error.values())
+    assert purify.is_circular("median", ())
+    assert not purify.is_circular("tv", ())
+    ((_, board),) = rank_all(tmp_path)
+    assert {row.standing for row in board} == {"anchor"}
 
 
 def test_shipped_submissions_stand_where_they_belong(run: Callable[..., Evaluation], leaderboard: Path) -> None:

@@ -21,6 +21,7 @@ from harness.errors import InfrastructureError
 from harness.sandbox import OUTPUT, ContainerPlan
 
 LOG_TAIL_BYTES = 64 * 1024
+ASKED_AT_MOST = 5
 KILL_WAIT_S = 60  # how long a killed container may take to end before the engine is called broken
 
 
@@ -113,10 +114,20 @@ class DockerContainer:
         return bytes(raw[-LOG_TAIL_BYTES:]).decode("utf-8", "replace")
 
     def _output_space(self) -> tuple[bool, int]:
-        """(no byte or no inode left, files written) of /output, asked of the holder."""
-        command = self.client.exec_create(self.holder, ["stat", "-f", "-c", "%a %c %d", OUTPUT])
-        blocks, inodes, free = (int(number) for number in self.client.exec_start(command["Id"]).split())
-        return blocks == 0 or free == 0, inodes - free - 1
+        """(no byte or no inode left, files written) of /output, asked of the holder.
+
+        A busy engine now and then loses what so short a command printed: it is asked again.
+        """
+        for _ in range(ASKED_AT_MOST):
+            command = self.client.exec_create(self.holder, ["stat", "-f", "-c", "%a %c %d", OUTPUT])
+            answer = self.client.exec_start(command["Id"]).split()
+            if len(answer) == 3:
+                blocks, inodes, free = (int(number) for number in answer)
+                return blocks == 0 or free == 0, inodes - free - 1
+        raise InfrastructureError(
+            f"the container engine does not say how full {OUTPUT} is (asked {ASKED_AT_MOST} times)",
+            fix="the machine may be overloaded; run it again",
+        )
 
     def _sample_memory(self) -> None:
         """Read the kernel's own maximum; the engine's statistics come once a second and miss a quick container."""

@@ -38,7 +38,7 @@ def test_anchors_and_what_may_not_rank_stand_apart_with_a_reason() -> None:
     records = [
         scored("tv", 2.0),
         scored("identity", 0.1, anchor=True),
-        scored("nlm", 0.2, family=("nlm",)),
+        scored("nlm", 0.2, family=("cnn",)),
         scored("sharp", 0.3, gate_passed=False),
         scored("old", 0.4, protocol=msgspec.structs.replace(PROTOCOL, seed=1)),
         failed("broken"),

@@ -1,0 +1,42 @@
+"""What a running container is asked, where a real daemon cannot be made to answer as it sometimes does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.engines._container import ASKED_AT_MOST, DockerContainer
+from harness.errors import InfrastructureError
+
+
+class Daemon:
+    """A daemon that loses the output of the first `silent` commands, as one under load was seen to do."""
+
+    def __init__(self, silent: int) -> None:
+        self.silent = silent
+        self.asked = 0
+
+    def exec_create(self, _container: str, _command: list[str]) -> dict[str, str]:
+        return {"Id": "1"}
+
+    def exec_start(self, _identity: str) -> bytes:
+        self.asked += 1
+        return b"" if self.asked <= self.silent else b"100 50 40\n"
+
+
+def output_space(daemon: Any) -> tuple[bool, int]:
+    container = DockerContainer.__new__(DockerContainer)
+    container.client, container.holder = daemon, "holder"
+    return container._output_space()
+
+
+def test_a_daemon_that_loses_an_answer_is_asked_again() -> None:
+    assert output_space(Daemon(silent=1)) == (False, 9)  # 50 inodes, 40 free, one is the folder's own
+
+
+def test_a_daemon_that_never_answers_is_the_machines_fault() -> None:
+    daemon = Daemon(silent=10**6)
+    with pytest.raises(InfrastructureError, match="does not say how full"):
+        output_space(daemon)
+    assert daemon.asked == ASKED_AT_MOST
