@@ -25,7 +25,7 @@ from harness.imaging.lungs import (
 )
 from harness.imaging.masks import common_mask, dark_mask, remove_background
 from harness.imaging.regions import Code
-from harness.phantom import PhantomSlice, View
+from harness.phantom import PhantomSlice, View, levels, make_patient, scan_slice
 from tests.imaging.thin_wall import cut_wall, scan
 
 Image = NDArray[np.uint8]
@@ -70,6 +70,16 @@ def test_background_goes_and_lung_stays(
     assert left < 0.001
     assert covered > 0.96
     assert _shares(_published(pair), pair.regions)[0] >= left_by_published
+
+
+def test_foam_that_a_tight_view_cuts_is_no_lung() -> None:
+    """Patient 3 of the protocol phantom-fov: its table's foam is as dense as a lung and touches the rim; half of the
+    background once stayed in the mask."""
+    person = make_patient(2604, 3, view="tight")
+    pair = scan_slice(person, levels(4)[1], size=256, dose=0.02)
+    left, covered = _shares(_corrected(pair).lungs, pair.regions)
+    assert left < 0.01
+    assert covered > 0.95
 
 
 @pytest.mark.parametrize("grey", [90, _SOFT_TISSUE, 255])
