@@ -125,24 +125,17 @@ def _enclosed(hu: Image, wall: Mask, seen: Mask, mm: float) -> Mask:
     """What the chest wall encloses, alone or together with the rim of the field of view.
 
     A lung that the field of view cuts touches the rim as the room's air does; the air is darker. Foam of a table that
-    a tight view cuts is no darker than a lung, but no back lies below it.
+    a tight view cuts is no darker than a lung, but lies outside the trunk's hull.
     """
     rim = seen & ~ndi.binary_erosion(seen)
+    hull = _hull(wall)
     enclosed = np.zeros(wall.shape, bool)
     for part in _components(seen & ~wall):
         touches_rim = bool((part & rim).any())
         core = erode(part, 3 * mm)
-        if not touches_rim or (core.any() and np.median(hu[core]) > -930 and _has_below(part, wall)):
+        if not touches_rim or (core.any() and np.median(hu[core]) > -930 and hull[part].mean() > 0.5):
             enclosed |= part
     return enclosed
-
-
-def _has_below(part: Mask, wall: Mask) -> bool:
-    """Whether the wall lies below a part in most of the part's columns."""
-    columns = part.any(axis=0)
-    lowest = len(part) - 1 - part[::-1].argmax(axis=0)
-    rows = np.arange(len(part))[:, None]
-    return bool((wall & (rows > lowest)).any(axis=0)[columns].mean() > 0.5)
 
 
 def _leaked(hu: Image, body: Mask, tissue: Mask, seen: Mask, mm: float) -> Mask:
