@@ -30,6 +30,7 @@ from harness.imaging import insertion, noise
 from harness.imaging.blend import STRATEGIES, training_input
 from harness.imaging.noise_fit import Fit, fit_scanner, training_dose
 from harness.labels import refuse_existing
+from harness.process import part_of
 from harness.protocol import Noise, Purify
 from harness.purify import (
     Progress,
@@ -85,7 +86,7 @@ def fit_noise(dataset: Dataset, *, slices: int, seed: int, progress: Progress | 
                     window_hu=dataset.window_hu,
                     pixel_mm=[case.pixel_mm for case in chosen if case.pixel_mm is not None],
                     seed=seed,
-                    progress=_half(progress, position),
+                    progress=part_of(progress, position, 2),
                 )
             )
         scanner, dose = training_dose(*fits)
@@ -94,13 +95,6 @@ def fit_noise(dataset: Dataset, *, slices: int, seed: int, progress: Progress | 
             f"the scanner cannot be told from these slices: {error}", fix="give more or other slices"
         ) from error
     return NoiseFit(noise=Noise(dose=dose, scanner=scanner), low=fits[0], normal=fits[1])
-
-
-def _half(progress: Progress | None, position: int) -> Progress | None:
-    """The progress of the first or second half, as progress of the whole."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(position * total + done, 2 * total)
 
 
 def write_pairs(

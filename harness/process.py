@@ -92,6 +92,13 @@ def map_slices(
     return results
 
 
+def part_of(progress: Callable[[int, int], None] | None, index: int, parts: int) -> Callable[[int, int], None] | None:
+    """The progress of part `index` of `parts` equal ones, as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(index * total + done, parts * total)
+
+
 def _start_worker() -> None:
     # Ctrl-C is the parent's business; it cancels what is queued and waits for the slices in hand.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -30,7 +30,7 @@ from harness.files import (
 )
 from harness.imaging.regions import shrink
 from harness.labels import LabelSet
-from harness.process import map_slices
+from harness.process import map_slices, part_of
 from harness.protocol import Protocol, Region
 from harness.statistics import interval, replicates
 
@@ -150,7 +150,7 @@ def score(
     slices, noisy = _image_values(cases, produced, references, codes, protocol, hu_per_grey)
     sets = [produced, *references.values()]
     features = [
-        _features(paths, codes, extractors, protocol, _part(progress, index, len(sets)))
+        _features(paths, codes, extractors, protocol, part_of(progress, index, len(sets)))
         for index, paths in enumerate(sets)
     ]
     tables = {
@@ -376,10 +376,3 @@ def _read_npz(path: Path) -> FeatureSet | None:
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
     return features
-
-
-def _part(progress: Progress | None, index: int, parts: int) -> Progress | None:
-    """The progress of part `index` of `parts` equal ones, as progress of the whole."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(index * total + done, parts * total)

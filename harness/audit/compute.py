@@ -24,7 +24,7 @@ from harness.imaging.denoise._gates import GATES, measure
 from harness.imaging.masks import dark_mask
 from harness.imaging.regions import shrink
 from harness.labels import build_labels
-from harness.process import map_slices
+from harness.process import map_slices, part_of
 from harness.protocol import Metric, Purify, Region
 from harness.purify import mask_of
 from harness.statistics import Interval, jackknife
@@ -133,7 +133,7 @@ def audit(
     recipes = _recipes(purify, denoise.names() if weak is None else weak, outputs)
     has_truth = all(case.truth for case in dataset.cases)
     passes = len(recipes) + 1 + (0 if extractor is None else len(BATTERY) + len(recipes) + has_truth)
-    parts = iter(_parts(progress, passes))
+    parts = iter([part_of(progress, index, passes) for index in range(passes)])
     sets = {
         name: build_labels(dataset, recipe, weak_outputs=outputs.get(name), progress=next(parts))
         for name, recipe in recipes.items()
@@ -349,12 +349,3 @@ def _ranking(error: _Error, reference: str, patients: Sequence[str], *, higher: 
 
     others = [name for name in BATTERY if family(name) != family(reference)]
     return msgspec.structs.replace(ranking, tau=tau(others), tau_all=tau(list(BATTERY)))
-
-
-def _parts(progress: Progress | None, count: int) -> list[Progress | None]:
-    """The progress of each of `count` equal parts, as progress of the whole."""
-
-    def part(index: int) -> Progress | None:
-        return None if progress is None else lambda done, total: progress(index * total + done, count * total)
-
-    return [part(index) for index in range(count)]
