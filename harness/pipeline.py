@@ -18,7 +18,7 @@ from harness.board.build import write_board
 from harness.data import Dataset, load_data
 from harness.engines import Engine, connect
 from harness.errors import OutputsError, SubmissionError, UsageError
-from harness.files import Strict, digest_json, png_bytes, read_grey
+from harness.files import Strict, canonical_json, digest_json, png_bytes, read_grey
 from harness.imaging.montage import lung_window, montage
 from harness.labels import LabelSet, build_labels
 from harness.protocol import Protocol
@@ -245,6 +245,7 @@ def _result(
         submission=submission,
         seed=protocol.seed,
         extractors=card.extractors if card else {},
+        implementations=card.implementations if card else {},
         metrics=card.label if card else {},
         truth=card.truth if card else None,
         gate=card.gate if card else None,
@@ -260,6 +261,8 @@ def _attachments(
         value = "" if one.value is None else f"{one.value:.7g}"
         lines.append(f"{one.case},{one.patient},{one.reference},{one.metric},{one.region},{value}")
     files = {"slices.csv.gz": gzip.compress("\n".join(lines).encode(), mtime=0), "features.npz": card.features}
+    if card.spectra:
+        files["spectra.json"] = canonical_json(card.spectra)
     if protocol.publish.images:
         files["preview.png"] = _preview(dataset, labels, outputs)
     return files

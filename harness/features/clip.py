@@ -7,6 +7,7 @@ import torch
 from harness.features import weights
 from harness.features._clip_network import DIMENSION, clip_forward
 from harness.features._extractor import Extractor
+from harness.features._preprocess import clip_input
 from harness.features._torch import checked_device
 
 NAME = "clip"
@@ -25,6 +26,7 @@ def load(*, device: str) -> Extractor:
         dimension=DIMENSION,
         has_maps=False,
         note=f"published weights {file.name}",
+        prepare=clip_input,
         forward=clip_forward(
             {key.removeprefix(_TOWER): tensor for key, tensor in state.items() if key.startswith(_TOWER)}, where
         ),

@@ -10,6 +10,8 @@ more nor less of it is better. Image metrics also have
 
 * `UNIT`: "grey" (times HU per grey level where the window is known), "1/mm" (per pixel where `pixel_mm` is None,
   the width of a pixel in mm being unknown) or "" for what has no unit or, as PSNR, its own;
+* where the value sums up a radial spectrum, `spectrum(image, reference, mask, *, pixel_mm)` (frequencies and power, or
+  None) and `of_spectrum`, which makes the value of it: records then hold the spectrum too;
 * `REGIONS`: the regions of `harness.imaging.regions` that the metric means something in, None for all of them.
 
 `value` is None where there is nothing to measure in this slice and region (no vessel, no nodule, no residual noise):

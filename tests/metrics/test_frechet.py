@@ -166,6 +166,17 @@ def test_fewer_images_than_dimensions(n: int, m: int, d: int) -> None:
     assert distance(x, y) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("rank", [1, 5, 19])
+def test_more_images_than_dimensions_that_vary(rank: int) -> None:
+    # n > d and covariances without full rank: the distance within the subspace, where they have it, by the QR route
+    x, y = features(8, 80, rank), features(9, 90, rank, 0.5)
+    into = np.linalg.qr(np.random.default_rng(10).normal(size=(20, rank))).Q.T
+    assert distance(x @ into, y @ into) == pytest.approx(distance(x, y), rel=1e-6)
+    assert distance(x @ into, x @ into) == pytest.approx(0, abs=1e-9)
+    wide = np.pad(x, ((0, 0), (0, 100))), np.pad(y, ((0, 0), (0, 100)))  # n < d: no covariance is made at all
+    assert distance(*wide) == pytest.approx(distance(x, y), rel=1e-9)
+
+
 def test_constant_images() -> None:
     # no spread on a side: |m1 - m2|^2 + tr(S), by hand; n = 2
     assert distance(np.full((2, 3), 1.0), np.full((2, 3), 3.0)) == 12.0
