@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.audit import audit, markdown
+from harness.label_audit import audit, markdown
 from harness.data import Case, Dataset, load_data
 from harness.features import load as load_extractor
 from harness.files import read_grey, write_grey

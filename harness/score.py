@@ -35,6 +35,7 @@ from harness.statistics import interval, replicates
 
 Progress = Callable[[int, int], None]
 FeatureSet = dict[str, dict[str, Features]]  # extractor -> region -> features
+MASKED = "masked-"
 DATA_RANGE = 255.0  # of 8-bit slices
 SPECTRUM_STEP = 0.02  # 1/mm, about what a patch of 64 pixels of 0.75 mm tells apart
 
@@ -215,7 +216,7 @@ def _table(
         for region in protocol.regions:
             extrapolated = None
             if module.KIND == "distribution":
-                key = _masked(region) if metric.definition == "masked" else region
+                key = feature_key(metric, region)
                 x = outputs[str(metric.features)].get(key)
                 y = targets[str(metric.features)].get(key)
                 if x is None or y is None:
@@ -403,7 +404,7 @@ def features_of(
         }
     )
     cached = cache_root() / "features" / f"{key[:20]}.npz"
-    found = _read_npz(cached)
+    found = read_features(cached)
     if found is not None:
         if progress:
             progress(len(paths), len(paths))
@@ -420,14 +421,14 @@ def features_of(
             def mask(index: int, region: Region = region) -> NDArray[np.bool_]:
                 return shrink(read_grey(codes[index]))[region]
 
-            features[name][_masked(region)] = extractors_of.extract_masked(paths, of_name, masks=mask)[name]
+            features[name][f"{MASKED}{region}"] = extractors_of.extract_masked(paths, of_name, masks=mask)[name]
     write_bytes(cached, _npz(features))
     return features
 
 
-def _masked(region: str) -> str:
-    """The key of a region's `masked` features."""
-    return f"masked-{region}"
+def feature_key(metric: Metric, region: str) -> str:
+    """The key of a metric's features of a region in a FeatureSet: the region, `masked-<region>` for masked ones."""
+    return f"{MASKED}{region}" if metric.definition == "masked" else region
 
 
 def _masked_of(protocol: Protocol) -> dict[str, set[Region]]:
@@ -451,7 +452,7 @@ def _npz(features: FeatureSet) -> bytes:
     return buffer.getvalue()
 
 
-def _read_npz(path: Path) -> FeatureSet | None:
+def read_features(path: Path) -> FeatureSet | None:
     """Features that `_npz` wrote; None where there are none or the file is damaged."""
     features: FeatureSet = {}
     try:

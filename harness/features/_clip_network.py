@@ -45,7 +45,7 @@ class _LastLayer(nn.Module):
     """The last layer for the class token alone, the only one whose answer is read: the same numbers, a fourteenth of
     the network's operations saved."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: Any) -> None:  # an open_clip.transformer.ResidualAttentionBlock
         super().__init__()
         self.layer = layer
 
@@ -65,7 +65,7 @@ def clip_forward(state: Mapping[str, Tensor], device: torch.device) -> Callable[
     missing or superfluous.
     """
     with torch.device("meta"):
-        network = tower()
+        network: Any = tower()
     network.load_state_dict({key: tensor.float() for key, tensor in state.items()}, assign=True)
     layers = network.transformer.resblocks
     layers[-1] = _LastLayer(layers[-1])

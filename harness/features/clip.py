@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from torch import Tensor
 
 from harness.features import weights
 from harness.features._clip_network import DIMENSION, clip_forward
@@ -14,12 +17,16 @@ NAME = "clip"
 _TOWER = "visual."
 
 
+def tower_state(path: Path) -> dict[str, Tensor]:
+    """The image tower's weights in OpenAI's file, by open_clip's names."""
+    state = torch.jit.load(path, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+    return {key.removeprefix(_TOWER): tensor for key, tensor in state.items() if key.startswith(_TOWER)}
+
+
 def load(*, device: str) -> Extractor:
     """The extractor; UsageError says how to get the weights where they are missing or damaged."""
     where = checked_device(device)
     file, path = weights.find(NAME)
-    archive = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-    state = archive.state_dict()
     return Extractor(
         name=NAME,
         digest=file.sha256,
@@ -27,7 +34,5 @@ def load(*, device: str) -> Extractor:
         has_maps=False,
         note=f"published weights {file.name}",
         prepare=clip_input,
-        forward=clip_forward(
-            {key.removeprefix(_TOWER): tensor for key, tensor in state.items() if key.startswith(_TOWER)}, where
-        ),
+        forward=clip_forward(tower_state(path), where),
     )
