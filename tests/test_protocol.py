@@ -53,13 +53,13 @@ def test_unknown_name_lists_what_there_is() -> None:
         ("strategy: ipv2", "strategy: ipv3", "ipv3"),
         ("source: phantom", "source: cloud", "cloud"),
         ("metric: KID, region: whole", "metric: LPIPS, region: whole", "LPIPS"),
-        ("[whole, background, body, lung, table, boundary]", "[whole, whole]", "differ"),
-        ("[whole, background, body, lung, table, boundary]", "[lung]", "whole"),
+        ("[whole, background, body, lung, table, boundary, nodules]", "[whole, whole]", "differ"),
+        ("[whole, background, body, lung, table, boundary, nodules]", "[lung]", "whole"),
         ("name: FID", "name: KID", "differ"),
         ("wall_s: 600", "wall_s: -1", "wall_s"),
         ("size: 256", "size: 32", "64"),
-        ("slices: 4", "slices: 4, nodule_slices: 5", "nodule_slices is 5, more than the 4 slices"),
-        ("slices: 4", "slices: 4, nodule_slices: -1", r"0.*data\.nodule_slices"),
+        ("nodule_slices: 1", "nodule_slices: 5", "nodule_slices is 5, more than the 4 slices"),
+        ("nodule_slices: 1", "nodule_slices: -1", r"0.*data\.nodule_slices"),
         ("schema: 1", "schema: 2", "schema"),
         ("name: phantom-mini", "name: ../up", "name"),
     ],
@@ -89,9 +89,8 @@ def test_digest_of_a_protocol_with_records_stands(folder: Path) -> None:
 
 
 def test_nodule_slices_are_part_of_the_digest(tmp_path: Path) -> None:
-    assert (
-        load(tmp_path, TEXT.replace("slices: 4", "slices: 4, nodule_slices: 1")).digest != load(tmp_path, TEXT).digest
-    )
+    texts = [TEXT.replace("nodule_slices: 1", f"nodule_slices: {count}") for count in range(4)]
+    assert len({load(tmp_path, text).digest for text in texts}) == len(texts)
 
 
 def test_protocol_survives_json() -> None:

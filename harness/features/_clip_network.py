@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from harness.features import _torchvision  # noqa: F401 -- before open_clip
+from harness import torchvision_shim  # noqa: F401 -- before open_clip
 from harness.features._extractor import Grey, Output
 from harness.features._preprocess import clip_input
 from harness.features._torch import forward
