@@ -26,8 +26,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from harness import features
-from harness.features import _torchvision, clip_random, inception_random  # noqa: F401 -- before cleanfid
+from harness import features, torchvision_shim  # noqa: F401 -- the shim before cleanfid
+from harness.features import clip_random, inception_random
 from harness.features._clip_network import tower
 from harness.features._inception_network import InceptionNetwork
 from harness.files import write_grey

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "harness"
-BASE = ["errors", "files", "process", "download"]
+BASE = ["errors", "files", "process", "download", "torchvision_shim"]
 PURE = ["imaging", "phantom", "features", "metrics", "statistics"]
 STAGES = [
     "sandbox", "protocol", "submission", "data", "purify", "labels", "pairs", "anchors", "engines", "outputs", "run",

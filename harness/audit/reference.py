@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.features import _torchvision, clip, clip_random, inception_random, weights  # noqa: F401 -- before cleanfid
+from harness import torchvision_shim  # noqa: F401 -- before cleanfid
+from harness.features import clip, clip_random, inception_random, weights
 from harness.features._clip_network import tower
 from harness.metrics.psnr import QUANTISATION_MSE
 

@@ -186,8 +186,8 @@ def score(folder: Path, protocol: str, slug: str | None, leaderboard: Path, feat
 def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) -> None:
     """Recompute a record's values with clean-fid, torchmetrics and others, and print ours and theirs side by side.
 
-    RECORD is its folder or its id. From images where there are any (--outputs, a cached run of this machine, an anchor),
-    else from the features that the record keeps.
+    RECORD is its folder or its id. Begins with the images where there are any (--outputs, a cached run of this machine,
+    an anchor), else with the features that the record keeps.
     """
     folder = record if record.is_dir() else next(leaderboard.glob(f"records/*/*/{record.name}"), record)
 

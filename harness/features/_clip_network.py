@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.features import _torchvision  # noqa: F401 -- before open_clip
+from harness import torchvision_shim  # noqa: F401 -- before open_clip
 from harness.features._extractor import Output
 from harness.features._torch import forward
 

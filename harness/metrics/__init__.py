@@ -5,8 +5,9 @@ Every module has `KIND` ("distribution" or "image"); by kind it has
     distance(x: (n, d) float, y: (m, d) float) -> float                                                   # distribution
     value(image, reference: (h, w) uint8, mask: (h, w) bool, *, data_range, pixel_mm) -> float | None     # image
 
-`HIGHER_IS_BETTER` is a bool, or None where a value is descriptive: the module says which value is ideal, and neither
-more nor less of it is better. Image metrics also have
+`IMPLEMENTATION` is one clause that names the recipe and whose code computes it: values of one name differ between
+packages. `HIGHER_IS_BETTER` is a bool, or None where a value is descriptive: the module says which value is ideal, and
+neither more nor less of it is better. Image metrics also have
 
 * `UNIT`: "grey" (times HU per grey level where the window is known), "1/mm" (per pixel where `pixel_mm` is None,
   the width of a pixel in mm being unknown) or "" for what has no unit or, as PSNR, its own;

@@ -25,6 +25,7 @@ KIND: Literal["image"] = "image"
 HIGHER_IS_BETTER: bool | None = None
 UNIT: Unit = "1/mm"
 REGIONS: Regions = None
+IMPLEMENTATION = "mean frequency of the radial NPS (AAPM TG-233), Hann patches of 64 pixels, own code"
 
 _PATCH = 64
 _HANN = np.hanning(_PATCH + 1)[:_PATCH].astype(np.float32)
