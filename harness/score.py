@@ -219,8 +219,8 @@ def _table(
                 key = feature_key(metric, region)
                 x = outputs[str(metric.features)].get(key)
                 y = targets[str(metric.features)].get(key)
-                if x is None or y is None:
-                    continue  # an extractor without maps has the whole image only
+                if x is None or y is None or (region != "whole" and len(x.values) < 2):
+                    continue  # an extractor without maps has the whole image only; a region may be in one slice only
                 present = x.rows  # the same as y's: both sets were read with the same masks
                 statistic = _distance(module.distance, x.values, y.values)
                 if hasattr(module, "extrapolated"):
@@ -301,13 +301,18 @@ def _image_values(
     the noisy input's gate metric."""
     wanted = [(one.name, one.metric) for one in protocol.metrics if metrics_of.load(one.metric).KIND == "image"]
     gate = [(name, module) for name, module in wanted if name == protocol.gate.metric]
+    # torch computes with all cores by itself, and a worker process would take seconds to import it
+    by_torch = [(name, metric) for name, metric in wanted if getattr(metrics_of.load(metric), "USES_TORCH", False)]
+    light = [one for one in wanted if one not in by_torch]
     of_outputs, of_inputs = [], []
     for index, case in enumerate(cases):
         targets = {name: paths[index] for name, paths in references.items()}
-        of_outputs.append((case, produced[index], targets, regions[index], wanted, protocol.regions, hu_per_grey))
+        of_outputs.append((case, produced[index], targets, regions[index], light, protocol.regions, hu_per_grey))
         of_inputs.append((case, Path(case.lq), targets, regions[index], gate, [protocol.gate.region], hu_per_grey))
     done = map_slices(_slice_values, [*of_outputs, *of_inputs])
     own, noisy = done[: len(cases)], done[len(cases) :]
+    for case, output, targets, codes, *_ in of_outputs if by_torch else ():
+        own.append(_slice_values(case, output, targets, codes, by_torch, protocol.regions, hu_per_grey))
     return (
         [one for values, _ in own for one in values],
         [one for _, spectra in own for one in spectra],

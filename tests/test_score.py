@@ -20,7 +20,7 @@ from tests.published_files import FORMAT_WARNINGS, archive, pin, published_state
 
 __all__ = ["archive", "pin", "published_state", "state_dict_file"]
 
-SMALL = PhantomData(patients=3, slices=2, size=128, seed=5)
+SMALL = PhantomData(patients=3, slices=2, size=128, nodule_slices=1, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,8 @@ def test_a_set_scored_against_itself_is_perfect(dataset: Dataset, labels: LabelS
     for region in protocol.regions:
         assert card.truth["RMSE"][region].value == 0
         assert card.truth["SSIM"][region].value == pytest.approx(1)
-        assert card.truth["FID"][region].value == pytest.approx(0, abs=1e-6)
+        if region != "nodules":  # smaller than a map cell at 128 pixels
+            assert card.truth["FID"][region].value == pytest.approx(0, abs=1e-6)
     assert card.truth["CLIP-FID"]["whole"].value == pytest.approx(0, abs=1e-6)
     assert set(card.truth["CLIP-FID"]) == {"whole"}  # no maps, no regions
     assert card.gate.passed

@@ -189,7 +189,8 @@ def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) 
     RECORD is its folder or its id. Begins with the images where there are any (--outputs, a cached run of this machine,
     an anchor), else with the features that the record keeps.
     """
-    folder = record if record.is_dir() else next(leaderboard.glob(f"records/*/*/{record.name}"), record)
+    known = {path.name: path for path in leaderboard.glob("records/*/*/*")}
+    folder = record if record.is_dir() else known.get(str(record), record)
 
     from harness.errors import ScoringError
     from harness.pipeline import audit as audit_by_reference
@@ -202,14 +203,24 @@ def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) 
     else:
         from rich.table import Table
 
-        table = Table("against", "metric", "region", "ours", "theirs", "difference", "tool", "made from", "")
-        for one in checks:
-            change = f"{abs(one.ours - one.theirs) / max(abs(one.theirs), 1e-300):.1e}" if one.theirs else "–"
-            verdict = "equal" if one.agrees else "[red]differs[/]"
-            values = (f"{one.ours:.7g}", f"{one.theirs:.7g}", change)
-            table.add_row(one.reference, one.metric, one.region, *values, one.tool, one.of, verdict)
-        console().print(table)
-        console().print(f"{len(checks) - len(differ)} of {len(checks)} values are the reference tools' (within 1e-4)")
+        for origin in dict.fromkeys(one.of for one in checks):
+            table = Table(
+                "against", "metric", "tool", "ours", "theirs", "regions", "largest", "", title=f"from {origin}"
+            )
+            lines = [one for one in checks if one.of == origin]
+            for line in dict.fromkeys((one.reference, one.metric, one.tool) for one in lines):
+                regions = [one for one in lines if (one.reference, one.metric, one.tool) == line]
+                shown = next((one for one in regions if one.region == "whole"), regions[0])
+                largest = max(abs(one.ours - one.theirs) / max(abs(one.theirs), 1e-12) for one in regions)
+                verdict = "equal" if all(one.agrees for one in regions) else "[red]differs[/]"
+                values = (f"{shown.ours:.6g}", f"{shown.theirs:.6g}", str(len(regions)), f"{largest:.0e}", verdict)
+                table.add_row(*line, *values)
+            console().print(table)
+        console().print(
+            f"{len(checks) - len(differ)} of {len(checks)} values are the reference tools', within 1e-4 or 1e-6 of the "
+            "terms that a distance is the difference of. Shown are those of the whole image (or the first region), "
+            "and the largest relative difference of all regions (--json has every one)."
+        )
     if differ:
         named = ", ".join(f"{one.metric} ({one.region}, {one.reference}, {one.tool})" for one in differ[:5])
         raise ScoringError(

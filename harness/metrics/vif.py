@@ -19,6 +19,7 @@ KIND: Literal["image"] = "image"
 HIGHER_IS_BETTER: bool | None = True
 UNIT: Unit = ""
 REGIONS: Regions = ("whole",)
+USES_TORCH = True
 IMPLEMENTATION = "pixel-domain VIF (Sheikh & Bovik 2006), visual noise 2, torchmetrics in float32"
 
 _SMALLEST = 41  # pixels that the fourth scale's window needs
