@@ -186,8 +186,8 @@ def _table(
                 key = _masked(region) if metric.definition == "masked" else region
                 x = outputs[str(metric.features)].get(key)
                 y = targets[str(metric.features)].get(key)
-                if x is None or y is None:
-                    continue  # an extractor without maps has the whole image only
+                if x is None or y is None or len(x.rows) < 2:
+                    continue  # no maps and so the whole image only, or a region, as nodules, that one slice has
                 present = x.rows  # the same as y's: both sets were read with the same masks
                 statistic = _distance(module.distance, x.values, y.values)
                 if hasattr(module, "extrapolated"):
