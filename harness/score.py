@@ -219,8 +219,8 @@ def _table(
                 key = feature_key(metric, region)
                 x = outputs[str(metric.features)].get(key)
                 y = targets[str(metric.features)].get(key)
-                if x is None or y is None or (region != "whole" and len(x.values) < 2):
-                    continue  # an extractor without maps has the whole image only; a region may be in one slice only
+                if x is None or y is None or (region != "whole" and len(x.rows) < 2):
+                    continue  # no maps and so the whole image only, or a region, as nodules, that one slice has
                 present = x.rows  # the same as y's: both sets were read with the same masks
                 statistic = _distance(module.distance, x.values, y.values)
                 if hasattr(module, "extrapolated"):

@@ -13,6 +13,7 @@ from harness.data import Dataset, first_cases, load_data
 from harness.errors import UsageError
 from harness.files import read_grey, write_grey
 from harness.imaging.regions import Code
+from harness.phantom import levels, levels_with_nodules, make_patient
 from harness.protocol import FolderData, PhantomData, Protocol, load_protocol
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -157,6 +158,17 @@ def test_slices_asked_to_meet_nodules_do(tmp_path: Path, monkeypatch: pytest.Mon
     pixels = [{case.name: read_grey(Path(case.lq)).tobytes() for case in one.cases} for one in (even, moved)]
     assert [name for name in kept if pixels[0][name] == pixels[1][name]] == kept
     assert even.digest != moved.digest
+
+
+def test_the_phantom_shows_as_many_nodules_as_the_readme_says() -> None:
+    data = load_protocol("phantom").data
+    assert isinstance(data, PhantomData)
+    heights = [
+        levels_with_nodules(make_patient(data.seed, index), data.slices, nodule_slices=data.nodule_slices)
+        for index in range(data.patients)
+    ]
+    # counted in the label maps of the set itself: p01-s04, p03-s03, p04-s02, p07-s02, p07-s03
+    assert [len(set(of_one) - set(levels(data.slices))) for of_one in heights] == [1, 0, 1, 1, 0, 0, 2, 0]
 
 
 def test_first_cases_are_a_set_of_their_own(authors_layout: Path) -> None:
