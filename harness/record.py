@@ -199,7 +199,7 @@ def _machine() -> dict[str, str]:
         "python": platform.python_version(),
     }
     facts["memory_gb"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}"
-    for package in ("numpy", "torch", "scikit-image"):
+    for package in ("numpy", "scipy", "opencv-python-headless", "scikit-image", "torch", "torchmetrics"):
         facts[package] = version(package)
     return facts
 
