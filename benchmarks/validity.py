@@ -34,18 +34,7 @@ from harness.statistics import Replicates, interval
 
 Image = NDArray[np.uint8]
 GREY_PER_HU = 255 / 2224  # of the phantom's window
-METRICS = (
-    Metric(name="KID", metric="kernel", features="inception-random"),
-    Metric(name="KID paired", metric="kernel_paired", features="inception-random"),
-    Metric(name="FID", metric="frechet", features="inception-random"),
-    Metric(name="CLIP-FID", metric="frechet", features="clip-random"),
-    Metric(name="CLIP-KID", metric="kernel", features="clip-random"),
-    *(Metric(name=name.upper(), metric=name) for name in ("rmse", "psnr", "ssim", "gmsd")),
-    Metric(name="bias", metric="bias"),
-    Metric(name="noise", metric="noise"),
-    Metric(name="NPS frequency", metric="nps_frequency"),
-    Metric(name="vessel contrast", metric="vessel_contrast"),
-)
+CLIP_KID = Metric(name="CLIP-KID", metric="kernel", features="clip-random")  # beside the protocol's own
 STEPS = 4
 
 
@@ -169,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-p", "--protocol", default="phantom")
     given = load_protocol(parser.parse_args().protocol)
-    protocol = msgspec.structs.replace(given, metrics=METRICS)
+    protocol = msgspec.structs.replace(given, metrics=(*given.metrics, CLIP_KID))
     dataset = load_data(protocol)
     battery, spoilt = score_all(protocol, dataset)
     truth = spoilt["blur"][0]
@@ -179,7 +168,7 @@ def main() -> None:
     )
     print("| metric | region | tau, label's ranking against the true error | " + " | ".join(spoilt) + " |")
     print("|---|---|--:|" + "--:|" * len(spoilt))
-    for metric in METRICS:
+    for metric in protocol.metrics:
         for region in protocol.regions:
             if any(region not in card.label.get(metric.name, {}) for card in (truth, *battery.values())):
                 continue

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -89,6 +90,30 @@ def test_labels_are_exported_once(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq", "gt_bar", "manifest.json"}
     assert len(list((tmp_path / "out" / "gt_bar").glob("*.png"))) == 2
     assert_refused(harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache")), "exists already")
+
+
+def test_a_folder_is_scored_and_its_record_audited(tmp_path: Path) -> None:
+    """From `harness labels` to `harness audit`, as one who has outputs and no container."""
+    text = (protocol_folder() / "phantom-mini.yaml").read_text()
+    text = re.sub(r"^  - .*(frechet|kernel|vif).*\n", "", text, flags=re.MULTILINE).replace(
+        "metric: KID", "metric: RMSE"
+    )
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text.replace("patients: 3, slices: 4, size: 256", "patients: 2, slices: 1, size: 128"))
+    environment = {"HARNESS_CACHE": str(tmp_path / "cache")}
+    assert harness("labels", "-p", str(mine), "-o", str(tmp_path / "set"), **environment).returncode == 0
+    scoring = ("score", str(tmp_path / "set" / "lq"), "-p", str(mine))
+    assert_refused(harness(*scoring, "--record", "anchor-mine", **environment), "anchor-mine")
+    board = ("--leaderboard", str(tmp_path / "board"))
+    done = harness(*scoring, "--record", "mine", *board, "--json", **environment)
+    record = json.loads(done.stdout)
+    assert record["result"]["self_reported"]
+    assert "self-reported" in (tmp_path / "board" / "README.md").read_text()
+
+    outputs = ("--outputs", str(tmp_path / "set" / "lq"))
+    audited = harness("audit", record["id"], *board, *outputs, **environment)
+    assert audited.returncode == 0, audited.stdout + audited.stderr
+    assert "scikit-image" in audited.stdout
 
 
 def test_a_report_says_whether_labels_are_any_good(tmp_path: Path) -> None:
