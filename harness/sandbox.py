@@ -201,7 +201,10 @@ def check_image(facts: ImageFacts, *, machine: Machine, device: Device) -> None:
     if not facts.command:
         raise ImagePolicyError("the image has neither ENTRYPOINT nor CMD", fix="say in the Dockerfile what to run")
     if len(facts.volumes) > MAX_VOLUMES:
-        raise ImagePolicyError(f"the image declares {len(facts.volumes)} VOLUMEs, at most {MAX_VOLUMES} are covered")
+        raise ImagePolicyError(
+            f"the image declares {len(facts.volumes)} VOLUMEs, at most {MAX_VOLUMES} are covered",
+            fix="write to /tmp and remove the VOLUMEs",
+        )
     for volume in facts.volumes:
         ours = any(volume.startswith(f"{mount}/") for mount in (INPUT, OUTPUT, MODEL))
         system = re.match(r"/(proc|sys|dev)(/|$)", volume)

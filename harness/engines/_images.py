@@ -72,12 +72,14 @@ def _ignored(folder: Path) -> list[str]:
     if not path.is_file():
         return []
     if path.is_symlink() or path.stat().st_size > MAX_YAML_BYTES:
-        raise BuildError(f"{path}: must be a file of at most {MAX_YAML_BYTES} bytes, not a link")
+        raise BuildError(f"{path}: must be a file of at most {MAX_YAML_BYTES} bytes, not a link", fix="write it anew")
     lines = path.read_text(errors="replace").splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     for pattern in patterns:
         if len(re.findall(r"\*+", pattern)) > MAX_WILDCARDS:
-            raise BuildError(f"{path}: {pattern[:60]!r} has more than {MAX_WILDCARDS} wildcards")
+            raise BuildError(
+                f"{path}: {pattern[:60]!r} has more than {MAX_WILDCARDS} wildcards", fix="write it plainer"
+            )
     return patterns
 
 

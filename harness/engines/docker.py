@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import docker.errors
 import docker.types
@@ -62,7 +62,7 @@ class DockerEngine:
         groups = info.get("CgroupVersion", "1")
         self.description = f"docker {version['Version']}, {info['DefaultRuntime']}, cgroup v{groups}"
 
-    def __enter__(self) -> DockerEngine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,161 @@
+"""What a hostile run is set in: slices with marked labels, the real engine watched, submissions, what must be gone."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import shutil
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker.errors
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from harness.data import Case as Slice
+from harness.data import Dataset
+from harness.engines import BASE_IMAGE, Engine, Exit
+from harness.engines._owner import OWNER, owner_labels
+from harness.engines.docker import DockerEngine
+from harness.files import write_grey
+from harness.sandbox import ContainerPlan
+
+if TYPE_CHECKING:
+    from tests.containers.cases import Case
+
+IMAGE = Path(__file__).with_name("image")
+CANARY = "canary-label"
+MARK = "ipv2-harness.hostile"  # a label of all that one case builds
+
+
+def make_dataset(folder: Path) -> Dataset:
+    """Three noisy slices of 64 x 48 pixels beside labels that no container may ever read: each holds the canary."""
+    rng = np.random.default_rng(1)
+    marked = PngInfo()
+    marked.add_text("Comment", CANARY)
+    cases = []
+    for name in ("p1-s1", "p1-s2", "p2-s1"):
+        noisy, clean = rng.integers(0, 256, (2, 64, 48), dtype=np.uint8)
+        write_grey(folder / "lq" / f"{name}.png", noisy)
+        (folder / "gt").mkdir(exist_ok=True)
+        Image.fromarray(clean).save(folder / "gt" / f"{name}.png", pnginfo=marked)
+        lq, gt = (str(folder / kind / f"{name}.png") for kind in ("lq", "gt"))
+        cases.append(Slice(name=name, patient=name[:2], lq=lq, gt=gt))
+    return Dataset(cases=tuple(cases), window_hu=(-1024, 1200), digest="three slices")
+
+
+def make_submission(
+    folder: Path, behaviour: str, *arguments: str, dockerfile: str = "", manifest: str = "", image: str = "{build: .}"
+) -> Path:
+    """A submission folder whose container shows one behaviour of image/behave.py."""
+    shutil.copytree(IMAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "Dockerfile").open("a") as file:
+        command = ", ".join(f'"{word}"' for word in ("python3", "/behave.py", behaviour, *arguments))
+        file.write(f"{dockerfile}\nCMD [{command}]\n")
+    (folder / "submission.yaml").write_text(
+        f'schema: 1\nname: Test\nversion: "1"\nauthors: [Test]\nimage: {image}\n{manifest}\n'
+    )
+    return folder
+
+
+def client_of(engine: Engine) -> Any:
+    assert isinstance(engine, DockerEngine)
+    return engine.client
+
+
+def of_this_process(engine: Engine) -> list[str]:
+    """The containers and volumes that this process has made and that still exist."""
+    client = client_of(engine)
+    ours = {"label": f"{OWNER}={owner_labels(lifetime_s=0)[OWNER]}"}
+    containers = [one["Names"][0] for one in client.containers(all=True, filters=ours)]
+    return containers + [one["Name"] for one in client.volumes(filters=ours)["Volumes"] or ()]
+
+
+class Watched(DockerEngine):
+    """The real engine, which also notes of each run what was planned and how it ended."""
+
+    plan: ContainerPlan | None = None
+    ended: Exit | None = None
+
+    @contextlib.contextmanager
+    def start(self, plan: ContainerPlan) -> Iterator[Any]:
+        self.plan = plan
+        with super().start(plan) as container:
+            ends = container.exit
+
+            def exit() -> Exit:
+                self.ended = ends()
+                return self.ended
+
+            container.exit = exit  # type: ignore[method-assign]
+            yield container
+
+
+class World:
+    """One case's folder, engine and marks."""
+
+    def __init__(self, folder: Path, engine: Watched) -> None:
+        self.folder = folder
+        self.engine = engine
+        self.dataset = make_dataset(folder / "data")
+        self.mark = uuid.uuid4().hex
+        self.base = engine.find_image(BASE_IMAGE)
+        # as harness.labels keeps them: beside the cache folders that a run stages from
+        kept = folder / "cache" / "labels" / "0123"
+        kept.mkdir(parents=True)
+        shutil.copy(self.dataset.cases[0].gt, kept / "p1-s1.png")
+
+    def arguments(self, case: Case) -> list[str]:
+        """What behave.py is told of the host."""
+        if case.arguments == "reachable":
+            return [self.reachable()]
+        labels = [self.dataset.cases[0].gt, str(self.folder / "cache")]
+        return {"": [], "label": labels[:1], "labels": labels}[case.arguments]
+
+    def built(self) -> list[str]:
+        """Images and layers that this case's builds made and that are still there."""
+        found = client_of(self.engine).images(all=True, filters={"label": f"{MARK}={self.mark}"})
+        return sorted(one["Id"] for one in found)
+
+    def containers(self) -> list[str]:
+        """Containers of this case's images, the builder's own included."""
+        found = client_of(self.engine).containers(all=True, filters={"label": f"{MARK}={self.mark}"})
+        return [one["Id"] for one in found]
+
+    def clear(self) -> None:
+        """Remove the images of the case; the layers below them go along."""
+        while found := self.built():
+            for image in found:
+                with contextlib.suppress(docker.errors.APIError):  # others stand on it, or it went along already
+                    client_of(self.engine).remove_image(image, force=True)
+            assert self.built() != found, f"cannot be removed: {found}"
+
+    def reachable(self) -> str:
+        """host:port that a container on this engine's bridge has reached just now; the proof that a refusal is ours."""
+        client = client_of(self.engine)
+        configuration = client.inspect_network("bridge")["IPAM"]["Config"][0]
+        # where none is written down the engine takes the first address
+        host = configuration.get("Gateway") or str(next(ipaddress.ip_network(configuration["Subnet"]).hosts()))
+        with socket.create_server((host, 0)) as server:
+            port = server.getsockname()[1]
+            greeter = threading.Thread(target=lambda: server.accept()[0].close(), daemon=True)
+            greeter.start()
+            probe = f"import socket; socket.create_connection(({host!r}, {port}), 10)"
+            control = client.create_container(
+                image=BASE_IMAGE,
+                command=["python3", "-c", probe],
+                labels={MARK: self.mark},
+                host_config=client.create_host_config(network_mode="bridge"),
+            )["Id"]
+            try:
+                client.start(control)
+                assert client.wait(control)["StatusCode"] == 0, client.logs(control)
+            finally:
+                client.remove_container(control, force=True)
+            greeter.join(5)
+        return f"{host}:{port}"
