@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.engines import Engine
+from harness.engines import BASE_IMAGE, Engine
 from harness.engines._owner import OWNER
-from harness.errors import ContainerTimeout, GpuRequiredError
+from harness.errors import ContainerTimeout, GpuRequiredError, ImagePolicyError
 from harness.run import run_submission
 from harness.submission import load_submission
 from tests.containers.cases import LIMITS
@@ -49,6 +49,21 @@ def test_a_required_gpu_that_is_not_there(engine: Engine, tmp_path: Path) -> Non
     folder = make_submission(tmp_path / slug(tmp_path), "good", manifest="gpu: required")
     with pytest.raises(GpuRequiredError, match="no GPU"):
         run_submission(load_submission(folder), make_dataset(tmp_path / "data"), LIMITS, seed=7, engine=engine)
+
+
+def test_an_organiser_can_allow_another_image(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = slug(tmp_path)
+    submission, dataset = make_submission(tmp_path / name, "good"), make_dataset(tmp_path / "data")
+    dockerfile = (submission / "Dockerfile").read_text()
+    (submission / "Dockerfile").write_text(dockerfile.replace("${BASE_IMAGE}", f"{name}:1"))
+    client_of(engine).tag(BASE_IMAGE, name, "1")
+    try:
+        with pytest.raises(ImagePolicyError, match=f"FROM {name}:1: that image is not allowed"):
+            run_submission(load_submission(submission), dataset, LIMITS, seed=7, engine=engine)
+        monkeypatch.setenv("HARNESS_BUILD_IMAGES", f"{name}:1")
+        assert run_submission(load_submission(submission), dataset, LIMITS, seed=7, engine=engine).outputs
+    finally:
+        client_of(engine).remove_image(f"{name}:1")
 
 
 def test_a_runs_peak_memory_is_the_kernels_own_figure(engine: Engine, tmp_path: Path) -> None:

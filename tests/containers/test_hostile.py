@@ -136,6 +136,7 @@ def test_a_hostile_submission(
     ended, plan = world.engine.ended, world.engine.plan
     if plan is not None:
         assert re.fullmatch(r"sha256:[0-9a-f]{64}", plan.image), "by id: tags move"
+        assert (Path(plan.input).parent.parent, plan.model) == (world.folder / "cache" / "staging", None)
     if ended is not None and plan is not None:
         assert ended.seconds < plan.wall_s + KILLED_WITHIN_S
         assert (ended.peak_memory_bytes or 0) <= plan.memory_bytes

@@ -198,6 +198,7 @@ def test_a_saved_image_is_loaded_under_its_id_and_moves_no_tag_of_ours(docker: D
     assert docker.load(archive) == image
     assert docker.load(hostile) == image
     assert docker.find_image(BASE_IMAGE) == ours
+    docker.client.remove_image(image)
 
 
 @pytest.mark.engine
