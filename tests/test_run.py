@@ -156,6 +156,14 @@ def test_a_folder_without_a_dockerfile_is_named(tmp_path: Path, dataset: Dataset
 
 
 @pytest.mark.engine
+def test_a_dockerfile_that_is_no_text_does_not_build(tmp_path: Path, dataset: Dataset, engine: Engine) -> None:
+    folder = telltale(tmp_path / "t")
+    (folder / "Dockerfile").write_bytes(b"FROM scratch\n\xff\n")
+    with pytest.raises(BuildError, match="not UTF-8"):
+        run_submission(load_submission(folder), dataset, LIMITS, seed=1, engine=engine)
+
+
+@pytest.mark.engine
 def test_a_build_error_is_the_submissions(tmp_path: Path, dataset: Dataset, engine: Engine) -> None:
     folder = telltale(tmp_path / "t")
     with (folder / "Dockerfile").open("a") as file:

@@ -110,6 +110,7 @@ class _Watch:
         self.keep = False  # the layers, after success
         self.heard = 0  # characters of output
         self.named = 0  # lines that name a container or an image
+        self.reached = 0  # bytes of the image that was named last
         self.layers: dict[str, int] = {}  # bytes of each layer that this build made, in their order
         self.containers: list[str] = []
 
@@ -170,10 +171,11 @@ class _Watch:
         """Note the layer that a finished instruction made."""
         with contextlib.suppress(docker.errors.ImageNotFound):
             facts = self.client.inspect_image(image)
-            if facts["Id"] in self.before or facts["RepoTags"]:
-                return
-            parent = self.client.inspect_image(facts["Parent"])["Size"] if facts["Parent"] else 0
-            self.layers[facts["Id"]] = facts["Size"] - parent
+            # what the layer stands on: as the engine says, else what the instruction before made
+            parent = self.client.inspect_image(facts["Parent"])["Size"] if facts.get("Parent") else self.reached
+            self.reached = facts["Size"]
+            if facts["Id"] not in self.before and not facts.get("RepoTags"):
+                self.layers[facts["Id"]] = max(0, facts["Size"] - parent)
 
     def _look(self) -> None:
         """The thread: compare clock and disk with the policy until the build ends."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import shutil
 import time
 import uuid
@@ -111,12 +112,17 @@ class DockerEngine:
         )
 
     def load(self, archive: Path, *, tag: str | None = None) -> str:
-        with checked_archive(archive, machine=self.machine) as (image, data), engine_errors(f"loading {archive}"):
+        with checked_archive(archive, machine=self.machine) as (digest, data), engine_errors(f"loading {archive}"):
+            said = ""
             for event in self.client.load_image(data, quiet=True):
                 if "error" in event:
                     raise BuildError(f"{archive}: {sanitise(event['error'])}", fix="write it anew with docker save")
-            if self.find_image(image) != image:
-                raise BuildError(f"{archive}: the engine read another image in it than the harness")
+                said += event.get("stream", "")
+            # the digest of its configuration, or what an engine with another image store calls it
+            named = re.search(r"Loaded image(?: ID)?: (sha256:[0-9a-f]{64})", said)
+            image = self.find_image(digest) or (self.find_image(named[1]) if named is not None else None)
+            if image is None:
+                raise BuildError(f"{archive}: the engine loaded no image: {sanitise(said)[-300:]}")
             if tag is not None:
                 self.client.tag(image, *tag.rsplit(":", 1))
         return image

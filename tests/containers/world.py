@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import docker.errors
 import numpy as np
+import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -138,7 +139,10 @@ class World:
     def reachable(self) -> str:
         """host:port that a container on this engine's bridge has reached just now; the proof that a refusal is ours."""
         client = client_of(self.engine)
-        configuration = client.inspect_network("bridge")["IPAM"]["Config"][0]
+        try:
+            configuration = client.inspect_network("bridge")["IPAM"]["Config"][0]
+        except docker.errors.NotFound:
+            pytest.skip("the engine has no bridge: a refusal would prove nothing")
         # where none is written down the engine takes the first address
         host = configuration.get("Gateway") or str(next(ipaddress.ip_network(configuration["Subnet"]).hosts()))
         with socket.create_server((host, 0)) as server:
