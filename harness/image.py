@@ -35,7 +35,7 @@ def image_of(submission: Submission, engine: Engine, policy: BuildPolicy) -> str
     if source.archive is not None:
         return engine.load(folder / source.archive, tag=tag)
     assert source.ref is not None  # Image holds exactly one
-    return engine.resolve(source.ref)
+    return engine.resolve(source.ref, policy=policy)
 
 
 def _dockerfile(context: Path) -> str:

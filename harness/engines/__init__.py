@@ -94,8 +94,11 @@ class Engine(Protocol):
         not believed. BuildError, ImagePolicyError."""
         ...
 
-    def resolve(self, reference: str) -> str:
-        """The id of `name@sha256:...`, pulled if it is not here. BuildError if it does not exist."""
+    def resolve(self, reference: str, *, policy: BuildPolicy | None = None) -> str:
+        """The id of `name@sha256:...`, pulled if it is not here, within the policy's time and bytes.
+
+        BuildError if it does not exist or does not come, ImagePolicyError if it is too large.
+        """
         ...
 
     def inspect(self, image: str) -> ImageFacts:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from harness.sandbox import BuildPolicy, Limits
 
-Kind = Literal["run", "build", "archive", "manifest"]
+Kind = Literal["run", "build", "archive", "pull", "manifest"]
 
 LIMITS = Limits(wall_s=60, memory_gb=0.2, cpus=1, shm_gb=0.01, tmp_gb=0.05, pids=40)
 SHORT = Limits(wall_s=2, memory_gb=0.2, cpus=1, shm_gb=0.01, tmp_gb=0.05, pids=40)
@@ -49,6 +49,7 @@ class Case:
     dockerfile: str = ""  # of a run: lines to append; of a build: the whole after FROM
     manifest: str = ""  # lines to append
     limits: Limits = LIMITS
+    pulls: int = 0  # bytes of the layer that a registry promises
     held: tuple[int, int] | None = None  # what "held N" in the log or message must lie between
 
     @property
@@ -84,7 +85,7 @@ TITLES = {
     "quotas": "Disk, memory, processes, time",
     "ways out": "Ways out of the sandbox",
     "images": "Images and their configuration",
-    "archives": "Archives",
+    "archives": "Archives and registries",
     "builds": "Builds",
     "manifests": "Manifests",
 }
@@ -219,6 +220,10 @@ CASES: dict[str, list[Case]] = {
         archive("wrong types", "a configuration of other types", 10, "not an image archive"),
         archive("tag clobber", "calls itself the base image; its command does not exist",
                 20, "127: ", bound="the base image's tag stays"),
+        Case(kind="pull", name="endless pull", does="a ref whose registry sends a byte a second", status=10,
+             said="not pulled within 5 s", bound="5 s", pulls=30_000),
+        Case(kind="pull", name="oversize pull", does="a ref with a layer of 30 GB", status=11,
+             said="larger than the 0.06 GB", bound="stopped at its first bytes", pulls=3 * 10**10),
     ],
     "builds": [
         build("build endless", "RUN sleeps for ever", run("endless"), 10, "not done within 5 s", bound="5 s"),

@@ -87,6 +87,12 @@ def submission_of(case: Case, world: World) -> Path:
 
 def attempt(case: Case, world: World) -> Run | HarnessError:
     try:
+        if case.kind == "pull":
+            with world.registry(layer_bytes=case.pulls) as reference:
+                folder = make_submission(world.folder / "hostile-pull", "good", image=f'{{ref: "{reference}"}}')
+                return run_submission(
+                    load_submission(folder), world.dataset, case.limits, seed=7, engine=world.engine, build=BUILD
+                )
         submission = load_submission(submission_of(case, world))
         return run_submission(submission, world.dataset, case.limits, seed=7, engine=world.engine, build=BUILD)
     except HarnessError as error:

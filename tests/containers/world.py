@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import http.server
 import ipaddress
+import json
 import shutil
 import socket
 import threading
@@ -163,3 +166,58 @@ class World:
                 client.remove_container(control, force=True)
             greeter.join(5)
         return f"{host}:{port}"
+
+    @contextlib.contextmanager
+    def registry(self, *, layer_bytes: int) -> Iterator[str]:
+        """A reference to an image in a registry that promises a layer of so many bytes and sends a part a second:
+        a byte of a small layer, a megabyte of a large one."""
+        config = json.dumps(
+            {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}}
+        ).encode()
+
+        def part(kind: str, data: bytes, size: int) -> dict[str, object]:
+            media = f"application/vnd.docker.{kind}"
+            return {"mediaType": media, "size": size, "digest": f"sha256:{hashlib.sha256(data).hexdigest()}"}
+
+        manifest = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+                "config": part("container.image.v1+json", config, len(config)),
+                "layers": [part("image.rootfs.diff.tar.gzip", self.mark.encode(), layer_bytes)],
+            }
+        ).encode()
+        ended = threading.Event()
+
+        class Registry(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                data = b"{}"
+                if "/manifests/" in self.path:
+                    data = manifest
+                elif self.path.endswith(hashlib.sha256(config).hexdigest()):
+                    data = config
+                slow = "/blobs/" in self.path and data == b"{}"
+                self.send_response(200)
+                self.send_header("Content-Type", "application/vnd.docker.distribution.manifest.v2+json")
+                self.send_header("Content-Length", str(layer_bytes if slow else len(data)))
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(data)
+                while slow and not ended.wait(1):
+                    with contextlib.suppress(OSError):
+                        self.wfile.write(bytes(max(1, layer_bytes // 30_000)))
+
+            do_HEAD = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                del format, args  # quiet
+
+        # loopback is the one place that an engine talks to without TLS
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            try:
+                yield f"127.0.0.1:{server.server_port}/evil@sha256:{hashlib.sha256(manifest).hexdigest()}"
+            finally:
+                ended.set()
+                server.shutdown()
