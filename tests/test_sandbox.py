@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ImagePolicyError
+from harness.errors import ImagePolicyError, UsageError
 from harness.sandbox import (
+    MAX_IMAGE_BYTES,
     AskedLimits,
+    BuildPolicy,
     ImageFacts,
     Limits,
     Machine,
+    build_policy,
     check_image,
     largest_png,
     lower,
@@ -142,6 +145,22 @@ def test_images_that_may_not_run(change: dict[str, object], device: str, said: s
 def test_a_usual_image_may_run() -> None:
     facts = msgspec.structs.replace(FACTS, volumes=("/data", "/output"), environment=("LD_PRELOAD=/x.so",))
     check_image(facts, machine=MACHINE, device="cpu")
+
+
+def test_an_image_of_more_than_its_share_is_refused() -> None:
+    check_image(msgspec.structs.replace(FACTS, bytes=MAX_IMAGE_BYTES), machine=MACHINE, device="cpu")
+    with pytest.raises(ImagePolicyError, match="at most 20 GB"):
+        check_image(msgspec.structs.replace(FACTS, bytes=MAX_IMAGE_BYTES + 1), machine=MACHINE, device="cpu")
+
+
+def test_the_organiser_may_allow_images_and_a_network() -> None:
+    assert build_policy({}) == BuildPolicy()
+    assert build_policy({"HARNESS_BUILD_IMAGES": "", "HARNESS_BUILD_NETWORK": ""}) == BuildPolicy()
+    named = {"HARNESS_BUILD_IMAGES": " python:3.12, nvidia/cuda@sha256:0a\n", "HARNESS_BUILD_NETWORK": "bridge"}
+    assert build_policy(named) == BuildPolicy(images=("python:3.12", "nvidia/cuda@sha256:0a"), network="bridge")
+    for mistake in ({"HARNESS_BUILD_IMAGES": "a;b"}, {"HARNESS_BUILD_NETWORK": "container:x y"}):
+        with pytest.raises(UsageError, match="HARNESS_BUILD_"):
+            build_policy(mistake)
 
 
 @pytest.mark.parametrize(
