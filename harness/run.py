@@ -60,6 +60,7 @@ from harness.sandbox import (
     plan_container,
     policy_of,
     sanitise,
+    share_of,
 )
 from harness.submission import Submission, Weights
 
@@ -97,6 +98,7 @@ def run_submission(
     fresh: bool = False,
     publish_logs: bool = True,
     build: BuildPolicy | None = None,
+    share: tuple[int, int] = (0, 1),
     progress: Progress | None = None,
 ) -> Run:
     """Build or fetch the submission's image, run it on the data's noisy slices and verify every output.
@@ -104,11 +106,12 @@ def run_submission(
     A run of the same image, weights, data, device, seed and limits is taken from the cache unless `fresh`. Nothing
     of a run that fails is kept but the end of its log (cache folder, logs/<slug>.log). With `publish_logs=False` no
     message quotes the container. `build` bounds the build, if there is one; by default it is the organiser's policy
-    (`harness.sandbox.build_policy`). `progress` hears (files written, cases).
+    (`harness.sandbox.build_policy`). `share` is the part that this run has of how many side by side on the machine.
+    `progress` hears (files written, cases).
 
     Raises a SubmissionError where the submission is to blame, GpuRequiredError, UsageError, InfrastructureError.
     """
-    machine = engine.machine
+    machine = share_of(engine.machine, part=share[0], parts=share[1])
     granted = lower(limits, machine=machine, asked=submission.manifest.limits)
     device, gpu = _device(submission, machine)
     weights = [(_weights_name(one, submission), fetch_weights(one)) for one in submission.manifest.weights]

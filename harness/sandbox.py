@@ -80,6 +80,14 @@ class Machine(Strict, frozen=True, kw_only=True):
     gpus: tuple[str, ...] = ()
 
 
+def share_of(machine: Machine, *, part: int, parts: int) -> Machine:
+    """What run `part` (from 0) of `parts` side by side may count on: its share of cores and memory, one GPU in turn."""
+    gpus = machine.gpus and (machine.gpus[part % len(machine.gpus)],)
+    return msgspec.structs.replace(
+        machine, cpus=machine.cpus / parts, memory_bytes=machine.memory_bytes // parts, gpus=gpus
+    )
+
+
 class Granted(Strict, frozen=True, kw_only=True):
     """The limits in force on this machine, and in words what was lowered and why."""
 

@@ -22,6 +22,7 @@ from harness.sandbox import (
     output_quota,
     plan_container,
     sanitise,
+    share_of,
 )
 
 MACHINE = Machine(cpus=8, memory_bytes=64 * 10**9, os="linux", architecture="amd64")
@@ -43,6 +44,16 @@ some_asked = st.builds(
     cpus=st.none() | positive,
     pids=st.none() | st.integers(1, 10**6),
 )
+
+
+def test_runs_side_by_side_share_the_machine_and_take_its_gpus_in_turn() -> None:
+    machine = msgspec.structs.replace(MACHINE, gpus=("a", "b"))
+    shares = [share_of(machine, part=part, parts=3) for part in range(3)]
+    assert [one.gpus for one in shares] == [("a",), ("b",), ("a",)]
+    assert sum(one.cpus for one in shares) == pytest.approx(machine.cpus)
+    assert sum(one.memory_bytes for one in shares) <= machine.memory_bytes
+    assert share_of(MACHINE, part=0, parts=1) == MACHINE
+    assert share_of(MACHINE, part=1, parts=2).gpus == ()
 
 
 def test_limits_that_fit_stay_as_they_are() -> None:
