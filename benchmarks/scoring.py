@@ -1,150 +1,277 @@
-"""FID, KID and CLIP-FID of two folders: one pass of the harness against clean-fid's way of three calls.
+"""What scoring costs: against clean-fid, against the floor, as n grows, on a device.
 
-    python benchmarks/scoring.py                  # 24 slices of 512 x 512, 3 rounds
-    python benchmarks/scoring.py --slices 200 --rounds 1
+    python benchmarks/scoring.py tools --slices 200        # FID, KID and CLIP-FID: clean-fid's calls against one pass
+    python benchmarks/scoring.py growth                    # distances and memory from 200 to 10,000 slices
+    python benchmarks/scoring.py device --device cuda      # end to end against the networks alone, TF32 against float32
 
-clean-fid reads, resizes and passes every image once per metric, through its own data loader and resizers. Both sides
-run the same networks (seeded random weights, so that no download is needed) and take turns in every round; clean-fid's
-distances are left out where they take longer than all the rest (its matrix root at 2048 dimensions), in its favour.
+Networks have seeded random weights, so that no download is needed; both sides run the same ones. clean-fid reads,
+resizes and passes every image once a metric, through its own data loader, resizers and distances.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-import types
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness import features
-from harness.features import _torchvision, clip_random, inception_random  # noqa: F401 -- before cleanfid
-from harness.features._clip_network import tower
-from harness.features._inception_network import InceptionNetwork
-from harness.files import write_grey
+from harness.audit import reference
+from harness.features import Features
+from harness.files import read_grey, write_grey
+from harness.imaging.regions import Code, shrink
 from harness.metrics import frechet, kernel
 
+# isort: split
+from cleanfid import fid as cleanfid
+from cleanfid.clip_features import img_preprocess_clip
+
 Folder = list[Path]
+NETWORKS = ("inception-random", "clip-random")
+FeatureSet = Mapping[str, Mapping[str, Features]]
 
 
+# -------------------------------------------------------------------------------- material
 def write_slices(folder: Path, count: int, size: int, seed: int) -> Folder:
     """Noisy chest-like slices: the networks' time does not depend on what they show."""
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
-    body = 110.0 * (x**2 / 0.7 + y**2 / 0.5 < 1)
-    body[(np.abs(x) - 0.4) ** 2 / 0.08 + y**2 / 0.25 < 1] = 25
+    body, lung = x**2 / 0.7 + y**2 / 0.5 < 1, (np.abs(x) - 0.4) ** 2 / 0.08 + y**2 / 0.25 < 1
+    picture = gaussian_filter(np.where(lung, 25.0, np.where(body, 110.0, 0.0)), 1)
     paths = []
     for index in range(count):
         rng = np.random.default_rng((seed, index))
-        image = gaussian_filter(body, 1) + rng.normal(0, 10, body.shape)
-        paths.append(folder / f"{index:04}.png")
-        write_grey(paths[-1], np.clip(image, 0, 255).astype(np.uint8))
+        paths.append(folder / f"{index:05}.png")
+        write_grey(paths[-1], np.clip(picture + rng.normal(0, 10, picture.shape), 0, 255).astype(np.uint8))
+    codes = np.where(lung, Code.LUNG, np.where(body, Code.BODY, Code.AIR)).astype(np.uint8)
+    codes[-size // 8 :] = Code.TABLE
+    write_grey(folder / "codes.dat", codes)  # no .png: clean-fid reads every image of a folder
     return paths
 
 
-def harness_way(outputs: Folder, labels: Folder, extractors: list[features.Extractor]) -> list[float]:
-    """FID, KID, CLIP-FID from one pass over either folder."""
-    inception, clip = extractors
-    of, against = (features.extract(paths, extractors, regions=None) for paths in (outputs, labels))
-    values = [[rows[name]["whole"].values for rows in (of, against)] for name in (inception.name, clip.name)]
-    return [frechet.distance(*values[0]), kernel.distance(*values[0]), frechet.distance(*values[1])]
+def masks_of(folder: Path) -> Callable[[int], dict[str, NDArray[np.bool_]]]:
+    """Region masks of every slice, read and shrunk anew for each, as scoring does."""
+    return lambda _index: shrink(read_grey(folder / "codes.dat"))
 
 
-class _Whole(torch.nn.Module):
-    """The Inception network as clean-fid calls one: grey levels in, features out; batch norm and layout left alone."""
+# -------------------------------------------------------------------------------- tools
+def harness_features(paths: Folder, extractors: list[features.Extractor], *, regions: bool = False) -> FeatureSet:
+    return features.extract(paths, extractors, regions=masks_of(paths[0].parent) if regions else None)
+
+
+def harness_values(of: FeatureSet, against: FeatureSet) -> list[float]:
+    inception, clip = ([rows[name]["whole"].values for rows in (of, against)] for name in NETWORKS)
+    return [frechet.distance(*inception), kernel.distance(*inception), frechet.distance(*clip)]
+
+
+class CleanFid:
+    """clean-fid's compute_fid, compute_kid and CLIP-FID; the seconds that its distances took are kept."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.network = InceptionNetwork().eval()
-        state = {key: torch.from_numpy(tensor) for key, tensor in inception_random.weights().items()}
-        self.network.load_state_dict(state, strict=False)  # without the batch-norm counters
+        self.inception, self.clip = (reference.network(name) for name in NETWORKS)
+        self.distance_s = 0.0
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.network((x - 128) / 128)[0]
-        return found
+    def __call__(self, outputs: Folder, labels: Folder) -> list[float]:
+        self.distance_s = 0.0
+        options = {"num_workers": torch.get_num_threads(), "batch_size": 32, "device": reference.CPU, "verbose": False}
+        folders = [str(paths[0].parent) for paths in (outputs, labels)]
+        frechet_distance = cleanfid.frechet_distance
+
+        def timed(*arguments: object) -> float:
+            start = time.perf_counter()
+            value = float(frechet_distance(*arguments))
+            self.distance_s += time.perf_counter() - start
+            return value
+
+        cleanfid.frechet_distance = timed
+        try:
+            fid = cleanfid.compute_fid(*folders, custom_feat_extractor=self.inception, **options)
+            # compute_kid takes no extractor: these are its two lines
+            rows = [cleanfid.get_folder_features(folder, self.inception, mode="clean", **options) for folder in folders]
+            start = time.perf_counter()
+            kid = cleanfid.kernel_distance(*rows)
+            self.distance_s += time.perf_counter() - start
+            clip_fid = cleanfid.compute_fid(
+                *folders, custom_feat_extractor=self.clip, custom_fn_resize=img_preprocess_clip, **options
+            )
+        finally:
+            cleanfid.frechet_distance = frechet_distance
+        return [float(fid), float(kid), float(clip_fid)]
 
 
-def clean_fid_way() -> Callable[[Folder, Folder], list[float]]:
-    """A function that makes clean-fid's three calls, features and KID by its own code."""
-    sys.modules.setdefault("clip", types.ModuleType("clip"))  # imported by clean-fid's preprocessing, not used by it
-    from cleanfid import fid
-    from cleanfid.clip_features import CLIP_fx, img_preprocess_clip
+def floor_s(extractors: list[features.Extractor], slices: int) -> tuple[float, float, float]:
+    """Seconds that the networks' multiplications and additions alone take for so many slices at the rate of a float32
+    matrix product on this machine, that rate in GFLOP/s, and GFLOP a slice."""
+    image = np.zeros((512, 512), np.uint8)
+    operations = 0
+    for extractor in extractors:
+        with FlopCounterMode(display=False) as counter:
+            extractor([image])
+        operations += counter.get_total_flops()
+    a = torch.rand(2048, 2048)
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    rate = 2 * 2048**3 / statistics.median(times)
+    return operations * slices / rate, rate / 1e9, operations / 1e9
 
-    cpu = torch.device("cpu")
-    inception = _Whole()
-    vision = tower().eval()
-    vision.load_state_dict({key: torch.from_numpy(tensor) for key, tensor in clip_random.weights().items()})
-    clip = CLIP_fx.__new__(CLIP_fx)
-    clip.model = types.SimpleNamespace(encode_image=vision)
 
-    def extract(paths: Folder, model: Any, **options: Any) -> NDArray[np.float64]:
-        found = fid.get_files_features(
-            [str(path) for path in paths],
-            model=model,
-            num_workers=torch.get_num_threads(),
-            batch_size=16,
-            device=cpu,
-            mode="clean",
-            verbose=False,
-            **options,
+def tools(slices: int, size: int, rounds: int) -> None:
+    extractors = [features.load(name) for name in NETWORKS]
+    clean_fid = CleanFid()
+    with tempfile.TemporaryDirectory() as folder:
+        outputs, labels = (Path(folder) / name for name in ("outputs", "labels"))
+        sets = [write_slices(path, slices, size, seed) for seed, path in enumerate((outputs, labels))]
+        cached: dict[bool, FeatureSet] = {}
+        values: dict[str, list[float]] = {}
+        seconds: dict[str, list[float]] = {}
+
+        def timed(name: str, function: Callable[[], list[float]]) -> None:
+            start = time.perf_counter()
+            values[name] = function()
+            seconds.setdefault(name, []).append(time.perf_counter() - start)
+
+        def cold(regions: bool) -> list[float]:
+            of, cached[regions] = (harness_features(paths, extractors, regions=regions) for paths in sets)
+            return harness_values(of, cached[regions])
+
+        harness_features(sets[0][:2], extractors)  # first calls choose kernels
+        for _ in range(rounds):
+            timed("clean-fid, three calls", lambda: clean_fid(*sets))
+            seconds.setdefault("clean-fid, without its distances", []).append(
+                seconds["clean-fid, three calls"][-1] - clean_fid.distance_s
+            )
+            timed("one pass", lambda: cold(False))
+            timed(
+                "one pass, label features cached",
+                lambda: harness_values(harness_features(sets[0], extractors), cached[False]),
+            )
+            timed("one pass, regions too", lambda: cold(True))
+        floor, rate, operations = floor_s(extractors, 2 * slices)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    print(
+        f"{slices} slices of {size} x {size} a folder, median of {rounds} rounds, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}\n"
+    )
+    print("| way | s | times as fast | so without clean-fid's distances | FID | KID | CLIP-FID |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    whole, bare = medians["clean-fid, three calls"], medians["clean-fid, without its distances"]
+    for name, median in medians.items():
+        numbers = [f"{one:.7g}" for one in values.get(name, [])] or ["", "", ""]
+        print(f"| {name} | {median:.1f} | {whole / median:.2f} | {bare / median:.2f} | {' | '.join(numbers)} |")
+    print(
+        f"\nFloor of the networks: {operations:.1f} GFLOP a slice at {rate:.0f} GFLOP/s (float32 matrix product, same "
+        f"run) are {floor:.1f} s cold and {floor / 2:.1f} s with label features cached: "
+        f"one pass takes {medians['one pass'] / floor:.2f} and "
+        f"{medians['one pass, label features cached'] / (floor / 2):.2f} times that. "
+        f"Regions add {medians['one pass, regions too'] / medians['one pass'] - 1:.1%}."
+    )
+
+
+# -------------------------------------------------------------------------------- growth
+def growth(counts: list[int]) -> None:
+    print("Distances of features with a decaying spectrum, seconds (jackknife: over 20 patients, 21 distances)\n")
+    print("| n | d | FID | FID, jackknife | KID | KID, jackknife |\n|--:|--:|--:|--:|--:|--:|")
+    for count in counts:
+        for dimension in (192, 512, 2048):
+            x, y = (_decaying(count, dimension, seed) for seed in (0, 1))
+            row = []
+            for metric in (frechet, kernel):
+                start = time.perf_counter()
+                metric.distance(x, y)
+                once = time.perf_counter() - start
+                row += [f"{once:.3f}", f"{20 * once * 0.95 + once:.1f}"]
+            print(f"| {count} | {dimension} | {' | '.join(row)} |")
+    print("\nThe jackknife's seconds are computed: 20 distances of 95 % of the slices and one of all.\n")
+    print("Peak memory of a process that extracts the features of so many slices of 512 x 512, both networks\n")
+    print("| slices | MB | MB of features |\n|--:|--:|--:|")
+    for count in (32, 128, 512):
+        done = subprocess.run(
+            [sys.executable, __file__, "_memory", str(count)], capture_output=True, text=True, check=True
         )
-        return np.asarray(found, dtype=np.float64)
+        print(f"| {count} | {float(done.stdout):.0f} | {count * (2048 + 512) * 4 / 1e6:.1f} |")
 
-    def run(outputs: Folder, labels: Folder) -> list[float]:
-        fid_value = frechet.distance(extract(outputs, inception), extract(labels, inception))
-        kid_value = fid.kernel_distance(extract(outputs, inception), extract(labels, inception))
-        clip_call = partial(extract, model=clip, custom_fn_resize=img_preprocess_clip)
-        return [fid_value, float(kid_value), frechet.distance(clip_call(outputs), clip_call(labels))]
 
-    return run
+def _decaying(count: int, dimension: int, seed: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(count, dimension)) * np.arange(1, dimension + 1) ** -0.7
+    return rows.astype(np.float32)
+
+
+def memory(count: int) -> None:
+    """Print the peak memory in MB of extracting features of `count` slices; run in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_slices(Path(folder), 8, 512, 0)
+        harness_features((paths * count)[:count], [features.load(name) for name in NETWORKS])
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+
+
+# -------------------------------------------------------------------------------- device
+def device(name: str, slices: int) -> None:
+    extractors = [features.load(network, device=name) for network in NETWORKS]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_slices(Path(folder), slices, 512, 0)
+        first = [read_grey(path) for path in paths[:16]]
+        batches = [np.stack([one.prepare(image) for image in first]) for one in extractors]
+
+        def alone() -> None:
+            for _ in range(0, slices, 16):
+                for extractor, batch in zip(extractors, batches, strict=True):
+                    extractor.forward(batch)
+
+        alone()
+        start = time.perf_counter()
+        alone()
+        middle = time.perf_counter()
+        found = harness_features(paths, extractors)
+        end = time.perf_counter()
+    rates = slices / (middle - start), slices / (end - middle)
+    print(
+        f"{name}: networks alone {rates[0]:.1f} slices/s, end to end {rates[1]:.1f} slices/s: {rates[1] / rates[0]:.0%}"
+    )
+    if torch.device(name).type == "cuda":
+        ours = [extractor.forward(batch).features for extractor, batch in zip(extractors, batches, strict=True)]
+        torch.backends.cuda.matmul.allow_tf32 = True
+        theirs = [extractor.forward(batch).features for extractor, batch in zip(extractors, batches, strict=True)]
+        for extractor, one, other in zip(extractors, ours, theirs, strict=True):
+            print(f"{extractor.name}: TF32 in matrix products moves features by {np.abs(one - other).max():.2e}")
+    del found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--slices", type=int, default=24, help="slices per folder")
-    parser.add_argument("--size", type=int, default=512, help="pixels along a side")
-    parser.add_argument("--rounds", type=int, default=3)
+    what = parser.add_subparsers(dest="what", required=True)
+    one = what.add_parser("tools")
+    one.add_argument("--slices", type=int, default=200, help="slices a folder")
+    one.add_argument("--size", type=int, default=512, help="pixels along a side")
+    one.add_argument("--rounds", type=int, default=1)
+    what.add_parser("growth")
+    where = what.add_parser("device")
+    where.add_argument("--device", default="cpu")
+    where.add_argument("--slices", type=int, default=64)
+    what.add_parser("_memory").add_argument("count", type=int)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        outputs, labels = (
-            write_slices(Path(folder) / name, options.slices, options.size, seed)
-            for seed, name in enumerate(("outputs", "labels"))
-        )
-        extractors = [features.load(name) for name in ("inception-random", "clip-random")]
-        ways: dict[str, Callable[[Folder, Folder], list[float]]] = {
-            "clean-fid, three calls": clean_fid_way(),
-            "harness, one pass": partial(harness_way, extractors=extractors),
-        }
-        for way in ways.values():
-            way(outputs[:2], labels[:2])  # first calls choose kernels and start workers
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        values: dict[str, list[float]] = {}
-        for _ in range(options.rounds):
-            for name, way in ways.items():
-                start = time.perf_counter()
-                values[name] = way(outputs, labels)
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    slowest = max(medians.values())
-    print(
-        f"{options.slices} slices of {options.size} x {options.size} a folder, median of {options.rounds} rounds, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}\n"
-    )
-    print("| way | seconds | range | times as fast | FID | KID | CLIP-FID |\n|---|---|---|---|---|---|---|")
-    for name, times in seconds.items():
-        fid_value, kid_value, clip_value = values[name]
-        print(
-            f"| {name} | {medians[name]:.1f} | {min(times):.1f}-{max(times):.1f} | {slowest / medians[name]:.2f} "
-            f"| {fid_value:.6f} | {kid_value:.8f} | {clip_value:.6f} |"
-        )
+    match options.what:
+        case "tools":
+            tools(options.slices, options.size, options.rounds)
+        case "growth":
+            growth([200, 2000, 10_000])
+        case "device":
+            device(options.device, options.slices)
+        case _:
+            memory(options.count)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.audit import audit, markdown
 from harness.data import Case, Dataset, load_data
 from harness.features import load as load_extractor
 from harness.files import read_grey, write_grey
@@ -31,6 +30,7 @@ from harness.imaging.denoise._battery import BATTERY
 from harness.imaging.denoise._gates import GATES, measure
 from harness.imaging.masks import dark_mask
 from harness.imaging.regions import shrink
+from harness.label_audit import audit, markdown
 from harness.process import map_slices
 from harness.protocol import PhantomData, load_protocol
 

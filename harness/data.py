@@ -119,14 +119,11 @@ def _intact(folder: Path) -> Dataset | None:
 
 
 def _build_phantom(data: PhantomData, folder: Path, progress: Progress | None) -> Dataset:
-    from harness.phantom import levels
-
-    heights = levels(data.slices)
     with atomic_folder(folder) as part:
         tasks = [
-            (data, patient, height, f"p{patient + 1:02d}-s{number:02d}", str(part))
+            (data, patient, number, f"p{patient + 1:02d}-s{number + 1:02d}", str(part))
             for patient in range(data.patients)
-            for number, height in enumerate(heights, start=1)
+            for number in range(data.slices)
         ]
         cases: list[Case] = []
         pixels: list[bytes] = []
@@ -143,14 +140,15 @@ def _build_phantom(data: PhantomData, folder: Path, progress: Progress | None) -
 
 
 def _build_slice(
-    data: PhantomData, patient: int, height: float, name: str, folder: str
+    data: PhantomData, patient: int, number: int, name: str, folder: str
 ) -> tuple[float, tuple[float, float], str]:
-    from harness.phantom import VIEWS, make_patient, scan_slice
+    from harness.phantom import VIEWS, levels_with_nodules, make_patient, scan_slice
 
     difficult = [view for view in VIEWS if view != "full"]
     view = difficult[patient % len(difficult)] if data.view == "mixed" else data.view
     person = make_patient(data.seed, patient, view=view)
-    images = scan_slice(person, height, size=data.size, dose=data.dose)
+    heights = levels_with_nodules(person, data.slices, nodule_slices=data.nodule_slices)
+    images = scan_slice(person, heights[number], size=data.size, dose=data.dose)
     parts = {kind: getattr(images, kind) for kind in ("lq", "gt", "truth", "again", "regions")}
     for kind, image in parts.items():
         write_grey(Path(folder) / kind / f"{name}.png", image)

@@ -68,7 +68,11 @@ class LabelSet(Strict, frozen=True, kw_only=True):
 
     def regions(self, case: Case) -> NDArray[np.uint8]:
         """Label map (uint8, codes of `harness.imaging.regions`) of a case: its truth, else found by consensus."""
-        return read_grey(Path(case.regions) if case.regions else Path(self.folder) / "regions" / f"{case.name}.png")
+        return read_grey(self.regions_path(case))
+
+    def regions_path(self, case: Case) -> Path:
+        """The file of `regions`: an 8-bit grey PNG of codes."""
+        return Path(case.regions) if case.regions else Path(self.folder) / "regions" / f"{case.name}.png"
 
 
 def build_labels(

@@ -6,13 +6,14 @@ import io
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.errors import OutputQuotaError, OutputsError
+from harness.errors import OutputQuotaError, OutputsError, UsageError
 from harness.files import Strict
 from harness.sandbox import Quota, largest_png
 
@@ -202,6 +203,37 @@ def read_outputs(
                     wrong.append(f"{name} {error}")
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         raise OutputsError(f"/output cannot be read: {error}", fix=FIX) from error
+    return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
+
+
+def read_folder(folder: Path, *, sizes: Mapping[str, tuple[int, int]]) -> dict[str, NDArray[np.uint8]]:
+    """Read and check outputs that lie in a folder as `<case>.png`, as strictly as a container's.
+
+    Returns uint8 (height, width) by case. UsageError where there is no such folder; OutputsError as `read_outputs`.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder", fix="name the folder that holds one <case>.png per case")
+    found: dict[str, NDArray[np.uint8]] = {}
+    wrong: list[str] = []
+    stray: list[str] = []
+    for path in sorted(folder.iterdir()):
+        case = path.name.removesuffix(".png")
+        if case not in sizes or path.suffix != ".png":
+            stray.append(_shown(path.name))
+            continue
+        try:
+            if path.is_symlink() or not path.is_file():
+                raise Rejected("is no regular file")
+            found[case] = _read_bytes(path.stat().st_size, path.read_bytes, size=sizes[case])
+        except Rejected as error:
+            wrong.append(f"{path.name} {error}")
+    return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
+
+
+def _complete(
+    found: dict[str, NDArray[np.uint8]], *, wrong: list[str], stray: list[str], sizes: Mapping[str, tuple[int, int]]
+) -> dict[str, NDArray[np.uint8]]:
+    """What was found, in the order of `sizes`; OutputsError unless it is every case and nothing else."""
     rejected = {text.split(".png ", 1)[0] for text in wrong}
     missing = [f"{case}.png" for case in sizes if case not in found and case not in rejected]
     if missing or wrong or stray:
@@ -209,17 +241,22 @@ def read_outputs(
     return {case: found[case] for case in sizes}
 
 
+def _read_bytes(length: int, read: Callable[[], bytes], *, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image of `size` from a file of `length` bytes, which are read only if they are not too many."""
+    height, width = size
+    if length > largest_png(height, width):
+        raise Rejected(f"has {length} bytes, a PNG of that size needs at most {largest_png(height, width)}")
+    pixels = read_png(read(), height=height, width=width)
+    check_grey_levels(pixels)
+    return pixels
+
+
 def _read_member(members: tarfile.TarFile, member: tarfile.TarInfo, *, size: tuple[int, int]) -> NDArray[np.uint8]:
     if not member.isreg():
         raise Rejected(f"is a {_kind(member)}, expected a regular file")
-    height, width = size
-    if member.size > largest_png(height, width):
-        raise Rejected(f"has {member.size} bytes, a PNG of that size needs at most {largest_png(height, width)}")
     file = members.extractfile(member)
     assert file is not None  # a regular file
-    pixels = read_png(file.read(), height=height, width=width)
-    check_grey_levels(pixels)
-    return pixels
+    return _read_bytes(member.size, file.read, size=size)
 
 
 def _kind(member: tarfile.TarInfo) -> str:

@@ -7,23 +7,26 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from typing import Protocol as Interface
 
 import msgspec
 
 from harness.anchors import anchors_of, make_anchor
-from harness.audit import Audit, audit
 from harness.board.build import write_board
 from harness.data import Dataset, load_data
 from harness.engines import Engine, connect
 from harness.errors import OutputsError, SubmissionError, UsageError
-from harness.files import Strict, digest_json, png_bytes, read_grey
+from harness.files import Strict, canonical_json, digest_json, png_bytes, read_grey, read_json
 from harness.imaging.montage import lung_window, montage
+from harness.label_audit import Audit
+from harness.label_audit import audit as audit_label_sets
 from harness.labels import LabelSet, build_labels
+from harness.outputs import read_folder
 from harness.protocol import Protocol
 from harness.record import (
     Failure,
+    Observed,
     Record,
     Result,
     SubmissionFacts,
@@ -33,12 +36,16 @@ from harness.record import (
     make_record,
     observe,
     protocol_facts,
+    read_record,
     submission_facts,
     write_record,
 )
-from harness.run import Run, digest_outputs, run_submission
+from harness.run import Run, cached_outputs, digest_outputs, run_submission
 from harness.score import Scorecard, load_extractors, score
 from harness.submission import Submission, load_submission
+
+if TYPE_CHECKING:
+    from harness.audit import Check
 
 Progress = Callable[[int, int], None]
 NOTED_AT_MOST = 8  # labels that do not look right, by name
@@ -188,12 +195,10 @@ def evaluate_anchors(
                 family=(),
                 anchor=True,
             )
-            pixels = digest_outputs({name: read_grey(path) for name, path in outputs.items()})
             result = msgspec.structs.replace(
-                _result(facts, protocol, dataset, labels, card), outputs=pixels, device="cpu"
+                _result(facts, protocol, dataset, labels, card), outputs=_digest_images(outputs), device="cpu"
             )
-            observed = observe(engine="none", image=None, limits=protocol.limits, lowered=())
-            record = make_record(result, observed)
+            record = make_record(result, _without_engine(protocol))
             attachments = _attachments(protocol, dataset, labels, outputs, card)
             del attachments["features.npz"]  # anyone can make these images, and features weigh most of a record
             write_record(leaderboard, record, attachments)
@@ -202,8 +207,93 @@ def evaluate_anchors(
     return records
 
 
+def evaluate_folder(
+    folder: Path,
+    protocol: Protocol,
+    *,
+    reporter: Reporter,
+    feature_device: str = "cpu",
+    leaderboard: Path | None = None,
+    slug: str = "self-reported",
+) -> tuple[Record, Path | None]:
+    """Score outputs that somebody made elsewhere: `<case>.png` for every case of the protocol's data.
+
+    The same checks and scores as of a container's outputs; the record says `self_reported` and never ranks. It is
+    written under `slug`, and the board rebuilt, where a leaderboard is given. Returns the record and its folder.
+    OutputsError says everything that is wrong with the folder.
+    """
+    if leaderboard is not None:
+        keep_protocol(leaderboard, protocol)
+    extractors = load_extractors(protocol, device=feature_device)
+    dataset, labels = prepare(protocol, reporter)
+    sizes = {case.name: read_grey(Path(case.lq)).shape for case in dataset.cases}
+    found = read_folder(folder, sizes={name: (height, width) for name, (height, width) in sizes.items()})
+    outputs = {name: folder / f"{name}.png" for name in found}
+    with reporter.stage("score") as progress:
+        card = score(outputs, dataset, labels, protocol, extractors=extractors, progress=progress)
+    digest = digest_outputs(found)
+    facts = SubmissionFacts(
+        slug=slug, name=slug, version="self-reported", authors=(), digest=digest, family=(), anchor=False
+    )
+    result = _result(facts, protocol, dataset, labels, card)
+    record = make_record(msgspec.structs.replace(result, outputs=digest, self_reported=True), _without_engine(protocol))
+    if leaderboard is None:
+        return record, None
+    written, _ = write_record(leaderboard, record, _attachments(protocol, dataset, labels, outputs, card))
+    write_board(leaderboard)
+    return record, written
+
+
+def audit(folder: Path, reporter: Reporter, *, outputs: Path | None = None) -> list[Check]:
+    """Recompute a record's values with the reference tools (`harness.audit`).
+
+    `outputs` is a folder of the outputs that the record tells of; without it those of a cached run of this machine are
+    taken, an anchor's are made anew, and for others the record's own features have to do.
+    """
+    from harness.audit import audit_record  # brings all the reference tools with it
+
+    record = read_record(folder)
+    if record.result.status != "scored":
+        raise UsageError(f"{folder}: a {record.result.status} record has no values", fix="audit a scored one")
+    protocol = read_json(folder.parent.parent / "protocol.json", Protocol)
+    extractors = load_extractors(protocol, device="cpu")
+    dataset, labels = prepare(protocol, reporter)
+    with TemporaryDirectory() as made:
+        images: Mapping[str, Path] | None
+        if outputs is not None:
+            images = {case.name: outputs / f"{case.name}.png" for case in dataset.cases}
+        elif record.result.submission.anchor and record.observed.image is None:
+            weak_outputs = _weak_outputs(protocol, dataset, reporter, None)
+            anchor = next(
+                one for one in anchors_of(dataset, protocol.purify) if one.slug == record.result.submission.slug
+            )
+            images = make_anchor(anchor, dataset, protocol.purify, Path(made), weak_outputs=weak_outputs)
+        else:
+            images = cached_outputs(dataset, str(record.result.outputs))
+        with reporter.stage("audit") as progress:
+            return audit_record(
+                record,
+                folder,
+                protocol,
+                dataset,
+                labels,
+                extractors=extractors,
+                outputs=images,
+                progress=progress,
+            )
+
+
+def _digest_images(outputs: Mapping[str, Path]) -> str:
+    return digest_outputs({name: read_grey(path) for name, path in outputs.items()})
+
+
+def _without_engine(protocol: Protocol) -> Observed:
+    """The circumstances of scores that no container was run for."""
+    return observe(engine="none", image=None, limits=protocol.limits, lowered=())
+
+
 def audit_labels(protocol: Protocol, dataset: Dataset, reporter: Reporter) -> Audit:
-    """Whether a protocol's labels are any good, and what other weak denoisers would make of them (`harness.audit`).
+    """Whether a protocol's labels are any good, and what other weak denoisers would make of them.
 
     The battery is ranked by the error in the lung and by what the protocol ranks by.
     """
@@ -212,7 +302,7 @@ def audit_labels(protocol: Protocol, dataset: Dataset, reporter: Reporter) -> Au
     extractor = next((one for one in load_extractors(protocol, device="cpu") if one.name == metric.features), None)
     weak_outputs = _weak_outputs(protocol, dataset, reporter, None)
     with reporter.stage("audit") as progress:
-        return audit(
+        return audit_label_sets(
             dataset,
             purify,
             outputs=None if weak_outputs is None else {purify.weak_denoiser: weak_outputs},
@@ -245,6 +335,7 @@ def _result(
         submission=submission,
         seed=protocol.seed,
         extractors=card.extractors if card else {},
+        implementations=card.implementations if card else {},
         metrics=card.label if card else {},
         truth=card.truth if card else None,
         gate=card.gate if card else None,
@@ -260,6 +351,8 @@ def _attachments(
         value = "" if one.value is None else f"{one.value:.7g}"
         lines.append(f"{one.case},{one.patient},{one.reference},{one.metric},{one.region},{value}")
     files = {"slices.csv.gz": gzip.compress("\n".join(lines).encode(), mtime=0), "features.npz": card.features}
+    if card.spectra:
+        files["spectra.json"] = canonical_json(card.spectra)
     if protocol.publish.images:
         files["preview.png"] = _preview(dataset, labels, outputs)
     return files

@@ -22,7 +22,8 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     """The embedded procedural thorax: `patients` x `slices` slices of `size` x `size` pixels from one seed.
 
     `view` is a field of view (`harness.phantom.VIEWS`); `mixed` gives patients the difficult ones in turn: tight,
-    table-across, closed-cavity.
+    table-across, closed-cavity. `nodule_slices` of a patient's slices, evenly spaced otherwise, are moved to where the
+    low-dose scan meets the middle of a nodule: fewer where the patient has fewer nodules, or has them close together.
     """
 
     patients: Positive
@@ -30,7 +31,12 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     size: Annotated[int, msgspec.Meta(ge=64, le=1024)] = 512
     dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02
     view: Literal["full", "tight", "table-across", "closed-cavity", "mixed"] = "full"
+    nodule_slices: Annotated[int, msgspec.Meta(ge=0)] = 0
     seed: int = 2602
+
+    def __post_init__(self) -> None:
+        if self.nodule_slices > self.slices:
+            raise ValueError(f"nodule_slices is {self.nodule_slices}, more than the {self.slices} slices of a patient")
 
 
 class FolderData(Strict, frozen=True, kw_only=True, tag_field="source", tag="folder"):
@@ -157,6 +163,8 @@ class Protocol(Strict, frozen=True, kw_only=True):
         # Keys younger than the first records count only where they are used, so that those records' digests stand.
         if self.purify.noise is None:
             del plain["purify"]["noise"]
+        if plain["data"].get("nodule_slices") == 0:
+            del plain["data"]["nodule_slices"]
         for metric in plain["metrics"]:
             if metric["definition"] == "pooled":
                 del metric["definition"]

@@ -58,7 +58,7 @@ class SubmissionFacts(Strict, frozen=True, kw_only=True):
 class Result(Strict, frozen=True, kw_only=True):
     """What an identical run must repeat, bit for bit."""
 
-    schema: Literal[2] = 2
+    schema: Literal[3] = 3
     status: Literal["scored", "failed", "invalid"]
     failure: Failure | None = None
     protocol: ProtocolFacts
@@ -68,7 +68,9 @@ class Result(Strict, frozen=True, kw_only=True):
     outputs: str | None = None
     device: str | None = None
     seed: int
+    self_reported: bool = False  # outputs were handed in, not made by the harness in its sandbox
     extractors: dict[str, ExtractorFacts] = msgspec.field(default_factory=dict)
+    implementations: dict[str, str] = msgspec.field(default_factory=dict)  # metric -> recipe and whose code
     metrics: Table = msgspec.field(default_factory=dict)
     truth: Table | None = None
     gate: Fidelity | None = None
@@ -197,7 +199,7 @@ def _machine() -> dict[str, str]:
         "python": platform.python_version(),
     }
     facts["memory_gb"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}"
-    for package in ("numpy", "torch", "scikit-image"):
+    for package in ("numpy", "scipy", "opencv-python-headless", "scikit-image", "torch", "torchmetrics"):
         facts[package] = version(package)
     return facts
 
@@ -296,7 +298,9 @@ def upgraded(raw: dict[str, Any]) -> dict[str, Any]:
             for regions in table.values():
                 for value in regions.values():
                     value |= {"unit": "", "without": {}}
-        result["schema"] = 2
+    if result.get("schema") in (1, 2):
+        # 3: whether outputs were handed in, and each metric's implementation; older records keep what was unknown.
+        result["schema"] = 3
     return raw
 
 

@@ -336,6 +336,15 @@ def _kept(folder: Path, dataset: Dataset) -> Run | None:
     return msgspec.structs.replace(run, outputs=paths, reused=True)
 
 
+def cached_outputs(dataset: Dataset, digest: str) -> dict[str, Path] | None:
+    """Outputs of that digest (`digest_outputs`) for a data set among the cached runs: case name -> PNG, or None."""
+    for folder in sorted((cache_root() / "runs").glob("[!.]*")):
+        run = _kept(folder, dataset)
+        if run is not None and run.outputs_digest == digest:
+            return {name: Path(path) for name, path in run.outputs.items()}
+    return None
+
+
 def _keep(
     folder: Path, outputs: Mapping[str, NDArray[np.uint8]], ended: Exit, *, granted: Granted, **facts: Any
 ) -> Run:

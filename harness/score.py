@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +24,20 @@ from harness.files import (
     digest_code,
     digest_file,
     digest_json,
-    digest_pixels,
     read_grey,
     write_bytes,
 )
 from harness.imaging.regions import shrink
 from harness.labels import LabelSet
 from harness.process import map_slices, part_of
-from harness.protocol import Protocol, Region
+from harness.protocol import Metric, Protocol, Region
 from harness.statistics import interval, replicates
 
 Progress = Callable[[int, int], None]
 FeatureSet = dict[str, dict[str, Features]]  # extractor -> region -> features
+MASKED = "masked-"
 DATA_RANGE = 255.0  # of 8-bit slices
+SPECTRUM_STEP = 0.02  # 1/mm, about what a patch of 64 pixels of 0.75 mm tells apart
 
 
 class Value(Strict, frozen=True, kw_only=True):
@@ -58,6 +59,7 @@ class Value(Strict, frozen=True, kw_only=True):
 
 
 Table = dict[str, dict[str, Value]]  # metric -> region -> value
+Kind = tuple[str, str, str]  # reference, metric, region
 
 
 class Fidelity(Strict, frozen=True, kw_only=True):
@@ -89,6 +91,32 @@ class SliceValue(Strict, frozen=True, kw_only=True):
     value: float | None
 
 
+class MeanSpectrum(Strict, frozen=True, kw_only=True):
+    """Radial noise power spectrum averaged over `n` slices: what outputs differ by from a reference in a region.
+
+    `frequency` in 1/mm and `power` in grey or HU squared times mm squared; per pixel where the pixel's width is
+    unknown. `unit` is that of the power's root at 1 mm (or pixel): grey or HU.
+    """
+
+    frequency: tuple[float, ...]
+    power: tuple[float, ...]
+    n: int
+    unit: str
+
+
+Spectra = dict[str, dict[str, MeanSpectrum]]  # reference -> region -> spectrum
+
+
+class SliceSpectrum(NamedTuple):
+    """The radial noise power spectrum of one slice, frequencies in 1/mm or per pixel, in grey levels squared."""
+
+    reference: str
+    region: str
+    pixel_mm: float | None
+    frequency: NDArray[np.float64]
+    power: NDArray[np.float64]
+
+
 class Scorecard(Strict, frozen=True, kw_only=True):
     """What a set of outputs is worth. `truth` is null for data without known truth."""
 
@@ -96,7 +124,9 @@ class Scorecard(Strict, frozen=True, kw_only=True):
     truth: Table | None
     gate: Fidelity
     extractors: dict[str, ExtractorFacts]
+    implementations: dict[str, str]  # metric -> its recipe and whose code computed it, in one clause
     slices: tuple[SliceValue, ...]
+    spectra: Spectra
     features: bytes  # npz of the outputs' features, slices in the order of their names; keys as `_npz` says
 
 
@@ -142,19 +172,20 @@ def score(
     if all(case.truth for case in cases):
         references["truth"] = [Path(str(case.truth)) for case in cases]
     produced = [outputs[case.name] for case in cases]
-    codes = [labels.regions(case) for case in cases]
+    regions = [labels.regions_path(case) for case in cases]
 
     window = dataset.window_hu
     hu_per_grey = None if window is None else (window[1] - window[0]) / DATA_RANGE
 
-    slices, noisy = _image_values(cases, produced, references, codes, protocol, hu_per_grey)
+    slices, spectra, noisy = _image_values(cases, produced, references, regions, protocol, hu_per_grey)
     sets = [produced, *references.values()]
     features = [
-        _features(paths, codes, extractors, protocol, part_of(progress, index, len(sets)))
+        features_of(paths, regions, extractors, protocol, progress=part_of(progress, index, len(sets)))
         for index, paths in enumerate(sets)
     ]
+    by_kind = _by_kind(slices)
     tables = {
-        name: _table(name, features[0], features[index], slices, cases, protocol, hu_per_grey)
+        name: _table(name, features[0], features[index], by_kind, cases, protocol, hu_per_grey)
         for index, name in enumerate(references, start=1)
     }
     return Scorecard(
@@ -162,7 +193,9 @@ def score(
         truth=tables.get("truth"),
         gate=_gate(tables, noisy, protocol),
         extractors={one.name: ExtractorFacts(weights=one.digest, note=one.describe()) for one in extractors},
+        implementations={one.name: _implementation(one) for one in protocol.metrics},
         slices=tuple(slices),
+        spectra=_mean_spectra(spectra, hu_per_grey),
         features=_npz(features[0]),
     )
 
@@ -171,7 +204,7 @@ def _table(
     reference: str,
     outputs: FeatureSet,
     targets: FeatureSet,
-    slices: Sequence[SliceValue],
+    slices: Mapping[Kind, NDArray[np.float64]],
     cases: Sequence[Case],
     protocol: Protocol,
     hu_per_grey: float | None,
@@ -183,11 +216,11 @@ def _table(
         for region in protocol.regions:
             extrapolated = None
             if module.KIND == "distribution":
-                key = _masked(region) if metric.definition == "masked" else region
+                key = feature_key(metric, region)
                 x = outputs[str(metric.features)].get(key)
                 y = targets[str(metric.features)].get(key)
-                if x is None or y is None:
-                    continue  # an extractor without maps has the whole image only
+                if x is None or y is None or (region != "whole" and len(x.rows) < 2):
+                    continue  # no maps and so the whole image only, or a region, as nodules, that one slice has
                 present = x.rows  # the same as y's: both sets were read with the same masks
                 statistic = _distance(module.distance, x.values, y.values)
                 if hasattr(module, "extrapolated"):
@@ -195,13 +228,7 @@ def _table(
                     rng = np.random.default_rng(protocol.seed)
                     extrapolated = module.extrapolated(x.values, y.values, groups=of_rows, rng=rng)
             else:
-                values = np.array(
-                    [
-                        np.nan if one.value is None else one.value
-                        for one in slices
-                        if (one.reference, one.metric, one.region) == (reference, metric.name, region)
-                    ]
-                )
+                values = slices.get((reference, metric.name, region), np.empty(0))
                 present = np.flatnonzero(np.isfinite(values))
                 statistic = _mean(values[present])
             if len(present):
@@ -220,6 +247,15 @@ def _table(
     return table
 
 
+def _by_kind(slices: Sequence[SliceValue]) -> dict[Kind, NDArray[np.float64]]:
+    """One array a reference, metric and region, over slices in order; NaN where a slice has no value."""
+    found: dict[Kind, list[float]] = {}
+    for one in slices:
+        value = np.nan if one.value is None else one.value
+        found.setdefault((one.reference, one.metric, one.region), []).append(value)
+    return {kind: np.array(values) for kind, values in found.items()}
+
+
 def _distance(
     distance: Callable[..., float], x: NDArray[np.float32], y: NDArray[np.float32]
 ) -> Callable[[NDArray[np.intp]], float]:
@@ -228,6 +264,18 @@ def _distance(
 
 def _mean(values: NDArray[np.float64]) -> Callable[[NDArray[np.intp]], float]:
     return lambda chosen: float(values[chosen].mean())
+
+
+def _implementation(metric: Metric) -> str:
+    """Recipe and code of a metric's values, for the record."""
+    clause = str(metrics_of.load(metric.metric).IMPLEMENTATION)
+    if metric.features is None:
+        return clause
+    regions = {
+        "pooled": "regions pooled from the extractor's maps",
+        "masked": "regions masked: the rest set to grey 0, the whole network run",
+    }
+    return f"{clause}; features of {metric.features}, images resized as clean-fid does; {regions[metric.definition]}"
 
 
 def _unit(module: ModuleType, cases: Sequence[Case], hu_per_grey: float | None) -> str:
@@ -245,35 +293,46 @@ def _image_values(
     cases: Sequence[Case],
     produced: Sequence[Path],
     references: Mapping[str, Sequence[Path]],
-    codes: Sequence[NDArray[np.uint8]],
+    regions: Sequence[Path],
     protocol: Protocol,
     hu_per_grey: float | None,
-) -> tuple[list[SliceValue], list[SliceValue]]:
-    """Every slice's image metrics against every reference in every region, and the noisy input's gate metric."""
+) -> tuple[list[SliceValue], list[SliceSpectrum], list[SliceValue]]:
+    """Every slice's image metrics against every reference in every region, the spectra that some of them sum up, and
+    the noisy input's gate metric."""
     wanted = [(one.name, one.metric) for one in protocol.metrics if metrics_of.load(one.metric).KIND == "image"]
     gate = [(name, module) for name, module in wanted if name == protocol.gate.metric]
+    # torch computes with all cores by itself, and a worker process would take seconds to import it
+    by_torch = [(name, metric) for name, metric in wanted if getattr(metrics_of.load(metric), "USES_TORCH", False)]
+    light = [one for one in wanted if one not in by_torch]
     of_outputs, of_inputs = [], []
     for index, case in enumerate(cases):
         targets = {name: paths[index] for name, paths in references.items()}
-        of_outputs.append((case, produced[index], targets, codes[index], wanted, protocol.regions, hu_per_grey))
-        of_inputs.append((case, Path(case.lq), targets, codes[index], gate, [protocol.gate.region], hu_per_grey))
-    values = map_slices(_slice_values, [*of_outputs, *of_inputs])
-    own, noisy = values[: len(cases)], values[len(cases) :]
-    return [one for found in own for one in found], [one for found in noisy for one in found]
+        of_outputs.append((case, produced[index], targets, regions[index], light, protocol.regions, hu_per_grey))
+        of_inputs.append((case, Path(case.lq), targets, regions[index], gate, [protocol.gate.region], hu_per_grey))
+    done = map_slices(_slice_values, [*of_outputs, *of_inputs])
+    own, noisy = done[: len(cases)], done[len(cases) :]
+    for case, output, targets, codes, *_ in of_outputs if by_torch else ():
+        own.append(_slice_values(case, output, targets, codes, by_torch, protocol.regions, hu_per_grey))
+    return (
+        [one for values, _ in own for one in values],
+        [one for _, spectra in own for one in spectra],
+        [one for values, _ in noisy for one in values],
+    )
 
 
 def _slice_values(
     case: Case,
     output: Path,
     references: Mapping[str, Path],
-    codes: NDArray[np.uint8],
+    codes: Path,
     wanted: Sequence[tuple[str, str]],
     regions: Sequence[str],
     hu_per_grey: float | None,
-) -> list[SliceValue]:
+) -> tuple[list[SliceValue], list[SliceSpectrum]]:
     image = read_grey(output)
-    masks = shrink(codes)
+    masks = shrink(read_grey(codes))
     values: list[SliceValue] = []
+    spectra: list[SliceSpectrum] = []
     for reference, path in references.items():
         target = read_grey(path)
         for name, metric in wanted:
@@ -281,12 +340,39 @@ def _slice_values(
             scale = hu_per_grey if hu_per_grey is not None and module.UNIT == "grey" else 1.0
             for region in regions if module.REGIONS is None else [one for one in regions if one in module.REGIONS]:
                 mask = masks[region]
-                sizes = {"data_range": DATA_RANGE, "pixel_mm": case.pixel_mm}
-                value = module.value(image, target, mask, **sizes) if mask.any() else None
+                value = None
+                if mask.any() and hasattr(module, "spectrum"):
+                    found = module.spectrum(image, target, mask, pixel_mm=case.pixel_mm)
+                    if found is not None:
+                        value = module.of_spectrum(found)
+                        spectra.append(SliceSpectrum(reference, region, case.pixel_mm, *found))
+                elif mask.any():
+                    value = module.value(image, target, mask, data_range=DATA_RANGE, pixel_mm=case.pixel_mm)
                 value = None if value is None else value * scale
                 facts = {"case": case.name, "patient": case.patient, "reference": reference, "metric": name}
                 values.append(SliceValue(**facts, region=region, value=value))
-    return values
+    return values, spectra
+
+
+def _mean_spectra(slices: Sequence[SliceSpectrum], hu_per_grey: float | None) -> Spectra:
+    """The mean over slices by reference and region, on common frequencies that all slices reach."""
+    groups: dict[tuple[str, str], list[SliceSpectrum]] = {}
+    for one in slices:
+        groups.setdefault((one.reference, one.region), []).append(one)
+    found: Spectra = {}
+    for (reference, region), group in groups.items():
+        low, high = max(one.frequency[0] for one in group), min(one.frequency[-1] for one in group)
+        frequency = group[0].frequency
+        if any(one.pixel_mm is not None for one in group):
+            frequency = np.arange(np.ceil(low / SPECTRUM_STEP), np.floor(high / SPECTRUM_STEP) + 1) * SPECTRUM_STEP
+        power = np.mean([np.interp(frequency, one.frequency, one.power) for one in group], axis=0)
+        found.setdefault(reference, {})[region] = MeanSpectrum(
+            frequency=tuple(float(f"{one:.4g}") for one in frequency),
+            power=tuple(float(f"{one:.5g}") for one in power * (hu_per_grey or 1.0) ** 2),
+            n=len(group),
+            unit="grey" if hu_per_grey is None else "HU",
+        )
+    return found
 
 
 def _gate(tables: Mapping[str, Table], noisy: Sequence[SliceValue], protocol: Protocol) -> Fidelity:
@@ -300,18 +386,22 @@ def _gate(tables: Mapping[str, Table], noisy: Sequence[SliceValue], protocol: Pr
 
 
 # -------------------------------------------------------------------------------- features
-def _features(
+def features_of(
     paths: Sequence[Path],
-    codes: Sequence[NDArray[np.uint8]],
+    codes: Sequence[Path],
     extractors: Sequence[Extractor],
     protocol: Protocol,
-    progress: Progress | None,
+    *,
+    progress: Progress | None = None,
 ) -> FeatureSet:
-    """Features of one set of images, from the cache where the same images were seen before."""
+    """Features of one set of images by extractor and region, from the cache where the same images were seen before.
+
+    `codes` are the files of the label maps. Only features are held in memory, whatever the number of images.
+    """
     key = digest_json(
         {
             "images": [digest_file(path) for path in paths],
-            "codes": [digest_pixels(code) for code in codes],
+            "codes": [digest_file(path) for path in codes],
             "regions": protocol.regions,
             "masked": {name: sorted(regions) for name, regions in _masked_of(protocol).items()},
             "extractors": {one.name: one.digest for one in extractors},
@@ -319,28 +409,31 @@ def _features(
         }
     )
     cached = cache_root() / "features" / f"{key[:20]}.npz"
-    found = _read_npz(cached)
+    found = read_features(cached)
     if found is not None:
         if progress:
             progress(len(paths), len(paths))
         return found
 
     def masks(index: int) -> dict[str, NDArray[np.bool_]]:
-        return {name: mask for name, mask in shrink(codes[index]).items() if name in protocol.regions}
+        return {name: mask for name, mask in shrink(read_grey(codes[index])).items() if name in protocol.regions}
 
     features = extractors_of.extract(paths, extractors, regions=masks, progress=progress)
     for name, regions in _masked_of(protocol).items():
         of_name = [one for one in extractors if one.name == name]
         for region in regions:
-            kept = [shrink(code)[region] for code in codes]
-            features[name][_masked(region)] = extractors_of.extract_masked(paths, of_name, masks=kept)[name]
+
+            def mask(index: int, region: Region = region) -> NDArray[np.bool_]:
+                return shrink(read_grey(codes[index]))[region]
+
+            features[name][f"{MASKED}{region}"] = extractors_of.extract_masked(paths, of_name, masks=mask)[name]
     write_bytes(cached, _npz(features))
     return features
 
 
-def _masked(region: str) -> str:
-    """The key of a region's `masked` features."""
-    return f"masked-{region}"
+def feature_key(metric: Metric, region: str) -> str:
+    """The key of a metric's features of a region in a FeatureSet: the region, `masked-<region>` for masked ones."""
+    return f"{MASKED}{region}" if metric.definition == "masked" else region
 
 
 def _masked_of(protocol: Protocol) -> dict[str, set[Region]]:
@@ -364,7 +457,7 @@ def _npz(features: FeatureSet) -> bytes:
     return buffer.getvalue()
 
 
-def _read_npz(path: Path) -> FeatureSet | None:
+def read_features(path: Path) -> FeatureSet | None:
     """Features that `_npz` wrote; None where there are none or the file is damaged."""
     features: FeatureSet = {}
     try:

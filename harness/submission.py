@@ -72,6 +72,17 @@ class Submission(Strict, frozen=True, kw_only=True):
     digest: str
 
 
+def check_slug(slug: str) -> str:
+    """The slug itself; UsageError where it is no path and URL, or one of the harness's own."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", slug):
+        raise UsageError(
+            f"{slug!r} cannot be a slug, as the folder of a submission is", fix="use a-z, 0-9, - and _ only"
+        )
+    if slug.startswith(ANCHOR_PREFIX):
+        raise UsageError(f"{slug!r}: slugs that begin with {ANCHOR_PREFIX!r} are the harness's own reference rows")
+    return slug
+
+
 def load_submission(folder: Path | str) -> Submission:
     """Read and check `<folder>/submission.yaml`. UsageError names file and mistake.
 
@@ -83,13 +94,7 @@ def load_submission(folder: Path | str) -> Submission:
             f"{path}: no such folder",
             fix="name a folder that holds a submission.yaml; see submissions/template",
         )
-    slug = path.resolve().name
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", slug):
-        raise UsageError(
-            f"{path}: the folder's name {slug!r} is the submission's slug", fix="use a-z, 0-9, - and _ only"
-        )
-    if slug.startswith(ANCHOR_PREFIX):
-        raise UsageError(f"{path}: slugs that begin with {ANCHOR_PREFIX!r} are the harness's own reference rows")
+    slug = check_slug(path.resolve().name)
     if not (path / MANIFEST).is_file():
         raise UsageError(f"{path}: holds no {MANIFEST}", fix="start from submissions/template")
     manifest = read_yaml(path / MANIFEST, Manifest)

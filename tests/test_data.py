@@ -12,6 +12,8 @@ from PIL import Image
 from harness.data import Dataset, first_cases, load_data
 from harness.errors import UsageError
 from harness.files import read_grey, write_grey
+from harness.imaging.regions import Code
+from harness.phantom import levels, levels_with_nodules, make_patient
 from harness.protocol import FolderData, PhantomData, Protocol, load_protocol
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -140,6 +142,33 @@ def test_phantom_is_built_once_and_found_again(tmp_path: Path, monkeypatch: pyte
     Path(dataset.cases[0].lq).write_bytes(b"truncated")
     assert load_data(with_data(SMALL)) == dataset
     assert read_grey(Path(dataset.cases[0].lq)).shape == (64, 64)
+
+
+def test_slices_asked_to_meet_nodules_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    few = PhantomData(patients=2, slices=2, size=256, seed=2602)  # the first patient has a nodule, the second has none
+    even, moved = (load_data(with_data(msgspec.structs.replace(few, nodule_slices=count))) for count in (0, 2))
+
+    def with_nodule(dataset: Dataset) -> list[str]:
+        return [case.name for case in dataset.cases if (read_grey(Path(str(case.regions))) == Code.NODULE).any()]
+
+    assert with_nodule(even) == []
+    assert with_nodule(moved) == ["p01-s02"]
+    kept = [case.name for case in even.cases if case.name != "p01-s02"]
+    pixels = [{case.name: read_grey(Path(case.lq)).tobytes() for case in one.cases} for one in (even, moved)]
+    assert [name for name in kept if pixels[0][name] == pixels[1][name]] == kept
+    assert even.digest != moved.digest
+
+
+def test_the_phantom_shows_as_many_nodules_as_the_readme_says() -> None:
+    data = load_protocol("phantom").data
+    assert isinstance(data, PhantomData)
+    heights = [
+        levels_with_nodules(make_patient(data.seed, index), data.slices, nodule_slices=data.nodule_slices)
+        for index in range(data.patients)
+    ]
+    # counted in the label maps of the set itself: p01-s04, p03-s03, p04-s02, p07-s02, p07-s03
+    assert [len(set(of_one) - set(levels(data.slices))) for of_one in heights] == [1, 0, 1, 1, 0, 0, 2, 0]
 
 
 def test_first_cases_are_a_set_of_their_own(authors_layout: Path) -> None:

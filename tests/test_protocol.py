@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 from harness.errors import UsageError
+from harness.files import read_json
 from harness.protocol import PhantomData, Protocol, load_protocol, protocol_folder, protocol_names
 
 SHIPPED = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]
+RECORDS = Path(__file__).resolve().parent.parent / "leaderboard" / "records"
 TEXT = (protocol_folder() / "phantom-mini.yaml").read_text()
 
 
@@ -51,11 +53,13 @@ def test_unknown_name_lists_what_there_is() -> None:
         ("strategy: ipv2", "strategy: ipv3", "ipv3"),
         ("source: phantom", "source: cloud", "cloud"),
         ("metric: KID, region: whole", "metric: LPIPS, region: whole", "LPIPS"),
-        ("[whole, background, body, lung, table, boundary]", "[whole, whole]", "differ"),
-        ("[whole, background, body, lung, table, boundary]", "[lung]", "whole"),
+        ("[whole, background, body, lung, table, boundary, nodules]", "[whole, whole]", "differ"),
+        ("[whole, background, body, lung, table, boundary, nodules]", "[lung]", "whole"),
         ("name: FID", "name: KID", "differ"),
         ("wall_s: 600", "wall_s: -1", "wall_s"),
         ("size: 256", "size: 32", "64"),
+        ("nodule_slices: 1", "nodule_slices: 5", "nodule_slices is 5, more than the 4 slices"),
+        ("nodule_slices: 1", "nodule_slices: -1", r"0.*data\.nodule_slices"),
         ("schema: 1", "schema: 2", "schema"),
         ("name: phantom-mini", "name: ../up", "name"),
     ],
@@ -73,6 +77,20 @@ def test_digest_follows_meaning_not_wording(tmp_path: Path) -> None:
     assert load(tmp_path, TEXT.replace("images: true", "images: false")).digest == digest
     assert load(tmp_path, TEXT.replace("seed: 2603", "seed: 1")).digest != digest
     assert load(tmp_path, TEXT.replace("times_input: 1.0", "times_input: 0.9")).digest != digest
+
+
+@pytest.mark.parametrize("folder", sorted(RECORDS.glob("*")), ids=lambda folder: folder.name)
+def test_digest_of_a_protocol_with_records_stands(folder: Path) -> None:
+    """Protocols of before a key that came later: what their records state is what is computed now."""
+    records = [msgspec.json.decode(path.read_bytes()) for path in folder.glob("*/*/record.json")]
+    assert {record["result"]["protocol"]["digest"] for record in records} == {
+        read_json(folder / "protocol.json", Protocol).digest
+    }
+
+
+def test_nodule_slices_are_part_of_the_digest(tmp_path: Path) -> None:
+    texts = [TEXT.replace("nodule_slices: 1", f"nodule_slices: {count}") for count in range(4)]
+    assert len({load(tmp_path, text).digest for text in texts}) == len(texts)
 
 
 def test_protocol_survives_json() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +21,8 @@ from tests.published_files import FORMAT_WARNINGS, archive, pin, published_state
 
 __all__ = ["archive", "pin", "published_state", "state_dict_file"]
 
-SMALL = PhantomData(patients=3, slices=2, size=128, seed=5)
+# Patients 1 and 3 have a nodule; at 128 x 128 pixels only the first one's is as large as a cell of Inception's maps.
+SMALL = PhantomData(patients=3, slices=2, size=128, nodule_slices=1, seed=2602)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,9 @@ def test_a_set_scored_against_itself_is_perfect(dataset: Dataset, labels: LabelS
     for region in protocol.regions:
         assert card.truth["RMSE"][region].value == 0
         assert card.truth["SSIM"][region].value == pytest.approx(1)
-        assert card.truth["FID"][region].value == pytest.approx(0, abs=1e-6)
+        if region != "nodules":
+            assert card.truth["FID"][region].value == pytest.approx(0, abs=1e-6)
+    assert card.truth["VIF"]["whole"].value == pytest.approx(1, abs=1e-6)
     assert card.truth["CLIP-FID"]["whole"].value == pytest.approx(0, abs=1e-6)
     assert set(card.truth["CLIP-FID"]) == {"whole"}  # no maps, no regions
     assert card.gate.passed
@@ -66,6 +70,14 @@ def test_a_set_scored_against_itself_is_perfect(dataset: Dataset, labels: LabelS
         name: load(name).digest for name in ("inception-random", "clip-random")
     }
     assert all("random weights" in facts.note for facts in card.extractors.values())
+
+
+def test_a_region_of_a_single_slice_has_no_distribution(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:
+    card = score_of(lambda case: case.lq, dataset, labels, protocol)
+    assert card.label["RMSE"]["nodules"].n == 2
+    with np.load(io.BytesIO(card.features)) as features:
+        assert features["inception-random/nodules"].shape == (1, 192)
+    assert "nodules" not in card.label["FID"]
 
 
 def test_noisy_input_stands_exactly_at_its_own_gate(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:

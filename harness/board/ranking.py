@@ -114,6 +114,8 @@ def _place(record: Record, protocol: Protocol, test_set: tuple[str, str] | None)
         reason = "scored on other data or labels than the other rows; run it again with this version of the harness"
     elif result.submission.anchor:
         return Row(record=record, standing="anchor", reason="reference row")
+    elif result.self_reported:
+        reason = "self-reported: the outputs were handed in, not made by the harness in its sandbox"
     elif protocol.purify.is_circular(result.submission.slug, result.submission.family):
         reason = f"circular: of the family of the weak denoiser ({protocol.purify.weak_denoiser}) that made the labels"
     elif result.gate is not None and not result.gate.passed:

@@ -56,7 +56,7 @@ def labels(protocol: str, output: Path | None, report: bool, as_json: bool, **re
     if report:
         from rich.table import Table
 
-        from harness.audit import tables
+        from harness.label_audit import tables
         from harness.pipeline import audit_labels
 
         audited = audit_labels(benchmark, dataset, TerminalReporter())

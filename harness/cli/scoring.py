@@ -1,4 +1,4 @@
-"""`run` and `check`: a submission on a protocol."""
+"""`run`, `check`, `score`, `anchors`: scores on a protocol; `audit`: whether a record's are right."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from harness.cli._common import console, json_option, leaderboard_option, print_
 if TYPE_CHECKING:
     from harness.pipeline import Evaluation
     from harness.protocol import Protocol
+    from harness.record import Result
+
+
+features_option = click.option(
+    "--features-on", default="cpu", show_default=True, help="Device that the extractors run on: cpu, cuda."
+)
 
 
 @click.command()
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
 @protocol_option
 @leaderboard_option
 @click.option("--fresh", is_flag=True, help="Run the container again even if the same run is in the cache.")
-@click.option("--features-on", default="cpu", show_default=True, help="Device that the extractors run on: cpu, cuda.")
+@features_option
 @json_option
 def run(submission: Path, protocol: str, leaderboard: Path, fresh: bool, features_on: str, as_json: bool) -> None:
     """Run a submission on a protocol, score it, write its record and the board row."""
@@ -46,20 +52,18 @@ def run(submission: Path, protocol: str, leaderboard: Path, fresh: bool, feature
     if as_json:
         print_json(evaluation.record)
     else:
-        _print_evaluation(evaluation, benchmark, leaderboard)
+        _print_scores(evaluation.record.result, benchmark)
+        _print_place(evaluation, benchmark, leaderboard)
     failure = evaluation.record.result.failure
     if failure is not None:
         print_failure(failure.stage, failure.exit_status, failure.party, failure.message, failure.fix)
         sys.exit(failure.exit_status)
 
 
-def _print_evaluation(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> None:
+def _print_scores(result: Result, protocol: Protocol) -> None:
     from rich.table import Table
 
-    from harness.board.build import rank_all
-
     screen = console()
-    result = evaluation.record.result
     if result.status == "scored":
         references = {"label": result.metrics} | ({"truth": result.truth} if result.truth else {})
         for reference, values in references.items():
@@ -75,6 +79,13 @@ def _print_evaluation(evaluation: Evaluation, protocol: Protocol, leaderboard: P
         screen.print("± half of the 95 % interval over patients", highlight=False)
         for facts in result.extractors.values():
             screen.print(facts.note, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_place(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> None:
+    from harness.board.build import rank_all
+
+    screen = console()
+    result = evaluation.record.result
     for board, rows in rank_all(leaderboard):
         for row in rows:
             if (board.identity, row.record.id) == (protocol.identity, evaluation.record.id) and not result.failure:
@@ -131,9 +142,97 @@ def _megabytes(value: int | None) -> str:
 
 
 @click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@protocol_option
+@click.option("--record", "slug", metavar="SLUG", help="Write a record under this slug: self-reported, never ranked.")
+@leaderboard_option
+@features_option
+@json_option
+def score(folder: Path, protocol: str, slug: str | None, leaderboard: Path, features_on: str, as_json: bool) -> None:
+    """Score outputs made elsewhere, without a container: one <case>.png for every case of a protocol's data.
+
+    `harness labels -o` writes the inputs (lq/) whose names they bear. The same code as `harness run`; what a folder
+    holds nobody has seen made, so the scores are marked self-reported and never rank.
+    """
+    from harness.protocol import load_protocol
+
+    benchmark = load_protocol(protocol)
+
+    from harness.pipeline import evaluate_folder
+    from harness.submission import check_slug
+    from harness.terminal import TerminalReporter
+
+    record, written = evaluate_folder(
+        folder,
+        benchmark,
+        reporter=TerminalReporter(),
+        feature_device=features_on,
+        leaderboard=leaderboard if slug else None,
+        slug=check_slug(slug) if slug else folder.resolve().name,
+    )
+    if as_json:
+        print_json(record)
+        return
+    _print_scores(record.result, benchmark)
+    place = f"record: {written}" if written else "no record written (--record SLUG writes one)"
+    console().print(f"self-reported, not ranked; {place}", markup=False, highlight=False, soft_wrap=True)
+
+
+@click.command()
+@click.argument("record", type=click.Path(path_type=Path))
+@leaderboard_option
+@click.option("--outputs", type=click.Path(path_type=Path), help="Folder of the outputs: <case>.png for every case.")
+@json_option
+def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) -> None:
+    """Recompute a record's values with clean-fid, torchmetrics and others, and print ours and theirs side by side.
+
+    RECORD is its folder or its id. Begins with the images where there are any (--outputs, a cached run of this machine,
+    an anchor), else with the features that the record keeps.
+    """
+    known = {path.name: path for path in leaderboard.glob("records/*/*/*")}
+    folder = record if record.is_dir() else known.get(str(record), record)
+
+    from harness.errors import ScoringError
+    from harness.pipeline import audit as audit_by_reference
+    from harness.terminal import TerminalReporter
+
+    checks = audit_by_reference(folder, TerminalReporter(), outputs=outputs)
+    differ = [one for one in checks if not one.agrees]
+    if as_json:
+        print_json(checks)
+    else:
+        from rich.table import Table
+
+        for origin in dict.fromkeys(one.of for one in checks):
+            table = Table(
+                "against", "metric", "tool", "ours", "theirs", "regions", "largest", "", title=f"from {origin}"
+            )
+            lines = [one for one in checks if one.of == origin]
+            for line in dict.fromkeys((one.reference, one.metric, one.tool) for one in lines):
+                regions = [one for one in lines if (one.reference, one.metric, one.tool) == line]
+                shown = next((one for one in regions if one.region == "whole"), regions[0])
+                largest = max(abs(one.ours - one.theirs) / max(abs(one.theirs), 1e-12) for one in regions)
+                verdict = "equal" if all(one.agrees for one in regions) else "[red]differs[/]"
+                values = (f"{shown.ours:.6g}", f"{shown.theirs:.6g}", str(len(regions)), f"{largest:.0e}", verdict)
+                table.add_row(*line, *values)
+            console().print(table)
+        console().print(
+            f"{len(checks) - len(differ)} of {len(checks)} values are the reference tools', within 1e-4 or 1e-6 of the "
+            "terms that a distance is the difference of. Shown are those of the whole image (or the first region), "
+            "and the largest relative difference of all regions (--json has every one)."
+        )
+    if differ:
+        named = ", ".join(f"{one.metric} ({one.region}, {one.reference}, {one.tool})" for one in differ[:5])
+        raise ScoringError(
+            f"{folder}: {len(differ)} of {len(checks)} values are not the reference tools': {named}",
+            fix="compare the record's harness version and machine with this one's",
+        )
+
+
+@click.command()
 @protocol_option
 @leaderboard_option
-@click.option("--features-on", default="cpu", show_default=True, help="Device that the extractors run on: cpu, cuda.")
+@features_option
 def anchors(protocol: str, leaderboard: Path, features_on: str) -> None:
     """Score a protocol's reference rows: noisy input, blurs, weak denoiser and, on the phantom, truth."""
     from harness.protocol import load_protocol

@@ -7,10 +7,13 @@ Files that begin with an underscore, and `weights`, are no extractors.
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +27,7 @@ __all__ = ["Extractor", "Features", "Output", "extract", "extract_masked", "load
 
 WHOLE = "whole"
 Mask = NDArray[np.bool_]
+T = TypeVar("T")
 
 
 class Features(NamedTuple):
@@ -71,22 +75,26 @@ def extract(
     """
     whole: dict[str, list[Matrix]] = {extractor.name: [] for extractor in extractors}
     pooled: dict[str, dict[str, list[tuple[int, Matrix]]]] = {extractor.name: {} for extractor in extractors}
-    for start in range(0, len(images), batch):
-        chunk = [read_grey(path) for path in images[start : start + batch]]
-        weights = []
-        if regions is not None and any(extractor.has_maps for extractor in extractors):
-            weights = [_weights(regions(start + offset)) for offset in range(len(chunk))]
-        for extractor in extractors:
-            features, maps = extractor(chunk)
+    wants_maps = regions is not None and any(extractor.has_maps for extractor in extractors)
+
+    def loaded(index: int) -> tuple[list[NDArray[Any]], dict[str, Matrix]]:
+        image = read_grey(images[index])
+        weights = _weights(regions(index)) if regions is not None and wants_maps else {}
+        return [extractor.prepare(image) for extractor in extractors], weights
+
+    done = 0
+    for chunk in _ahead(loaded, len(images), batch):
+        for number, extractor in enumerate(extractors):
+            features, maps = extractor.forward(np.stack([prepared[number] for prepared, _ in chunk]))
             whole[extractor.name].append(features)
             if maps is None:
                 continue
-            for offset, of_image in enumerate(weights):
-                for region, weight in of_image.items():
-                    average = np.tensordot(maps[offset], weight, axes=2) / weight.sum()
-                    pooled[extractor.name].setdefault(region, []).append((start + offset, average))
+            for offset, (_, weights) in enumerate(chunk):
+                for region, average in _averages(maps[offset], weights).items():
+                    pooled[extractor.name].setdefault(region, []).append((done + offset, average))
+        done += len(chunk)
         if progress is not None:
-            progress(min(start + batch, len(images)), len(images))
+            progress(done, len(images))
     return {
         extractor.name: {
             WHOLE: Features(
@@ -106,39 +114,75 @@ def extract_masked(
     images: Sequence[Path],
     extractors: Sequence[Extractor],
     *,
-    masks: Sequence[Mask],
+    masks: Callable[[int], Mask],
     batch: int = 16,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Features]:
-    """Final features by extractor of the images with every pixel outside `masks[i]` set to grey 0: `masked` features.
+    """Final features by extractor of the images with every pixel outside the mask set to grey 0: `masked` features.
 
-    An image whose mask is empty has no row. Images that are equal once masked, such as clean backgrounds, are run once.
+    `masks(i)` is image i's. An image whose mask is empty has no row. Images that are equal once masked, such as clean
+    backgrounds, are run once.
     """
-    rows = [index for index, mask in enumerate(masks) if mask.any()]
-    kept: dict[str, NDArray[np.uint8]] = {}
-    digests = []
-    for index in rows:
-        image = np.where(masks[index], read_grey(images[index]), np.uint8(0))
-        digests.append(digest_pixels(image))
-        kept.setdefault(digests[-1], image)
-    order = {digest: position for position, digest in enumerate(kept)}
-    unique, positions = list(kept.values()), [order[digest] for digest in digests]
+
+    def loaded(index: int) -> tuple[str, list[NDArray[Any]]] | None:
+        mask = masks(index)
+        if not mask.any():
+            return None
+        image = np.where(mask, read_grey(images[index]), np.uint8(0))
+        return digest_pixels(image), [extractor.prepare(image) for extractor in extractors]
+
+    rows: list[int] = []
+    digests: list[str] = []  # of every row
+    position: dict[str, int] = {}  # of a digest among the features
     found: dict[str, list[Matrix]] = {extractor.name: [] for extractor in extractors}
-    for start in range(0, len(unique), batch):
-        for extractor in extractors:
-            found[extractor.name].append(extractor(unique[start : start + batch])[0])
+    done = 0
+    for chunk in _ahead(loaded, len(images), batch):
+        new: dict[str, list[NDArray[Any]]] = {}
+        for index, one in enumerate(chunk, start=done):
+            if one is not None:
+                digest, prepared = one
+                rows.append(index)
+                digests.append(digest)
+                if digest not in position:
+                    position[digest] = len(position)
+                    new[digest] = prepared
+        for number, extractor in enumerate(extractors if new else ()):
+            batch_of = np.stack([prepared[number] for prepared in new.values()])
+            found[extractor.name].append(extractor.forward(batch_of).features)
+        done += len(chunk)
         if progress is not None:
-            progress(min(start + batch, len(unique)), len(unique))
+            progress(done, len(images))
+    order = [position[digest] for digest in digests]
     return {
         extractor.name: Features(
-            np.concatenate(found[extractor.name] or [np.empty((0, extractor.dimension), np.float32)])[positions],
+            np.concatenate(found[extractor.name] or [np.empty((0, extractor.dimension), np.float32)])[order],
             np.array(rows, np.intp),
         )
         for extractor in extractors
     }
 
 
+def _ahead(load: Callable[[int], T], count: int, batch: int) -> Iterator[list[T]]:
+    """`load(0)` to `load(count - 1)` in batches: while the caller works on one, threads load the next two."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting: deque[list[Future[T]]] = deque()
+        for start in range(0, count, batch):
+            waiting.append([pool.submit(load, index) for index in range(start, min(start + batch, count))])
+            if len(waiting) > 2:
+                yield [future.result() for future in waiting.popleft()]
+        while waiting:
+            yield [future.result() for future in waiting.popleft()]
+
+
 def _weights(masks: Mapping[str, Mask]) -> dict[str, Matrix]:
     """Map weights of the regions that an image has, "whole" left out."""
     weights = {name: region_weights(mask) for name, mask in masks.items() if name != WHOLE}
     return {name: weight for name, weight in weights.items() if weight.sum() >= 1.0}
+
+
+def _averages(maps: Matrix, weights: Mapping[str, Matrix]) -> dict[str, Matrix]:
+    """Maps (channels, 35, 35) averaged under each region's weights (35, 35): (channels,) a region, in one product."""
+    if not weights:
+        return {}
+    shares = np.stack([(weight / weight.sum()).ravel() for weight in weights.values()], axis=1)
+    return dict(zip(weights, (maps.reshape(len(maps), -1) @ shares).T, strict=True))

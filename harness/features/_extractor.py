@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,9 @@ class Extractor:
     """A network with its weights.
 
     `digest` is the SHA-256 of the weight file, or of the generated tensors where the weights are random; values of
-    different digests never compare. `note` says in one clause what the weights are. `forward` takes uint8 (h, w)
-    images, resizes them as the network's convention says and gives an `Output` in their order.
+    different digests never compare. `note` says in one clause what the weights are. `prepare` resizes a uint8 (h, w)
+    image as the network's convention says and may be called from several threads at once; `forward` takes a batch
+    (b, h', w') of such images and gives an `Output` in their order.
     """
 
     name: str
@@ -34,11 +35,12 @@ class Extractor:
     dimension: int
     has_maps: bool
     note: str
-    forward: Callable[[Sequence[Grey]], Output]
+    prepare: Callable[[Grey], NDArray[Any]]
+    forward: Callable[[NDArray[Any]], Output]
 
     def __call__(self, images: Sequence[Grey]) -> Output:
         """Features of uint8 (h, w) images of any size."""
-        return self.forward(images)
+        return self.forward(np.stack([self.prepare(image) for image in images]))
 
     def describe(self) -> str:
         """One line for records and tables."""

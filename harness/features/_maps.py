@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ MAP_STRIDE = 8
 MAP_ORIGIN = 9
 
 
+@cache
 def _overlap(pixels: int) -> NDArray[np.float32]:
     """(35, pixels): the share of each cell along one axis that each of `pixels` image pixels covers; rows sum to 1."""
     edges = (MAP_ORIGIN + MAP_STRIDE * np.arange(MAP_SIZE + 1)) * pixels / SIZE

@@ -8,6 +8,7 @@ import torch
 from harness.features import _random
 from harness.features._clip_network import DIMENSION, clip_forward, tower
 from harness.features._extractor import Extractor
+from harness.features._preprocess import clip_input
 from harness.features._torch import checked_device
 
 NAME = "clip-random"
@@ -53,5 +54,6 @@ def load(*, device: str) -> Extractor:
         dimension=DIMENSION,
         has_maps=False,
         note=_random.NOTE,
+        prepare=clip_input,
         forward=clip_forward({key: torch.from_numpy(tensor) for key, tensor in tensors.items()}, where),
     )

@@ -81,5 +81,6 @@ def load(*, device: str) -> Extractor:
         dimension=DIMENSION,
         has_maps=has_maps,
         note=note if has_maps else f"{note}, without maps: no regional features",
-        forward=forward(network, prepare=inception_input, mean=[128.0] * 3, std=[128.0] * 3, device=where),
+        prepare=inception_input,
+        forward=forward(network, mean=[128.0] * 3, std=[128.0] * 3, device=where),
     )

@@ -47,5 +47,6 @@ def load(*, device: str) -> Extractor:
         dimension=DIMENSION,
         has_maps=True,
         note=_random.NOTE,
-        forward=forward(network, prepare=inception_input, mean=[128.0] * 3, std=[128.0] * 3, device=where),
+        prepare=inception_input,
+        forward=forward(network, mean=[128.0] * 3, std=[128.0] * 3, device=where),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
 
 import cv2
 import numpy as np
@@ -78,19 +79,18 @@ def field_of_view(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def erode(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     """Pixels further than `radius` pixels from everything outside the mask; the image's border is no outside."""
-    if mask.all():
-        return mask
-    return _distance_to_false(mask) > radius
+    eroded: NDArray[np.bool_] = cv2.erode(mask.view(np.uint8), _disk(radius)).view(np.bool_)
+    return eroded
 
 
 def dilate(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     """Pixels at most `radius` pixels from the mask."""
-    if not mask.any():
-        return mask
-    return _distance_to_false(~mask) <= radius
+    dilated: NDArray[np.bool_] = cv2.dilate(mask.view(np.uint8), _disk(radius)).view(np.bool_)
+    return dilated
 
 
-def _distance_to_false(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Euclidean distance of each pixel to the nearest pixel outside the mask, in pixels."""
-    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(distance, dtype=np.float32)
+@cache
+def _disk(radius: float) -> NDArray[np.uint8]:
+    """Pixels at most `radius` pixels from the middle one: for a few pixels much faster than a distance transform."""
+    reach = np.arange(-int(radius), int(radius) + 1)
+    return (np.hypot(reach[:, None], reach) <= radius).astype(np.uint8)

@@ -20,6 +20,7 @@ KIND: Literal["image"] = "image"
 HIGHER_IS_BETTER: bool | None = False
 UNIT: Unit = ""
 REGIONS: Regions = None
+IMPLEMENTATION = "GMSD (Xue 2014), halved images, constant 170 at a data range of 255, own code"
 
 _CONSTANT = 170 / 255**2
 _PREWITT = np.array([[1, 0, -1]] * 3) / 3

@@ -24,6 +24,7 @@ from harness.metrics._features import matrix, pair
 
 KIND: Literal["distribution"] = "distribution"
 HIGHER_IS_BETTER = False
+IMPLEMENTATION = "unbiased squared MMD, cubic polynomial kernel, full samples in float64, own code, clean-fid's limit"
 _BLOCK = 2048  # rows of a Gram matrix held at a time
 
 Rows = NDArray[np.float64]

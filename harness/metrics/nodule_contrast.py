@@ -19,6 +19,7 @@ KIND: Literal["image"] = "image"
 HIGHER_IS_BETTER: bool | None = None
 UNIT: Unit = ""
 REGIONS: Regions = ("nodules",)
+IMPLEMENTATION = "contrast recovery over whole nodules (after NEMA NU 2), relative to the reference's, own code"
 
 _GAP, _REACH = 2, 10  # pixels from the nodule between which the lung around it is taken
 _SMOOTHED = 1.0

@@ -17,6 +17,7 @@ KIND: Literal["image"] = "image"
 HIGHER_IS_BETTER: bool | None = None
 UNIT: Unit = "grey"
 REGIONS: Regions = None
+IMPLEMENTATION = "sigma-clipped deviation of diagonal Haar details, own code"
 
 _MAD_TO_STD = 1.482602218505602  # 1 / the normal distribution's third quartile
 _CLIP = 3.0

@@ -25,6 +25,7 @@ KIND: Literal["image"] = "image"
 HIGHER_IS_BETTER: bool | None = None
 UNIT: Unit = "1/mm"
 REGIONS: Regions = None
+IMPLEMENTATION = "mean frequency of the radial NPS (AAPM TG-233), Hann patches of 64 pixels, own code"
 
 _PATCH = 64
 _HANN = np.hanning(_PATCH + 1)[:_PATCH].astype(np.float32)
@@ -70,18 +71,25 @@ def _detrended(patches: NDArray[np.float32], weights: NDArray[np.float32]) -> ND
     return patches - trend
 
 
-def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
-    """Mean frequency of uint8 `image` - `reference` (h, w) over bool `mask` (h, w), in 1/mm.
+def spectrum(image: Image, reference: Image, mask: Mask, *, pixel_mm: float | None) -> Spectrum | None:
+    """`radial_spectrum` of uint8 `image` - `reference` (h, w) over bool `mask` (h, w).
 
-    Per pixel, 1/32 to 1/2, where `pixel_mm` is None. None where nothing differs (but by a constant
-    or a slope) or no patch fits. ScoringError for different sizes or an empty mask.
+    None where nothing differs (but by a constant or a slope) or no patch fits. ScoringError for different sizes or an
+    empty mask.
     """
-    del data_range  # part of every image metric's signature; a frequency has no use for it
     within(image, reference, mask)
     found = radial_spectrum(image.astype(np.float32) - reference, mask, pixel_mm=pixel_mm)
-    if found is None:
-        return None
+    return None if found is None or found[1].sum() < _ROUNDING * (pixel_mm or 1.0) ** 2 else found
+
+
+def of_spectrum(found: Spectrum) -> float:
+    """The mean frequency of a spectrum, in its frequencies' unit: 1/mm, or per pixel (1/32 to 1/2)."""
     frequencies, power = found
-    if power.sum() < _ROUNDING * (pixel_mm or 1.0) ** 2:
-        return None
     return float((frequencies * power).sum() / power.sum())
+
+
+def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
+    """Mean frequency of `spectrum`, None where there is none."""
+    del data_range  # part of every image metric's signature; a frequency has no use for it
+    found = spectrum(image, reference, mask, pixel_mm=pixel_mm)
+    return None if found is None else of_spectrum(found)

@@ -12,6 +12,7 @@ KIND: Literal["image"] = "image"
 HIGHER_IS_BETTER: bool | None = True
 UNIT: Unit = ""
 REGIONS: Regions = None
+IMPLEMENTATION = "PSNR in float64, squared error at least 1/12, own code"
 
 # Rounding to whole grey levels is an error of this variance by itself: 8-bit images cannot be known to agree better,
 # and records hold no infinity. With data_range 255 the ratio is at most 58.9 dB.

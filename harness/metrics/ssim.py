@@ -1,8 +1,8 @@
 """Structural similarity averaged over a region.
 
 Wang et al., "Image quality assessment", IEEE TIP 13 (2004): Gaussian window of sigma 1.5, K1 0.01, K2 0.03, population
-covariances; the implementation is scikit-image's. Its map is averaged over the region, image border included
-(scikit-image's own mean leaves a border of 5 pixels out).
+covariances; the implementation is torchmetrics'. Its map is averaged over those pixels of the region whose window lies
+within the image, as Wang's and scikit-image's means are: beyond the border every package imagines another image.
 """
 
 from __future__ import annotations
@@ -10,39 +10,45 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from skimage.metrics import structural_similarity
 
 from harness.errors import ScoringError
 from harness.metrics._images import Image, Map, Mask, Regions, Unit, once_per_slice, within
+from harness.metrics._torchmetrics import structural_similarity_index_measure, tensor
 
 KIND: Literal["image"] = "image"
 HIGHER_IS_BETTER: bool | None = True
 UNIT: Unit = ""
 REGIONS: Regions = None
-WINDOW = 11  # scikit-image's for sigma 1.5
+IMPLEMENTATION = "SSIM (Wang 2004), Gaussian window 11, sigma 1.5, torchmetrics in float32"
+USES_TORCH = True
+WINDOW = 11
 
 
 @once_per_slice
 def _similarity(image: Map, reference: Map, data_range: float) -> Map:
-    _, similarity = structural_similarity(
-        image,
-        reference,
+    _, similarity = structural_similarity_index_measure(
+        tensor(image),
+        tensor(reference),
+        sigma=1.5,  # torchmetrics makes the window of it: 11 pixels wide
         data_range=data_range,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        full=True,
+        k1=0.01,
+        k2=0.03,
+        return_full_image=True,
     )
-    return np.asarray(similarity, dtype=np.float64)
+    return similarity[0, 0].numpy().astype(np.float64)
 
 
-def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float:
+def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
     """Mean of the SSIM map of uint8 (h, w) over bool `mask` (h, w); 1 for equal images.
 
-    ScoringError for different sizes, an empty mask, or images smaller than the window of 11 pixels.
+    None where the mask holds only pixels within 5 of the border. ScoringError for different sizes, an empty mask, or
+    images smaller than the window of 11 pixels.
     """
     del pixel_mm  # part of every image metric's signature; the window is one of pixels
     within(image, reference, mask)
     if min(image.shape) < WINDOW:
         raise ScoringError(f"SSIM needs images of at least {WINDOW} x {WINDOW} pixels, found {image.shape}")
-    return float(_similarity(image, reference, data_range)[mask].mean())
+    reach = WINDOW // 2
+    inner = (slice(reach, -reach), slice(reach, -reach))
+    chosen = _similarity(image, reference, data_range)[inner][mask[inner]]
+    return float(chosen.mean()) if chosen.size else None

@@ -21,6 +21,7 @@ KIND: Literal["image"] = "image"
 HIGHER_IS_BETTER: bool | None = None
 UNIT: Unit = ""
 REGIONS: Regions = ("lung",)
+IMPLEMENTATION = "contrast of what stands out from the lung of the reference, relative to the reference's, own code"
 
 _SMOOTHED = 1.0  # standard deviation in pixels: about a small vessel's
 _SURROUNDINGS = 21  # side in pixels of the square whose median passes over vessels

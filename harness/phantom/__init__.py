@@ -9,6 +9,16 @@ Written for this project after a prototype of its own; the anatomy is invented, 
 
 from harness.phantom.anatomy import VIEWS, View
 from harness.phantom.patient import Patient, make_patient
-from harness.phantom.scan import PhantomSlice, levels, nodule_levels, scan_slice
+from harness.phantom.scan import PhantomSlice, levels, levels_with_nodules, nodule_levels, scan_slice
 
-__all__ = ["VIEWS", "Patient", "PhantomSlice", "View", "levels", "make_patient", "nodule_levels", "scan_slice"]
+__all__ = [
+    "VIEWS",
+    "Patient",
+    "PhantomSlice",
+    "View",
+    "levels",
+    "levels_with_nodules",
+    "make_patient",
+    "nodule_levels",
+    "scan_slice",
+]

@@ -29,6 +29,8 @@ ELECTRONIC_NOISE = 4.0
 """Standard deviation of the detector's own noise, in photons."""
 VIEWS_PER_CHANNEL = 720 / 512
 SUPERSAMPLING = 2
+TOP, BOTTOM = 0.15, 0.76
+"""Relative heights between which slices lie."""
 ROUND_VIEWS = ("full", "closed-cavity")
 """Views that show the scanner's whole circular field; the others are zoomed in, so that it fills the square image."""
 
@@ -59,8 +61,21 @@ class Plane(NamedTuple):
 
 def levels(slices: int) -> list[float]:
     """Relative heights of so many slices through the lungs, from near the apices (0.15) to the diaphragm (0.76)."""
-    top, bottom = 0.15, 0.76
-    return [top + (bottom - top) * (i + 0.5) / slices for i in range(slices)]
+    return [TOP + (BOTTOM - TOP) * (i + 0.5) / slices for i in range(slices)]
+
+
+def levels_with_nodules(patient: Patient, slices: int, *, nodule_slices: int) -> list[float]:
+    """`levels(slices)`, of which up to `nodule_slices` are moved to a nodule: from the apices down, the nearest each.
+
+    No two are nearer to each other than half the even distance: of nodules that close together one slice shows one.
+    """
+    even, moved = levels(slices), list[float]()
+    apart = (BOTTOM - TOP) / slices / 2
+    for level in nodule_levels(patient) if nodule_slices else []:
+        if len(moved) < nodule_slices and all(abs(level - other) >= apart for other in moved):
+            even.pop(int(np.argmin(np.abs(np.subtract(even, level)))))
+            moved.append(level)
+    return sorted(even + moved)
 
 
 def nodule_levels(patient: Patient) -> list[float]:

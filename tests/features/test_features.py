@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -144,8 +145,8 @@ def test_masked_features_know_their_region_only(
         noise = np.random.default_rng(index).integers(0, 256, image.shape)
         noisy.append(tmp_path / f"{index}.png")
         Image.fromarray(np.where(mask, image, noise).astype(np.uint8)).save(noisy[-1])
-    one = features.extract_masked(paths, [random_inception], masks=masks)[random_inception.name]
-    other = features.extract_masked(noisy, [random_inception], masks=masks)[random_inception.name]
+    one = features.extract_masked(paths, [random_inception], masks=masks.__getitem__)[random_inception.name]
+    other = features.extract_masked(noisy, [random_inception], masks=masks.__getitem__)[random_inception.name]
     np.testing.assert_array_equal(one.rows, [0, 2])
     np.testing.assert_array_equal(one.values, other.values)
     blanked = tmp_path / "blanked.png"
@@ -155,15 +156,43 @@ def test_masked_features_know_their_region_only(
 
 
 def test_slices_that_are_equal_once_masked_are_run_once(random_inception: features.Extractor, slices: Slices) -> None:
+    """In one batch or in several: features of equal images are the same bits, and no image is run twice."""
     corner = np.zeros(read_grey(slices("clean")[0]).shape, bool)
     corner[0, 0] = True
-    seen: list[int] = []
+    run: list[int] = []
+
+    def forward(images: NDArray[np.float32]) -> features.Output:
+        run.append(len(images))
+        return random_inception.forward(images)
+
+    paths = [slices("clean")[0], slices("clean")[2], slices("clean")[0], slices("clean")[0]]
+    masks = [corner, ~corner, corner, corner]
+    counting = dataclasses.replace(random_inception, forward=forward)
+    done: list[tuple[int, int]] = []
     found = features.extract_masked(
-        slices("clean")[:1] * 3,
-        [random_inception],
-        masks=[corner] * 3,
-        progress=lambda done, _total: seen.append(done),
-    )[random_inception.name]
-    assert seen == [1]
-    assert len(found.values) == 3
+        paths, [counting], masks=masks.__getitem__, batch=2, progress=lambda i, n: done.append((i, n))
+    )[counting.name]
+    assert run == [2]
+    assert done == [(2, 4), (4, 4)]
+    assert found.values.shape == (4, 2048)
     np.testing.assert_array_equal(found.values[0], found.values[2])
+    np.testing.assert_array_equal(found.values[0], found.values[3])
+    assert (found.values[0] != found.values[1]).any()
+
+
+def test_loading_runs_ahead_in_order_and_its_errors_are_raised() -> None:
+    started: list[int] = []
+
+    def load(index: int) -> int:
+        started.append(index)
+        if index == 9:
+            raise UsageError("slice 9")
+        return index
+
+    batches = features._ahead(load, 11, 2)
+    assert next(batches) == [0, 1]
+    assert len(started) >= 2
+    assert [next(batches) for _ in range(3)] == [[2, 3], [4, 5], [6, 7]]
+    with pytest.raises(UsageError, match="slice 9"):
+        next(batches)
+    assert list(features._ahead(str, 0, 4)) == []

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from harness.imaging.regions import Code, consensus, shrink
+from harness.imaging.regions import Code, consensus, dilate, erode, shrink
 
 Codes = NDArray[np.uint8]
 shapes = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)
@@ -91,3 +92,13 @@ def test_consensus_is_counted_inside_the_field_of_view() -> None:
     assert consensus(one, other)[1] == 0.8
     assert consensus(one, one)[1] == 1.0
     assert consensus(np.zeros_like(one), np.zeros_like(one))[1] == 1.0
+
+
+@given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40)), st.floats(0, 12))
+def test_erosion_is_by_the_exact_distance(mask: NDArray[np.bool_], radius: float) -> None:
+    """scipy's exact Euclidean distance transform; where nothing lies outside, or inside, there is no distance."""
+    assert erode(mask, radius).dtype == bool
+    inside = ndimage.distance_transform_edt(mask) > radius if not mask.all() else mask
+    near = ndimage.distance_transform_edt(~mask) <= radius if mask.any() else mask
+    np.testing.assert_array_equal(erode(mask, radius), inside)
+    np.testing.assert_array_equal(dilate(mask, radius), near)

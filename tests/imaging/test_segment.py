@@ -26,8 +26,17 @@ _FILES = ["xcist_018.png", "xcist_046.png", "A0001_25_B.png", "A0002_06_B40f.png
 
 
 @cache
-def _scan(patient: int, level: float, view: View) -> PhantomSlice:
-    return scan_slice(make_patient(2602, patient, view=view), level, size=256, dose=0.02)
+def _scan(patient: int, level: float, view: View, size: int = 256) -> PhantomSlice:
+    return scan_slice(make_patient(2602, patient, view=view), level, size=size, dose=0.02)
+
+
+@cache
+def _full_size() -> list[tuple[PhantomSlice, NDArray[np.uint8]]]:
+    """Six patients at other heights and in other views, 512 x 512, with their denoised low-dose slices."""
+    views: tuple[View, ...] = ("full", "tight", "table-across", "closed-cavity", "full", "full")
+    levels = (0.25, 0.35, 0.45, 0.55, 0.4, 0.62)
+    scans = [_scan(patient, *where, size=512) for patient, where in enumerate(zip(levels, views, strict=True))]
+    return [(scan, denoise.load("nlm")(scan.lq)) for scan in scans]
 
 
 def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -35,7 +44,11 @@ def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 
 def _inside(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return np.isin(codes, [Code.BODY, Code.LUNG, Code.GAS])
+    return np.isin(codes, [Code.BODY, Code.LUNG, Code.NODULE, Code.GAS])
+
+
+def _lung(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.isin(codes, [Code.LUNG, Code.NODULE])
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known window", "unknown window"])
@@ -44,13 +57,25 @@ def _inside(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     [(0, 0.3, "full"), (1, 0.6, "full"), (0, 0.35, "tight"), (1, 0.35, "table-across"), (1, 0.65, "closed-cavity")],
 )
 def test_regions_of_a_noisy_slice_match_the_truth(patient: int, level: float, view: View, known: bool) -> None:
-    """At 512 x 512 and 42 slices: lung Dice 0.987 on average, body with its contents 0.996 (see segment.py)."""
     scan = _scan(patient, level, view)
     quiet = denoise.load("nlm")(scan.lq)
     window, pixel = (scan.window_hu, scan.pixel_mm) if known else (None, None)
     codes = segment(quiet, window_hu=window, pixel_mm=pixel)
-    assert _dice(codes == Code.LUNG, scan.regions == Code.LUNG) > 0.97
+    assert _dice(_lung(codes), _lung(scan.regions)) > 0.97
     assert _dice(_inside(codes), _inside(scan.regions)) > 0.99
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known window", "unknown window"])
+def test_regions_match_the_truth_on_average_over_patients(known: bool) -> None:
+    """What the benchmark promises, at its own size. Measured over 42 slices: 0.987 and 0.996 (see segment.py)."""
+    lung, inside = [], []
+    for scan, quiet in _full_size():
+        window, pixel = (scan.window_hu, scan.pixel_mm) if known else (None, None)
+        codes = segment(quiet, window_hu=window, pixel_mm=pixel)
+        lung.append(_dice(_lung(codes), _lung(scan.regions)))
+        inside.append(_dice(_inside(codes), _inside(scan.regions)))
+    assert np.mean(lung) >= 0.98
+    assert np.mean(inside) >= 0.995
 
 
 def test_a_chest_wall_of_few_millimetres_keeps_the_lung_in() -> None:

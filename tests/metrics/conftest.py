@@ -1,1 +1,1 @@
-from harness.features import _torchvision  # noqa: F401 -- cleanfid and torchmetrics import torchvision
+from harness import torchvision_shim  # noqa: F401 -- cleanfid and torchmetrics import torchvision

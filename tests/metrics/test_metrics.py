@@ -23,6 +23,8 @@ def test_every_metric_keeps_the_contract(name: str) -> None:
     function = {"distribution": "distance", "image": "value"}[module.KIND]
     assert callable(getattr(module, function))
     assert module.__doc__
+    assert "own code" in module.IMPLEMENTATION or "torchmetrics" in module.IMPLEMENTATION
+    assert "\n" not in module.IMPLEMENTATION
     if module.KIND == "image":
         assert module.UNIT in ("grey", "1/mm", "")
         regions = shrink(np.zeros((4, 4), np.uint8))

@@ -13,7 +13,17 @@ import pytest
 
 from harness.imaging.masks import common_mask, remove_background
 from harness.imaging.regions import Code
-from harness.phantom import VIEWS, Patient, PhantomSlice, View, levels, make_patient, nodule_levels, scan_slice
+from harness.phantom import (
+    VIEWS,
+    Patient,
+    PhantomSlice,
+    View,
+    levels,
+    levels_with_nodules,
+    make_patient,
+    nodule_levels,
+    scan_slice,
+)
 from harness.phantom.scan import cut
 
 SEED, SIZE, DOSE = 2602, 128, 0.02
@@ -184,6 +194,21 @@ def test_a_nodule_outside_the_lungs_has_no_level() -> None:
     assert len(outside.anatomy.nodules) == 1
     assert nodule_levels(outside) == []
     assert nodule_levels(make_patient(SEED, 1)) == []  # has none
+
+
+@pytest.mark.parametrize(
+    ("index", "slices", "most", "moved"),
+    [(0, 6, 2, 1), (1, 6, 2, 0), (3, 1, 1, 1), (6, 6, 1, 1), (6, 6, 2, 2), (6, 3, 2, 1)],
+)
+def test_slices_move_to_nodules_and_stay_in_order(index: int, slices: int, most: int, moved: int) -> None:
+    """Patient 6 has two nodules 0.088 apart: 6 slices, 0.102 apart, show both and 3 slices, 0.203 apart, show one."""
+    person = make_patient(SEED, index)
+    found = levels_with_nodules(person, slices, nodule_slices=most)
+    assert set(found) - set(levels(slices)) == set(nodule_levels(person)[:moved])
+    assert found == sorted(found)
+    assert len(found) == slices
+    assert min(np.diff(found), default=1.0) >= (0.76 - 0.15) / slices / 2
+    assert levels_with_nodules(person, slices, nodule_slices=0) == levels(slices)
 
 
 # -------------------------------------------------------------------------------- fields of view

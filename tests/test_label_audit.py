@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,26 +9,28 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.audit import NEEDS_TRUTH, Audit, audit, markdown, tables
 from harness.data import Dataset, load_data
 from harness.errors import UsageError
 from harness.features import Extractor, Output
 from harness.files import canonical_json
 from harness.imaging.denoise._battery import BATTERY
 from harness.imaging.denoise._gates import GATES
+from harness.label_audit import NEEDS_TRUTH, Audit, audit, markdown, tables
 from harness.protocol import Metric, PhantomData, Purify, load_protocol
 
 KID = Metric(name="KID", metric="kernel", features="moments")
 
 
-def _moments(images: Sequence[NDArray[np.uint8]]) -> Output:
+def _moments(images: NDArray[np.uint8]) -> Output:
     """Means and deviations of rows: enough of a feature to tell more noise from less."""
     rows = [np.concatenate([image.mean(1), np.diff(image.astype(np.float32)).std(1)]) for image in images]
     features: NDArray[np.float32] = (np.stack(rows) / 255).astype(np.float32)
     return Output(features, None)
 
 
-MOMENTS = Extractor(name="moments", digest="0", dimension=256, has_maps=False, note="test", forward=_moments)
+MOMENTS = Extractor(
+    name="moments", digest="0", dimension=256, has_maps=False, note="test", prepare=np.asarray, forward=_moments
+)
 
 
 @pytest.fixture(scope="module")

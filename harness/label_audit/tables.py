@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.audit.compute import Audit, Gate, Ranking
 from harness.files import Strict
+from harness.label_audit.compute import Audit, Gate, Ranking
 from harness.statistics import Interval
 
 

@@ -304,10 +304,11 @@ def _of_features(
 
     def features(paths: Sequence[Path]) -> Features:
         if measure.metric.definition == "masked" and measure.region != "whole":
-            of_region = [masks(index)[measure.region] for index in range(len(codes))]
-            return extractors_of.extract_masked(paths, [extractor], masks=of_region, progress=next(parts))[
-                extractor.name
-            ]
+
+            def mask(index: int) -> NDArray[np.bool_]:
+                return masks(index)[measure.region]
+
+            return extractors_of.extract_masked(paths, [extractor], masks=mask, progress=next(parts))[extractor.name]
         regions = None if measure.region == "whole" else masks
         found = extractors_of.extract(paths, [extractor], regions=regions, progress=next(parts))[extractor.name]
         if measure.region not in found:
