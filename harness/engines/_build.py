@@ -24,6 +24,7 @@ from harness.sandbox import MAX_INSTRUCTIONS, BuildPolicy, sanitise
 
 LOOKS_EVERY_S = 0.3
 KILL_WAIT_S = 30  # how long the builder may take to notice that its container is gone
+LAST_LAYER_S = 10  # how long we wait for what a builder still makes after we left
 MEMORY_SHARE = 0.75  # of the machine's, that a build may have at most
 # of a message of the engine: an image that it cannot fetch because of the network, not because it does not exist
 NETWORK = re.compile(
@@ -65,13 +66,12 @@ def build(
                 timeout=policy.wall_s + KILL_WAIT_S,
             )
             with contextlib.closing(stream):
-                # To the end, whatever we hear: a builder whose reader leaves goes on for a while and leaves layers.
+                # To the end if it comes: a builder whose reader leaves goes on for a while.
                 for event in stream:
                     line = event.get("stream", "") or event.get("status", "")
                     if watch.verdict is None:
                         log.append(line)
-                    watch.hear(line)
-                    if time.monotonic() > watch.deadline + KILL_WAIT_S:
+                    if not watch.hear(line):
                         break
                     error = event.get("error", error)
                     image = event.get("aux", {}).get("ID", image)
@@ -113,6 +113,7 @@ class _Watch:
         self.reached = 0  # bytes of the image that was named last
         self.layers: dict[str, int] = {}  # bytes of each layer that this build made, in their order
         self.containers: list[str] = []
+        self.left = False  # while the builder was at work
 
     def __enter__(self) -> _Watch:
         self.deadline = time.monotonic() + self.policy.wall_s
@@ -128,28 +129,34 @@ class _Watch:
         if self.keep:
             return
         with contextlib.suppress(requests.RequestException):  # an engine that is lost keeps what it has
-            for container in self.containers:
-                with contextlib.suppress(docker.errors.APIError):  # the builder removes it, too
-                    self.client.remove_container(container, force=True, v=True)
+            if self.left:
+                self._await_last_layer()
+            self._remove_containers()
             for image in reversed(self.layers):
                 with contextlib.suppress(docker.errors.APIError):  # in use by an equal build beside this one
                     self.client.remove_image(image, noprune=True)
 
-    def hear(self, line: str) -> None:
-        """Take in a line of the builder's stream."""
+    def hear(self, line: str) -> bool:
+        """Take in a line of the builder's stream. False says that after a verdict it does not end of itself, as it does
+        when its container is gone: it copies on and on, and the reader had better leave."""
+        stopped = self.verdict is not None
         self.heard += len(line)
         if self.heard > self.policy.log_bytes:
             self._stop(f"prints more than {self.policy.log_bytes / 2**20:g} MiB")
         found = re.fullmatch(r" ---> (Running in )?([0-9a-f]{12})\n", line)
-        if found is None:
-            return
-        self.named += 1
-        if self.named > 3 * MAX_INSTRUCTIONS:  # to look at each takes time, in which the next container starts
-            self._stop("prints lines that look like the builder's own")
-        if found[1]:
-            self._limit_processes(found[2])
-        else:
-            self._count(found[2])
+        if found is not None:
+            self.named += 1
+            if self.named > 3 * MAX_INSTRUCTIONS:  # to look at each takes time, in which the next container starts
+                self._stop("prints lines that look like the builder's own")
+            if found[1]:
+                self._limit_processes(found[2])
+                if stopped:
+                    self._remove_containers()
+            else:
+                self._count(found[2])
+        copied = found is not None and not found[1] and not self.containers
+        self.left = (stopped and copied) or time.monotonic() > self.deadline + KILL_WAIT_S
+        return not self.left
 
     def _limit_processes(self, container: str) -> None:
         """Limit a container's processes, which the builder cannot.
@@ -176,6 +183,27 @@ class _Watch:
             self.reached = facts["Size"]
             if facts["Id"] not in self.before and not facts.get("RepoTags"):
                 self.layers[facts["Id"]] = max(0, facts["Size"] - parent)
+                self._check_disk(sum(self.layers.values()))
+
+    def _remove_containers(self) -> None:
+        for container in list(self.containers):
+            with contextlib.suppress(docker.errors.APIError):  # the builder removes it, too
+                self.client.remove_container(container, force=True, v=True)
+
+    def _await_last_layer(self) -> None:
+        """The builder finishes the instruction that it is at, and only then sees that nobody listens."""
+        last = next(reversed(self.layers), None)
+        until = time.monotonic() + LAST_LAYER_S
+        while time.monotonic() < until:
+            for image in self.client.images(all=True):
+                if image["ParentId"] == last and image["Id"] not in self.before:
+                    self.layers[image["Id"]] = 0
+                    return
+            time.sleep(LOOKS_EVERY_S)
+
+    def _check_disk(self, written: int) -> None:
+        if written > self.policy.disk_bytes:
+            self._stop(f"takes more than {self.policy.disk_bytes / 1e9:g} GB of disk")
 
     def _look(self) -> None:
         """The thread: compare clock and disk with the policy until the build ends."""
@@ -195,8 +223,7 @@ class _Watch:
                 written += answer.json().get("SizeRw") or 0
             elif answer.status_code == 404:
                 self.containers.remove(container)
-        if written > self.policy.disk_bytes:
-            self._stop(f"takes more than {self.policy.disk_bytes / 1e9:g} GB of disk")
+        self._check_disk(written)
         if time.monotonic() > self.deadline:
             self._stop(f"not done within {self.policy.wall_s:g} s")
         if self.verdict is not None:

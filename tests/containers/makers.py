@@ -23,7 +23,11 @@ def with_link(folder: Path, world: World) -> None:
 
 def with_big_file(folder: Path, _world: World) -> None:
     with (folder / "big").open("wb") as file:
-        file.truncate(2 * 10**6)
+        file.truncate(9 * 10**6)
+
+
+def with_large_file(folder: Path, _world: World) -> None:
+    (folder / "large").write_bytes(bytes(7_000_000))
 
 
 def with_slow_patterns(folder: Path, _world: World) -> None:
