@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from harness.errors import InfrastructureError, UsageError
 from harness.files import atomic_file, digest_file
@@ -36,14 +36,14 @@ def download(
     """Fetch `url` to `target`, which comes into being only complete and with the right SHA-256 (hex).
 
     https only, redirections included; with `public_only` from public addresses only, so that a stranger's URL cannot
-    make this machine fetch from its own network (the address is checked before connecting: a name server that
-    changes its answer in between is not covered). `progress` gets the bytes done.
+    make this machine fetch from its own network: the name is resolved and checked first, and who answers is checked
+    again before anything is asked, since name servers can change their mind. `progress` gets the bytes done.
 
     UsageError for an address that is not allowed, NotTheFile, InfrastructureError without network or where the
     connection ends early.
     """
     _check_address(url, public_only=public_only)
-    opener = urllib.request.build_opener(_SameRules(public_only=public_only))
+    opener = urllib.request.build_opener(_SameRules(public_only=public_only), *([_PublicOnly()] if public_only else []))
     try:
         with atomic_file(target) as part:
             with opener.open(url, timeout=TIMEOUT_S) as response, part.open("wb") as file:
@@ -79,6 +79,31 @@ class _SameRules(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
+class _PublicOnly(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_PublicConnection, req)
+
+
+class _PublicConnection(http.client.HTTPSConnection):
+    """Hangs up on an address that is not public, unless it is the user's own proxy."""
+
+    proxied = False
+
+    def set_tunnel(self, *args: Any, **kwargs: Any) -> None:
+        self.proxied = True
+        super().set_tunnel(*args, **kwargs)
+
+    def connect(self) -> None:
+        super().connect()
+        if not self.proxied and not _is_public(self.sock.getpeername()[0]):
+            self.close()
+            raise UsageError(f"https://{self.host} answers from an address that is not public; nothing was fetched")
+
+
+def _is_public(address: str) -> bool:
+    return ipaddress.ip_address(address.split("%")[0]).is_global
+
+
 def _check_address(url: str, *, public_only: bool) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
@@ -90,5 +115,5 @@ def _check_address(url: str, *, public_only: bool) -> None:
     except OSError as error:
         raise InfrastructureError(f"{url}: {error}", fix="connect to the network, then run again") from error
     for *_, address in found:
-        if not ipaddress.ip_address(str(address[0]).split("%")[0]).is_global:
+        if not _is_public(str(address[0])):
             raise UsageError(f"{url}: {address[0]} is not a public address, weights are not fetched from there")

@@ -115,11 +115,13 @@ def evaluate(
     reporter: Reporter,
     feature_device: str = "cpu",
     fresh: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> Evaluation:
     """Run a submission on a protocol, score it, write its record and rebuild the board.
 
     A submission that fails gets a failed record (`record.result.failure`). Errors of the machine, the protocol or the
-    scoring are raised and leave none, since they say nothing about the submission.
+    scoring are raised and leave none, since they say nothing about the submission. `share` is the part that this run
+    has of how many side by side on the engine's machine.
     """
     keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
@@ -138,6 +140,7 @@ def evaluate(
                 engine=engine,
                 fresh=fresh,
                 publish_logs=protocol.publish.logs,
+                share=share,
                 progress=progress,
             )
     except SubmissionError as error:

@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +41,53 @@ def run(
         raise InfrastructureError(f"{command[0]}: no such program", fix=f"install {command[0]}") from None
     except subprocess.TimeoutExpired:
         raise InfrastructureError(f"{' '.join(command)}: no answer within {timeout_s:g} s") from None
+
+
+def run_together(
+    commands: Sequence[Sequence[str]],
+    *,
+    jobs: int,
+    started: Callable[[int], None],
+    ended: Callable[[int, subprocess.CompletedProcess[str]], None],
+) -> None:
+    """Run commands without standard input, at most `jobs` at a time, to their ends, whatever their exit statuses.
+
+    `started` and `ended` hear the number of a command, the latter also how it went, from one thread at a time. Where
+    this process is interrupted the commands are told to end (SIGTERM) and waited for.
+    """
+    alive: dict[int, subprocess.Popen[str]] = {}
+    told, stopped = threading.Lock(), threading.Event()
+
+    def one(index: int) -> None:
+        with told:
+            if stopped.is_set():
+                return
+            started(index)
+            process = alive[index] = subprocess.Popen(
+                list(commands[index]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # Ctrl-C is for this process, which tells the others
+            )
+        out, err = process.communicate()
+        with told:
+            del alive[index]
+            ended(index, subprocess.CompletedProcess(process.args, process.returncode, out, err))
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(one, index) for index in range(len(commands))]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            with told:
+                stopped.set()
+                for process in alive.values():
+                    process.terminate()
+            raise
 
 
 def source_commit() -> tuple[str | None, bool | None]:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from harness.data import Case, Dataset
 from harness.download import NotTheFile, download
-from harness.engines import BASE_IMAGE, Engine, Exit
+from harness.engines import Engine, Exit
 from harness.errors import (
     BuildError,
     ContainerError,
@@ -44,19 +44,23 @@ from harness.files import (
     write_json,
     write_text,
 )
+from harness.image import image_of
 from harness.outputs import read_outputs
 from harness.sandbox import (
     GPU_REQUIRED_EXIT,
+    BuildPolicy,
     Device,
     Granted,
     Limits,
     Machine,
+    build_policy,
     check_image,
     lower,
     output_quota,
     plan_container,
     policy_of,
     sanitise,
+    share_of,
 )
 from harness.submission import Submission, Weights
 
@@ -93,24 +97,27 @@ def run_submission(
     engine: Engine,
     fresh: bool = False,
     publish_logs: bool = True,
-    build_network: str = "none",
+    build: BuildPolicy | None = None,
+    share: tuple[int, int] = (0, 1),
     progress: Progress | None = None,
 ) -> Run:
     """Build or fetch the submission's image, run it on the data's noisy slices and verify every output.
 
     A run of the same image, weights, data, device, seed and limits is taken from the cache unless `fresh`. Nothing
     of a run that fails is kept but the end of its log (cache folder, logs/<slug>.log). With `publish_logs=False` no
-    message quotes the container. `progress` hears (files written, cases).
+    message quotes the container. `build` bounds the build, if there is one; by default it is the organiser's policy
+    (`harness.sandbox.build_policy`). `share` is the part that this run has of how many side by side on the machine.
+    `progress` hears (files written, cases).
 
     Raises a SubmissionError where the submission is to blame, GpuRequiredError, UsageError, InfrastructureError.
     """
-    machine = engine.machine
+    machine = share_of(engine.machine, part=share[0], parts=share[1])
     granted = lower(limits, machine=machine, asked=submission.manifest.limits)
     device, gpu = _device(submission, machine)
     weights = [(_weights_name(one, submission), fetch_weights(one)) for one in submission.manifest.weights]
 
     began = time.monotonic()
-    image = _image(submission, engine, network=build_network)
+    image = image_of(submission, engine, build_policy(os.environ) if build is None else build)
     build_s = time.monotonic() - began
     facts = engine.inspect(image)
     check_image(facts, machine=machine, device=device)
@@ -184,27 +191,6 @@ def _device(submission: Submission, machine: Machine) -> tuple[Device, str | Non
             fix="run it on a machine with an NVIDIA GPU and nvidia-container-toolkit, or say gpu: optional",
         )
     return "cuda", machine.gpus[0]
-
-
-def _image(submission: Submission, engine: Engine, *, network: str) -> str:
-    """The id of the submission's image: built, loaded or pulled."""
-    folder, source = Path(submission.folder), submission.manifest.image
-    if source.build is not None:
-        context = folder / source.build
-        if not (context / "Dockerfile").is_file():
-            raise UsageError(f"{context}: image.build names a folder without a Dockerfile")
-        arguments = {"BASE_IMAGE": BASE_IMAGE} if engine.find_image(BASE_IMAGE) else {}
-        return engine.build(
-            context,
-            tag=f"ipv2-harness/submissions:{submission.slug}",
-            arguments=arguments,
-            labels={"ipv2-harness.submission": submission.slug},
-            network=network,
-        )
-    if source.archive is not None:
-        return engine.load(folder / source.archive)
-    assert source.ref is not None  # Image holds exactly one
-    return engine.resolve(source.ref)
 
 
 # -------------------------------------------------------------------------------- what the container sees

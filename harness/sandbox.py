@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
-from harness.errors import ImagePolicyError
+from harness.errors import ImagePolicyError, UsageError
 from harness.files import Strict
 
 Device = Literal["cpu", "cuda"]
@@ -25,6 +25,7 @@ GPU_REQUIRED_EXIT = 69
 
 MAX_VOLUMES = 8
 VOLUME_BYTES = 64 * 2**20  # the size of the memory file system that covers an image's own VOLUME
+MAX_IMAGE_BYTES = 20 * 10**9  # unpacked, the base image's bytes included
 LOG_BYTES = 2**20
 # 8 bits in up to three channels never compress to more than this per pixel; the constant holds headers and texts.
 PNG_BYTES_PER_PIXEL, PNG_BYTES_CONSTANT = 4, 64 * 1024
@@ -77,6 +78,14 @@ class Machine(Strict, frozen=True, kw_only=True):
     os: str
     architecture: str
     gpus: tuple[str, ...] = ()
+
+
+def share_of(machine: Machine, *, part: int, parts: int) -> Machine:
+    """What run `part` (from 0) of `parts` side by side may count on: its share of cores and memory, one GPU in turn."""
+    gpus = machine.gpus and (machine.gpus[part % len(machine.gpus)],)
+    return msgspec.structs.replace(
+        machine, cpus=machine.cpus / parts, memory_bytes=machine.memory_bytes // parts, gpus=gpus
+    )
 
 
 class Granted(Strict, frozen=True, kw_only=True):
@@ -135,6 +144,43 @@ def output_quota(sizes: Iterable[tuple[int, int]]) -> Quota:
     return Quota(bytes=sum(files) + max(files, default=0) + 2**20, inodes=2 * len(files) + 64)
 
 
+# -------------------------------------------------------------------------------- what may be built
+MAX_INSTRUCTIONS = 200  # of one Dockerfile
+
+
+class BuildPolicy(Strict, frozen=True, kw_only=True):
+    """What a Dockerfile may build on beside the base image, and the bounds of one build.
+
+    A build runs as root with the engine's default capabilities, since package installers need that; so these are
+    all that stands between a stranger's RUN line and the machine (docs/security.md).
+    """
+
+    images: tuple[str, ...] = ()  # names that FROM and COPY --from may use, letter for letter
+    network: str = "none"  # the engine's name of a network
+    wall_s: float = 1800
+    memory_bytes: int = 8 * 10**9  # of each RUN line, no swap
+    pids: int = 1024  # of each RUN line
+    disk_bytes: int = MAX_IMAGE_BYTES  # that its layers and its running container may take
+    context_bytes: int = 4 * 10**9
+    log_bytes: int = 16 * 2**20
+
+
+def build_policy(environment: Mapping[str, str]) -> BuildPolicy:
+    """The organiser's policy for builds on this machine, from two variables of the environment.
+
+    HARNESS_BUILD_IMAGES names images, separated by blanks or commas; HARNESS_BUILD_NETWORK a network of the engine
+    (`bridge`). UsageError for what is no name.
+    """
+    images = tuple(re.split(r"[\s,]+", environment.get("HARNESS_BUILD_IMAGES", "").strip(" ,")))
+    network = environment.get("HARNESS_BUILD_NETWORK") or BuildPolicy().network
+    if not re.fullmatch(r"[\w.-]+", network):
+        raise UsageError(f"HARNESS_BUILD_NETWORK: {network!r} is no network", fix="unset it, or say bridge")
+    for image in images:
+        if not re.fullmatch(r"[\w./:@-]*", image, re.ASCII):
+            raise UsageError(f"HARNESS_BUILD_IMAGES: {image!r} is no name of an image", fix="unset or correct it")
+    return BuildPolicy(images=tuple(image for image in images if image), network=network)
+
+
 # -------------------------------------------------------------------------------- what may run
 class ImageFacts(Strict, frozen=True, kw_only=True):
     """What an image's configuration says, as far as the policy is concerned."""
@@ -145,6 +191,7 @@ class ImageFacts(Strict, frozen=True, kw_only=True):
     command: tuple[str, ...]
     volumes: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
+    bytes: int = 0  # unpacked
 
 
 def check_image(facts: ImageFacts, *, machine: Machine, device: Device) -> None:
@@ -154,10 +201,18 @@ def check_image(facts: ImageFacts, *, machine: Machine, device: Device) -> None:
             f"the image is for {facts.os}/{facts.architecture}, the engine runs {machine.os}/{machine.architecture}",
             fix=f"build it with --platform {machine.os}/{machine.architecture}",
         )
+    if facts.bytes > MAX_IMAGE_BYTES:
+        raise ImagePolicyError(
+            f"the image holds {facts.bytes / 1e9:.1f} GB, at most {MAX_IMAGE_BYTES / 1e9:g} GB are allowed",
+            fix="leave out what it does not need; weights are better declared in submission.yaml",
+        )
     if not facts.command:
         raise ImagePolicyError("the image has neither ENTRYPOINT nor CMD", fix="say in the Dockerfile what to run")
     if len(facts.volumes) > MAX_VOLUMES:
-        raise ImagePolicyError(f"the image declares {len(facts.volumes)} VOLUMEs, at most {MAX_VOLUMES} are covered")
+        raise ImagePolicyError(
+            f"the image declares {len(facts.volumes)} VOLUMEs, at most {MAX_VOLUMES} are covered",
+            fix="write to /tmp and remove the VOLUMEs",
+        )
     for volume in facts.volumes:
         ours = any(volume.startswith(f"{mount}/") for mount in (INPUT, OUTPUT, MODEL))
         system = re.match(r"/(proc|sys|dev)(/|$)", volume)

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +29,14 @@ from harness.files import (
 )
 from harness.imaging.regions import shrink
 from harness.labels import LabelSet
-from harness.process import map_slices, part_of
+from harness.measure import DATA_RANGE, SliceValue, Spectra, image_values, mean_spectra
+from harness.process import part_of
 from harness.protocol import Metric, Protocol, Region
 from harness.statistics import interval, replicates
 
 Progress = Callable[[int, int], None]
 FeatureSet = dict[str, dict[str, Features]]  # extractor -> region -> features
 MASKED = "masked-"
-DATA_RANGE = 255.0  # of 8-bit slices
-SPECTRUM_STEP = 0.02  # 1/mm, about what a patch of 64 pixels of 0.75 mm tells apart
 
 
 class Value(Strict, frozen=True, kw_only=True):
@@ -78,43 +77,6 @@ class ExtractorFacts(Strict, frozen=True, kw_only=True):
 
     weights: str
     note: str
-
-
-class SliceValue(Strict, frozen=True, kw_only=True):
-    """One image metric of one slice; null where the region is empty there."""
-
-    case: str
-    patient: str
-    reference: str
-    metric: str
-    region: str
-    value: float | None
-
-
-class MeanSpectrum(Strict, frozen=True, kw_only=True):
-    """Radial noise power spectrum averaged over `n` slices: what outputs differ by from a reference in a region.
-
-    `frequency` in 1/mm and `power` in grey or HU squared times mm squared; per pixel where the pixel's width is
-    unknown. `unit` is that of the power's root at 1 mm (or pixel): grey or HU.
-    """
-
-    frequency: tuple[float, ...]
-    power: tuple[float, ...]
-    n: int
-    unit: str
-
-
-Spectra = dict[str, dict[str, MeanSpectrum]]  # reference -> region -> spectrum
-
-
-class SliceSpectrum(NamedTuple):
-    """The radial noise power spectrum of one slice, frequencies in 1/mm or per pixel, in grey levels squared."""
-
-    reference: str
-    region: str
-    pixel_mm: float | None
-    frequency: NDArray[np.float64]
-    power: NDArray[np.float64]
 
 
 class Scorecard(Strict, frozen=True, kw_only=True):
@@ -177,7 +139,7 @@ def score(
     window = dataset.window_hu
     hu_per_grey = None if window is None else (window[1] - window[0]) / DATA_RANGE
 
-    slices, spectra, noisy = _image_values(cases, produced, references, regions, protocol, hu_per_grey)
+    slices, spectra, noisy = image_values(cases, produced, references, regions, protocol, hu_per_grey)
     sets = [produced, *references.values()]
     features = [
         features_of(paths, regions, extractors, protocol, progress=part_of(progress, index, len(sets)))
@@ -195,7 +157,7 @@ def score(
         extractors={one.name: ExtractorFacts(weights=one.digest, note=one.describe()) for one in extractors},
         implementations={one.name: _implementation(one) for one in protocol.metrics},
         slices=tuple(slices),
-        spectra=_mean_spectra(spectra, hu_per_grey),
+        spectra=mean_spectra(spectra, hu_per_grey),
         features=_npz(features[0]),
     )
 
@@ -286,93 +248,6 @@ def _unit(module: ModuleType, cases: Sequence[Case], hu_per_grey: float | None) 
     if unit == "1/mm" and any(case.pixel_mm is None for case in cases):
         return "1/pixel"
     return str(unit)
-
-
-# ------------------------------------------------------------------------------------------------ image metrics
-def _image_values(
-    cases: Sequence[Case],
-    produced: Sequence[Path],
-    references: Mapping[str, Sequence[Path]],
-    regions: Sequence[Path],
-    protocol: Protocol,
-    hu_per_grey: float | None,
-) -> tuple[list[SliceValue], list[SliceSpectrum], list[SliceValue]]:
-    """Every slice's image metrics against every reference in every region, the spectra that some of them sum up, and
-    the noisy input's gate metric."""
-    wanted = [(one.name, one.metric) for one in protocol.metrics if metrics_of.load(one.metric).KIND == "image"]
-    gate = [(name, module) for name, module in wanted if name == protocol.gate.metric]
-    # torch computes with all cores by itself, and a worker process would take seconds to import it
-    by_torch = [(name, metric) for name, metric in wanted if getattr(metrics_of.load(metric), "USES_TORCH", False)]
-    light = [one for one in wanted if one not in by_torch]
-    of_outputs, of_inputs = [], []
-    for index, case in enumerate(cases):
-        targets = {name: paths[index] for name, paths in references.items()}
-        of_outputs.append((case, produced[index], targets, regions[index], light, protocol.regions, hu_per_grey))
-        of_inputs.append((case, Path(case.lq), targets, regions[index], gate, [protocol.gate.region], hu_per_grey))
-    done = map_slices(_slice_values, [*of_outputs, *of_inputs])
-    own, noisy = done[: len(cases)], done[len(cases) :]
-    for case, output, targets, codes, *_ in of_outputs if by_torch else ():
-        own.append(_slice_values(case, output, targets, codes, by_torch, protocol.regions, hu_per_grey))
-    return (
-        [one for values, _ in own for one in values],
-        [one for _, spectra in own for one in spectra],
-        [one for values, _ in noisy for one in values],
-    )
-
-
-def _slice_values(
-    case: Case,
-    output: Path,
-    references: Mapping[str, Path],
-    codes: Path,
-    wanted: Sequence[tuple[str, str]],
-    regions: Sequence[str],
-    hu_per_grey: float | None,
-) -> tuple[list[SliceValue], list[SliceSpectrum]]:
-    image = read_grey(output)
-    masks = shrink(read_grey(codes))
-    values: list[SliceValue] = []
-    spectra: list[SliceSpectrum] = []
-    for reference, path in references.items():
-        target = read_grey(path)
-        for name, metric in wanted:
-            module = metrics_of.load(metric)
-            scale = hu_per_grey if hu_per_grey is not None and module.UNIT == "grey" else 1.0
-            for region in regions if module.REGIONS is None else [one for one in regions if one in module.REGIONS]:
-                mask = masks[region]
-                value = None
-                if mask.any() and hasattr(module, "spectrum"):
-                    found = module.spectrum(image, target, mask, pixel_mm=case.pixel_mm)
-                    if found is not None:
-                        value = module.of_spectrum(found)
-                        spectra.append(SliceSpectrum(reference, region, case.pixel_mm, *found))
-                elif mask.any():
-                    value = module.value(image, target, mask, data_range=DATA_RANGE, pixel_mm=case.pixel_mm)
-                value = None if value is None else value * scale
-                facts = {"case": case.name, "patient": case.patient, "reference": reference, "metric": name}
-                values.append(SliceValue(**facts, region=region, value=value))
-    return values, spectra
-
-
-def _mean_spectra(slices: Sequence[SliceSpectrum], hu_per_grey: float | None) -> Spectra:
-    """The mean over slices by reference and region, on common frequencies that all slices reach."""
-    groups: dict[tuple[str, str], list[SliceSpectrum]] = {}
-    for one in slices:
-        groups.setdefault((one.reference, one.region), []).append(one)
-    found: Spectra = {}
-    for (reference, region), group in groups.items():
-        low, high = max(one.frequency[0] for one in group), min(one.frequency[-1] for one in group)
-        frequency = group[0].frequency
-        if any(one.pixel_mm is not None for one in group):
-            frequency = np.arange(np.ceil(low / SPECTRUM_STEP), np.floor(high / SPECTRUM_STEP) + 1) * SPECTRUM_STEP
-        power = np.mean([np.interp(frequency, one.frequency, one.power) for one in group], axis=0)
-        found.setdefault(reference, {})[region] = MeanSpectrum(
-            frequency=tuple(float(f"{one:.4g}") for one in frequency),
-            power=tuple(float(f"{one:.5g}") for one in power * (hu_per_grey or 1.0) ** 2),
-            n=len(group),
-            unit="grey" if hu_per_grey is None else "HU",
-        )
-    return found
 
 
 def _gate(tables: Mapping[str, Table], noisy: Sequence[SliceValue], protocol: Protocol) -> Fidelity:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,12 +28,13 @@ from harness.engines.docker import DockerEngine
 from harness.files import read_grey
 from harness.pipeline import Evaluation, evaluate, evaluate_anchors
 from harness.protocol import PhantomData, Protocol, Purify, load_protocol
-from harness.record import read_record
+from harness.record import read_record, read_records
 from harness.submission import load_submission
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = "patients: 3, slices: 2, size: 128"
+MINI = (ROOT / "protocols" / "phantom-mini.yaml").read_text()
 
 
 class Quiet:
@@ -164,8 +167,7 @@ def test_shipped_submissions_stand_where_they_belong(run: Callable[..., Evaluati
 @pytest.fixture
 def command(cache: Path, tmp_path: Path) -> Callable[[str, str], subprocess.Popen[str]]:
     """Start `harness run` on a copy of the template with another program, in a process of its own."""
-    mini = (ROOT / "protocols" / "phantom-mini.yaml").read_text()
-    (tmp_path / "small.yaml").write_text(mini.replace("patients: 3, slices: 4, size: 256", SMALL))
+    (tmp_path / "small.yaml").write_text(MINI.replace("patients: 3, slices: 4, size: 256", SMALL))
 
     def start(slug: str, program: str) -> subprocess.Popen[str]:
         shutil.copytree(ROOT / "submissions" / "template", tmp_path / slug)
@@ -224,3 +226,38 @@ def test_ctrl_c_leaves_no_container_and_no_record(
     assert engine.client.containers(all=True, filters={"ancestor": image}) == []
     assert not list((tmp_path / "lb").rglob("record.json"))
     assert not list(cache.rglob("*.part"))
+
+
+def test_many_submissions_go_on_past_failures_and_end_with_a_table(engine: Engine, cache: Path, tmp_path: Path) -> None:
+    """A good one, one that fails in its container and one without a sound manifest, two at a time."""
+    assert engine.find_image(BASE_IMAGE)
+    metrics = "".join(f"  - {{name: {name}, metric: {name.lower()}}}\n" for name in ("RMSE", "PSNR"))
+    text = re.sub(r"(?ms)^metrics:.*?^rank_by: .*?$", f"metrics:\n{metrics}rank_by: {{metric: RMSE}}", MINI)
+    (tmp_path / "small.yaml").write_text(text.replace("patients: 3, slices: 4, size: 256", SMALL))
+    for slug in ("good", "broken", "untold"):
+        shutil.copytree(ROOT / "submissions" / "template", tmp_path / slug)
+    (tmp_path / "broken" / "denoise.py").write_text("raise SystemExit('no weights today')\n")
+    (tmp_path / "untold" / "submission.yaml").write_text("schema: 1\n")
+    options = ["-p", str(tmp_path / "small.yaml"), "--leaderboard", str(tmp_path / "lb"), "--jobs", "2", "--json"]
+    folders = [str(tmp_path / slug) for slug in ("good", "broken", "untold")]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "run", *folders, *options],
+        env={**os.environ, "HARNESS_CACHE": str(cache)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 20, done.stderr  # before 2
+    rows = {row["submission"]: row for row in json.loads(done.stdout)}
+    assert {slug: row["exit"] for slug, row in rows.items()} == {"good": 0, "broken": 20, "untold": 2}
+    assert rows["good"]["outcome"] == "scored"
+    assert "no weights today" in rows["broken"]["outcome"]
+    assert "submission.yaml" in rows["untold"]["outcome"]
+    check_board(tmp_path / "lb")
+    records = {record.result.submission.slug: record for record in read_records(tmp_path / "lb")}
+    assert {slug: record.id for slug, record in records.items()} == {
+        slug: rows[slug]["record"] for slug in ("good", "broken")
+    }
+    cores = engine.machine.cpus / 2
+    assert records["good"].observed.limits.cpus <= cores

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from harness.errors import InfrastructureError, UsageError
 from harness.files import read_grey
-from harness.process import map_slices, run
+from harness.process import map_slices, run, run_together
 
 
 def test_run_gives_status_and_text() -> None:
@@ -44,3 +47,39 @@ def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path, count: int) -> No
 def test_a_dead_worker_is_the_machines_fault() -> None:
     with pytest.raises(InfrastructureError, match="worker process died"):
         map_slices(os._exit, [(1,)] * 3)
+
+
+def test_commands_run_together_no_more_than_allowed_and_all_to_their_ends() -> None:
+    """Each writes when it ran; exit statuses and texts are their own."""
+    code = "import sys, time; a = time.time(); time.sleep(0.3); print(a, time.time()); sys.exit(int(sys.argv[1]))"
+    found: dict[int, subprocess.CompletedProcess[str]] = {}
+    begun: list[int] = []
+    commands = [[sys.executable, "-c", code, str(status)] for status in (0, 3, 0, 7)]
+    run_together(commands, jobs=2, started=begun.append, ended=found.__setitem__)
+    assert sorted(begun) == sorted(found) == [0, 1, 2, 3]
+    assert [found[index].returncode for index in range(4)] == [0, 3, 0, 7]
+    times = [tuple(map(float, found[index].stdout.split())) for index in range(4)]
+    most = max(sum(start <= moment < end for start, end in times) for moment, _ in times)
+    assert most <= 2
+
+
+def test_an_interrupt_ends_the_commands_that_run_and_starts_no_more(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1]).write_text('tidied'), sys.exit(130)))\n"
+        "print('up', flush=True)\ntime.sleep(60)\n"
+    )
+    commands = [[sys.executable, "-c", code, str(tmp_path / name)] for name in ("one", "two")]
+    ended: dict[int, subprocess.CompletedProcess[str]] = {}
+
+    def started(_index: int) -> None:
+        # as Ctrl-C does, once the first is up
+        main = threading.main_thread().ident
+        assert main is not None
+        threading.Timer(1.5, signal.pthread_kill, (main, signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_together(commands, jobs=1, started=started, ended=ended.__setitem__)
+    assert (tmp_path / "one").read_text() == "tidied"
+    assert not (tmp_path / "two").exists()
+    assert ended[0].returncode == 130

@@ -14,7 +14,7 @@ from harness.data import Case, Dataset
 from harness.engines import Engine
 from harness.errors import BuildError, ContainerError, InfrastructureError, UsageError
 from harness.files import read_grey, write_grey
-from harness.run import Run, fetch_weights, installation_secret, run_submission
+from harness.run import Run, _opaque, fetch_weights, installation_secret, run_submission
 from harness.sandbox import Limits
 from harness.submission import Weights, load_submission
 
@@ -156,6 +156,14 @@ def test_a_folder_without_a_dockerfile_is_named(tmp_path: Path, dataset: Dataset
 
 
 @pytest.mark.engine
+def test_a_dockerfile_that_is_no_text_does_not_build(tmp_path: Path, dataset: Dataset, engine: Engine) -> None:
+    folder = telltale(tmp_path / "t")
+    (folder / "Dockerfile").write_bytes(b"FROM scratch\n\xff\n")
+    with pytest.raises(BuildError, match="not UTF-8"):
+        run_submission(load_submission(folder), dataset, LIMITS, seed=1, engine=engine)
+
+
+@pytest.mark.engine
 def test_a_build_error_is_the_submissions(tmp_path: Path, dataset: Dataset, engine: Engine) -> None:
     folder = telltale(tmp_path / "t")
     with (folder / "Dockerfile").open("a") as file:
@@ -172,6 +180,18 @@ def test_the_secret_is_made_once_and_private(cache: Path) -> None:
     assert installation_secret() == secret
     assert stat.S_IMODE((cache / "secret").stat().st_mode) == 0o600
     assert [path.name for path in cache.iterdir()] == ["secret"]
+
+
+def test_another_installation_gives_other_names_in_another_order(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = _opaque(dataset)
+    assert list(_opaque(dataset).items()) == list(here.items())
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr("harness.run.secrets.token_bytes", lambda count: bytes(count))  # any secret but the first
+    there = _opaque(dataset)
+    assert not here.keys() & there.keys()
+    assert [case.name for case in there.values()] != [case.name for case in here.values()]  # 1 in 720 by chance
 
 
 # -------------------------------------------------------------------------------- weights

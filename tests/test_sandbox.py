@@ -7,18 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ImagePolicyError
+from harness.errors import ImagePolicyError, UsageError
 from harness.sandbox import (
+    MAX_IMAGE_BYTES,
     AskedLimits,
+    BuildPolicy,
     ImageFacts,
     Limits,
     Machine,
+    build_policy,
     check_image,
     largest_png,
     lower,
     output_quota,
     plan_container,
     sanitise,
+    share_of,
 )
 
 MACHINE = Machine(cpus=8, memory_bytes=64 * 10**9, os="linux", architecture="amd64")
@@ -40,6 +44,16 @@ some_asked = st.builds(
     cpus=st.none() | positive,
     pids=st.none() | st.integers(1, 10**6),
 )
+
+
+def test_runs_side_by_side_share_the_machine_and_take_its_gpus_in_turn() -> None:
+    machine = msgspec.structs.replace(MACHINE, gpus=("a", "b"))
+    shares = [share_of(machine, part=part, parts=3) for part in range(3)]
+    assert [one.gpus for one in shares] == [("a",), ("b",), ("a",)]
+    assert sum(one.cpus for one in shares) == pytest.approx(machine.cpus)
+    assert sum(one.memory_bytes for one in shares) <= machine.memory_bytes
+    assert share_of(MACHINE, part=0, parts=1) == MACHINE
+    assert share_of(MACHINE, part=1, parts=2).gpus == ()
 
 
 def test_limits_that_fit_stay_as_they_are() -> None:
@@ -142,6 +156,22 @@ def test_images_that_may_not_run(change: dict[str, object], device: str, said: s
 def test_a_usual_image_may_run() -> None:
     facts = msgspec.structs.replace(FACTS, volumes=("/data", "/output"), environment=("LD_PRELOAD=/x.so",))
     check_image(facts, machine=MACHINE, device="cpu")
+
+
+def test_an_image_of_more_than_its_share_is_refused() -> None:
+    check_image(msgspec.structs.replace(FACTS, bytes=MAX_IMAGE_BYTES), machine=MACHINE, device="cpu")
+    with pytest.raises(ImagePolicyError, match="at most 20 GB"):
+        check_image(msgspec.structs.replace(FACTS, bytes=MAX_IMAGE_BYTES + 1), machine=MACHINE, device="cpu")
+
+
+def test_the_organiser_may_allow_images_and_a_network() -> None:
+    assert build_policy({}) == BuildPolicy()
+    assert build_policy({"HARNESS_BUILD_IMAGES": "", "HARNESS_BUILD_NETWORK": ""}) == BuildPolicy()
+    named = {"HARNESS_BUILD_IMAGES": " python:3.12, nvidia/cuda@sha256:0a\n", "HARNESS_BUILD_NETWORK": "bridge"}
+    assert build_policy(named) == BuildPolicy(images=("python:3.12", "nvidia/cuda@sha256:0a"), network="bridge")
+    for mistake in ({"HARNESS_BUILD_IMAGES": "a;b"}, {"HARNESS_BUILD_NETWORK": "container:x y"}):
+        with pytest.raises(UsageError, match="HARNESS_BUILD_"):
+            build_policy(mistake)
 
 
 @pytest.mark.parametrize(

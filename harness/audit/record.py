@@ -16,11 +16,12 @@ from harness.features import Extractor
 from harness.files import Strict, read_grey
 from harness.imaging.regions import shrink
 from harness.labels import LabelSet
+from harness.measure import DATA_RANGE
 from harness.process import map_slices
 from harness.protocol import Metric, Protocol
 from harness.record import Record
 from harness.run import digest_outputs
-from harness.score import DATA_RANGE, FeatureSet, Value, feature_key, features_of, read_features
+from harness.score import FeatureSet, Value, feature_key, features_of, read_features
 
 RELATIVE = 1e-4
 OF_SPREAD = 1e-6  # what another order of float32 additions in a network may move a distance by, of its terms' size

@@ -22,14 +22,37 @@ features_option = click.option(
 
 
 @click.command()
-@click.argument("submission", type=click.Path(path_type=Path))
+@click.argument("submissions", nargs=-1, required=True, metavar="SUBMISSION...", type=click.Path(path_type=Path))
 @protocol_option
 @leaderboard_option
 @click.option("--fresh", is_flag=True, help="Run the container again even if the same run is in the cache.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Submissions side by side.")
+@click.option("--share", hidden=True, type=(int, int), default=(0, 1))
 @features_option
 @json_option
-def run(submission: Path, protocol: str, leaderboard: Path, fresh: bool, features_on: str, as_json: bool) -> None:
-    """Run a submission on a protocol, score it, write its record and the board row."""
+def run(
+    submissions: tuple[Path, ...],
+    protocol: str,
+    leaderboard: Path,
+    fresh: bool,
+    jobs: int,
+    share: tuple[int, int],
+    features_on: str,
+    as_json: bool,
+) -> None:
+    """Run submissions on a protocol, score them, write their records and the board.
+
+    Several go one after another, each in a process of its own, or --jobs N side by side with equal shares of the
+    machine. What fails does not stop the others; a table at the end says what became of each, and the exit status is
+    the first of 50, 40, 30 to 10, 2 that any of them had.
+    """
+    if len(submissions) > 1:
+        from harness.cli.many import run_many
+
+        run_many(submissions, protocol, leaderboard, fresh=fresh, jobs=jobs, features_on=features_on, as_json=as_json)
+        return
+    (submission,) = submissions
+
     from harness.protocol import load_protocol
     from harness.submission import load_submission
 
@@ -48,6 +71,7 @@ def run(submission: Path, protocol: str, leaderboard: Path, fresh: bool, feature
             reporter=TerminalReporter(),
             feature_device=features_on,
             fresh=fresh,
+            share=share,
         )
     if as_json:
         print_json(evaluation.record)

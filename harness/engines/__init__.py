@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from harness.files import Strict
-from harness.sandbox import ContainerPlan, ImageFacts, Machine
+from harness.sandbox import BuildPolicy, ContainerPlan, ImageFacts, Machine
 
 # What submissions build on and what the harness itself runs beside them; docker/build-base makes it.
 BASE_IMAGE = "ipv2-harness/base:1"
@@ -76,21 +76,29 @@ class Engine(Protocol):
         self,
         folder: Path,
         *,
+        dockerfile: str | None = None,
         tag: str | None = None,
         arguments: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
-        network: str = "none",
-        timeout_s: float = 1800,
+        policy: BuildPolicy | None = None,
     ) -> str:
-        """Build `folder`/Dockerfile and return the image's id. BuildError carries the end of the build's log."""
+        """Build `folder` by the text `dockerfile`, else by its own Dockerfile, and return the image's id.
+
+        BuildError carries the end of the build's log; of a build that fails nothing is left in the engine. What the
+        Dockerfile says is not looked at here: that is `harness.dockerfile`.
+        """
         ...
 
-    def load(self, archive: Path) -> str:
-        """Load a `docker save` archive of exactly one image and return its id; local tags stay where they pointed."""
+    def load(self, archive: Path, *, tag: str | None = None) -> str:
+        """Check and load a `docker save` archive of exactly one image and return its id. The archive's own tags are
+        not believed. BuildError, ImagePolicyError."""
         ...
 
-    def resolve(self, reference: str) -> str:
-        """The id of `name@sha256:...`, pulled if it is not here. BuildError if it does not exist."""
+    def resolve(self, reference: str, *, policy: BuildPolicy | None = None) -> str:
+        """The id of `name@sha256:...`, pulled if it is not here, within the policy's time and bytes.
+
+        BuildError if it does not exist or does not come, ImagePolicyError if it is too large.
+        """
         ...
 
     def inspect(self, image: str) -> ImageFacts:

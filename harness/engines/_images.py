@@ -1,30 +1,40 @@
-"""What goes into an engine: build contexts and image archives, looked at before the engine sees them."""
+"""What goes into an engine, build contexts and image archives: looked at and written anew before the engine sees it."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
+import re
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import docker.utils.build
+import msgspec
 
-from harness.errors import BuildError
+from harness.errors import BuildError, ImagePolicyError
+from harness.files import MAX_YAML_BYTES
+from harness.sandbox import MAX_IMAGE_BYTES, ImageFacts, Machine, check_image
 
-MAX_CONTEXT_BYTES = 4 * 10**9
+MAX_LAYERS, MAX_MEMBERS, MAX_JSON_BYTES = 127, 10_000, 4 * 2**20
+MAX_WILDCARDS = 3  # in one pattern of .dockerignore: each may multiply the time that matching takes
+AGAIN = "write it with: docker save IMAGE -o image.tar"
 
 
+# -------------------------------------------------------------------------------- build contexts
 @contextlib.contextmanager
-def build_context(folder: Path) -> Iterator[IO[bytes]]:
+def build_context(folder: Path, *, max_bytes: int, dockerfile: str | None = None) -> Iterator[IO[bytes]]:
     """A build context as a tar: .dockerignore obeyed, .git and byte code left out; owner, mode and time normalised,
-    so that a clone made under another umask builds the same image from the engine's cache."""
-    ignore = folder / ".dockerignore"
-    patterns = ignore.read_text().splitlines() if ignore.is_file() else []
-    patterns = [line.strip() for line in patterns if line.strip() and not line.startswith("#")]
-    names = docker.utils.build.exclude_paths(str(folder), ["**/.git", "**/__pycache__", *patterns])
+    so that a clone made under another umask builds the same image from the engine's cache.
+
+    `dockerfile` is a text to put in place of the folder's own Dockerfile. BuildError if it has more than `max_bytes`.
+    """
+    names = docker.utils.build.exclude_paths(str(folder), ["**/.git", "**/__pycache__", *_ignored(folder)])
     total = 0
 
     def normalise(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -32,9 +42,9 @@ def build_context(folder: Path) -> Iterator[IO[bytes]]:
         if not (member.isreg() or member.isdir() or member.issym()):
             return None
         total += member.size
-        if total > MAX_CONTEXT_BYTES:
+        if total > max_bytes:
             raise BuildError(
-                f"{folder}: the build context is larger than {MAX_CONTEXT_BYTES / 1e9:g} GB",
+                f"{folder}: the build context is larger than {max_bytes / 1e9:g} GB",
                 fix="name what the image does not need in .dockerignore",
             )
         member.uid = member.gid = 0
@@ -46,23 +56,186 @@ def build_context(folder: Path) -> Iterator[IO[bytes]]:
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
             for name in sorted(names):
-                tar.add(folder / name, name, recursive=False, filter=normalise)
+                if dockerfile is None or name != "Dockerfile":
+                    tar.add(folder / name, name, recursive=False, filter=normalise)
+            if dockerfile is not None:
+                member = tarfile.TarInfo("Dockerfile")
+                member.size = len(dockerfile.encode())
+                tar.addfile(member, io.BytesIO(dockerfile.encode()))
         file.seek(0)
         yield file
 
 
-def archive_tags(archive: Path) -> list[str]:
-    """The tags in a `docker save` archive of exactly one image; BuildError otherwise."""
-    fix = "write it with: docker save IMAGE -o image.tar"
-    try:
-        with tarfile.open(archive) as tar:
-            member = tar.getmember("manifest.json")
-            if member.size > 2**20:
-                raise BuildError(f"{archive}: its manifest.json has {member.size} bytes", fix=fix)
-            file = tar.extractfile(member)
-            images = json.loads(file.read()) if file is not None else None
-        if not isinstance(images, list) or len(images) != 1:
-            raise BuildError(f"{archive}: holds more than one image, or none", fix=fix)
-        return [str(tag) for tag in images[0].get("RepoTags") or ()]
-    except (tarfile.TarError, KeyError, ValueError, AttributeError, EOFError, OSError) as error:
-        raise BuildError(f"{archive}: not an image archive: {error}", fix=fix) from error
+def _ignored(folder: Path) -> list[str]:
+    """The patterns of .dockerignore."""
+    path = folder / ".dockerignore"
+    if not path.is_file():
+        return []
+    if path.is_symlink() or path.stat().st_size > MAX_YAML_BYTES:
+        raise BuildError(f"{path}: must be a file of at most {MAX_YAML_BYTES} bytes, not a link", fix="write it anew")
+    lines = path.read_text(errors="replace").splitlines()
+    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    for pattern in patterns:
+        if len(re.findall(r"\*+", pattern)) > MAX_WILDCARDS:
+            raise BuildError(
+                f"{path}: {pattern[:60]!r} has more than {MAX_WILDCARDS} wildcards", fix="write it plainer"
+            )
+    return patterns
+
+
+# -------------------------------------------------------------------------------- archives
+class ImageConfig(msgspec.Struct, frozen=True):
+    """What of an image's configuration the policy wants to know; the rest is the engine's business."""
+
+    Entrypoint: list[str] | None = None
+    Cmd: list[str] | None = None
+    Volumes: dict[str, Any] | None = None
+    Env: list[str] | None = None
+
+    def facts(self, *, id: str, os: str, architecture: str, size: int) -> ImageFacts:
+        """The facts of an image of this configuration; `size` in bytes, unpacked."""
+        return ImageFacts(
+            id=id,
+            os=os,
+            architecture=architecture,
+            command=(*(self.Entrypoint or ()), *(self.Cmd or ())),
+            volumes=tuple(sorted(self.Volumes or ())),
+            environment=tuple(self.Env or ()),
+            bytes=size,
+        )
+
+
+class _Layers(msgspec.Struct, frozen=True):
+    diff_ids: list[str]
+
+
+class _Image(msgspec.Struct, frozen=True):
+    os: str
+    architecture: str
+    rootfs: _Layers
+    config: ImageConfig | None = None
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    Config: str
+    Layers: list[str]
+
+
+@contextlib.contextmanager
+def checked_archive(archive: Path, *, machine: Machine) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The id of the one image in a `docker save` archive, and the bytes of an archive of our own making.
+
+    That holds the configuration and its layers and nothing else: no tag that could move, no second image. Before,
+    the configuration passes the policy (`harness.sandbox.check_image`) and every layer is read through: what it
+    unpacks to is counted, and holes, which a few bytes can make as large as a disk, are refused.
+
+    BuildError for what is no such archive, ImagePolicyError for what is not allowed.
+    """
+    with archive.open("rb") as file:
+        try:
+            tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  # the file is closed, that is all there is
+            members = _members(tar, archive.stat().st_size)
+            images = msgspec.json.decode(_small(tar, members, "manifest.json"), type=list[_Entry])
+            if len(images) != 1:
+                raise BuildError(f"{archive}: holds {len(images)} images, expected one", fix=AGAIN)
+            raw = _small(tar, members, images[0].Config)
+            image = msgspec.json.decode(raw, type=_Image)
+            layers = [_regular(members, name) for name in images[0].Layers]
+            if len(layers) != len(image.rootfs.diff_ids) or len(layers) > MAX_LAYERS:
+                raise BuildError(f"{archive}: has {len(layers)} layers, expected {len(image.rootfs.diff_ids)}")
+            facts = (image.config or ImageConfig()).facts(
+                id=f"sha256:{hashlib.sha256(raw).hexdigest()}",
+                os=image.os,
+                architecture=image.architecture,
+                size=sum(_unpacked(tar, layer) for layer in layers),
+            )
+        except (
+            tarfile.TarError,
+            msgspec.MsgspecError,
+            ValueError,
+            LookupError,
+            EOFError,
+            OSError,
+            zlib.error,
+        ) as error:
+            raise BuildError(f"{archive}: not an image archive, uncompressed and whole: {error}", fix=AGAIN) from error
+        check_image(facts, machine=machine, device="cpu")
+        yield facts.id, _own_archive(tar, raw, layers)
+
+
+def _members(tar: tarfile.TarFile, size: int) -> dict[str, tarfile.TarInfo]:
+    members = {}
+    for member in tar:
+        members[member.name] = member
+        if len(members) > MAX_MEMBERS or member.offset_data + member.size > size:
+            raise tarfile.ReadError(f"it ends within {member.name!r}, or holds more than {MAX_MEMBERS} files")
+    return members
+
+
+def _regular(members: dict[str, tarfile.TarInfo], name: str) -> tarfile.TarInfo:
+    """The file of that name; older engines write a repeated layer as a link to the first."""
+    member = members[name]
+    if member.issym():
+        member = members["/".join(_resolved([*name.split("/")[:-1], *member.linkname.split("/")]))]
+    if not member.isreg() or member.issparse():
+        raise tarfile.ReadError(f"{name!r} is no file")
+    return member
+
+
+def _resolved(parts: list[str]) -> list[str]:
+    path: list[str] = []
+    for part in parts:
+        if part == "..":
+            path = path[:-1]
+        elif part not in ("", "."):
+            path.append(part)
+    return path
+
+
+def _small(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str) -> bytes:
+    member = _regular(members, name)
+    if member.size > MAX_JSON_BYTES:
+        raise tarfile.ReadError(f"{name!r} has {member.size} bytes")
+    return b"".join(_content(tar, member))
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
+    file = tar.extractfile(member)
+    assert file is not None  # a regular file
+    while chunk := file.read(2**20):
+        yield chunk
+
+
+def _unpacked(tar: tarfile.TarFile, layer: tarfile.TarInfo) -> int:
+    """How many bytes a layer's files hold, each counted as at least a block; compressed layers as well."""
+    total = 0
+    with tarfile.open(fileobj=tar.extractfile(layer), mode="r|*") as members:
+        for member in members:
+            if member.issparse():
+                raise ImagePolicyError(f"the image's file {member.name[:60]!r} has holes", fix="write it out in full")
+            total += max(member.size, 4096)
+            if total > MAX_IMAGE_BYTES:
+                raise ImagePolicyError(
+                    f"a layer of the image holds more than {MAX_IMAGE_BYTES / 1e9:g} GB",
+                    fix="leave out what it does not need; weights are better declared in submission.yaml",
+                )
+            members.members = []  # type: ignore[attr-defined]  # it would keep every one
+    return total
+
+
+def _own_archive(tar: tarfile.TarFile, config: bytes, layers: list[tarfile.TarInfo]) -> Iterator[bytes]:
+    names = [f"{number}.tar" for number in range(len(layers))]
+    manifest = json.dumps([{"Config": "config.json", "RepoTags": None, "Layers": names}]).encode()
+    for name, data in (("config.json", config), ("manifest.json", manifest)):
+        yield _header(name, len(data)) + data + bytes(-len(data) % 512)
+    for name, layer in zip(names, layers, strict=True):
+        yield _header(name, layer.size)
+        yield from _content(tar, layer)
+        yield bytes(-layer.size % 512)
+    yield bytes(2 * 512)
+
+
+def _header(name: str, size: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    return member.tobuf()

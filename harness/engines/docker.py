@@ -1,10 +1,10 @@
-"""Docker, through its SDK: images and the start of a run. Only this module and its two helpers import the SDK."""
+"""Docker, through its SDK: images and the start of a run. Only this module and its helpers import the SDK."""
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import functools
+import json
 import os
 import re
 import shutil
@@ -12,28 +12,26 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import docker.auth
 import docker.errors
 import docker.types
 import docker.utils
+import msgspec
 import requests
-import urllib3
 
 import docker
 from harness import process
 from harness.engines import BASE_IMAGE
+from harness.engines._build import NETWORK, build
 from harness.engines._container import DockerContainer, engine_errors
-from harness.engines._images import archive_tags, build_context
+from harness.engines._images import ImageConfig, checked_archive
 from harness.engines._owner import OWNER, forget_dead_owners, is_leftover, owner_labels
 from harness.errors import BuildError, GpuRequiredError, ImagePolicyError, InfrastructureError
-from harness.sandbox import INPUT, MODEL, OUTPUT, ContainerPlan, ImageFacts, Machine, sanitise
+from harness.sandbox import INPUT, MODEL, OUTPUT, BuildPolicy, ContainerPlan, ImageFacts, Machine, sanitise
 
 NAME = "ipv2-harness-"
-# of a message of the engine: an image that it cannot fetch because of the network, not because it does not exist
-_NETWORK = re.compile(
-    r"lookup |dial tcp|i/o timeout|TLS handshake|Client\.Timeout|connection (refused|reset)|toomanyrequests"
-)
 
 
 def connect() -> DockerEngine:
@@ -67,7 +65,7 @@ class DockerEngine:
         groups = info.get("CgroupVersion", "1")
         self.description = f"docker {version['Version']}, {info['DefaultRuntime']}, cgroup v{groups}"
 
-    def __enter__(self) -> DockerEngine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,99 +97,92 @@ class DockerEngine:
         self,
         folder: Path,
         *,
+        dockerfile: str | None = None,
         tag: str | None = None,
         arguments: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
-        network: str = "none",
-        timeout_s: float = 1800,
+        policy: BuildPolicy | None = None,
     ) -> str:
-        deadline = time.monotonic() + timeout_s
-        log: collections.deque[str] = collections.deque(maxlen=200)
-        image = None
-        with build_context(folder) as context, engine_errors(f"building {folder}"):
-            try:
-                stream = self.client.build(
-                    fileobj=context,
-                    custom_context=True,
-                    tag=tag,
-                    buildargs=dict(arguments or {}),
-                    labels=dict(labels or {}),
-                    network_mode=network,
-                    rm=True,
-                    forcerm=True,
-                    decode=True,
-                    use_config_proxy=False,
-                    timeout=timeout_s,
-                )
-                with contextlib.closing(stream):
-                    for event in stream:
-                        log.append(event.get("stream", "") or event.get("status", ""))
-                        if "error" in event:
-                            raise _build_error(folder, event["error"], log)
-                        image = event.get("aux", {}).get("ID", image)
-                        if time.monotonic() > deadline:
-                            raise requests.Timeout
-            except (requests.Timeout, urllib3.exceptions.TimeoutError):
-                raise _build_error(folder, f"not done within {timeout_s:g} s", log) from None
-            except docker.errors.APIError as error:
-                if error.status_code is not None and error.status_code < 500:  # a Dockerfile that does not parse
-                    raise _build_error(folder, error.explanation, log) from None
-                raise
-        if image is None:
-            raise _build_error(folder, "the engine names no image", log)
-        return str(image)
+        return build(
+            self.client,
+            folder,
+            dockerfile=dockerfile,
+            tag=tag,
+            arguments=arguments or {},
+            labels=labels or {},
+            policy=policy or BuildPolicy(),
+        )
 
-    def load(self, archive: Path) -> str:
-        tags = archive_tags(archive)
-        before = {tag: self.find_image(tag) for tag in (*tags, BASE_IMAGE)}
-        with engine_errors(f"loading {archive}"), archive.open("rb") as file:
-            text = ""
-            try:
-                for event in self.client.load_image(file, quiet=True):
-                    text += event.get("stream", "")
-                    if "error" in event:
-                        raise BuildError(f"{archive}: {event['error']}", fix="write it anew with docker save")
-                named = re.search(r"Loaded image(?: ID)?: (\S+)", text)
-                if named is None:
-                    raise BuildError(f"{archive}: the engine loaded no image: {sanitise(text)[-300:]}")
-                image = self.find_image(named[1])
-                assert image is not None
-            finally:
-                for tag, previous in before.items():  # a stranger's archive must not move a tag of ours
-                    if previous is not None and self.find_image(tag) != previous:
-                        self.client.tag(previous, *tag.rsplit(":", 1), force=True)
+    def load(self, archive: Path, *, tag: str | None = None) -> str:
+        with checked_archive(archive, machine=self.machine) as (digest, data), engine_errors(f"loading {archive}"):
+            said = ""
+            for event in self.client.load_image(data, quiet=True):
+                if "error" in event:
+                    raise BuildError(f"{archive}: {sanitise(event['error'])}", fix="write it anew with docker save")
+                said += event.get("stream", "")
+            # the digest of its configuration, or what an engine with another image store calls it
+            named = re.search(r"Loaded image(?: ID)?: (sha256:[0-9a-f]{64})", said)
+            image = self.find_image(digest) or (self.find_image(named[1]) if named is not None else None)
+            if image is None:
+                raise BuildError(f"{archive}: the engine loaded no image: {sanitise(said)[-300:]}")
+            if tag is not None:
+                self.client.tag(image, *tag.rsplit(":", 1))
         return image
 
-    def resolve(self, reference: str) -> str:
+    def resolve(self, reference: str, *, policy: BuildPolicy | None = None) -> str:
         image = self.find_image(reference)
         if image is not None:
             return image
+        policy = policy or BuildPolicy()
+        deadline = time.monotonic() + policy.wall_s
         with engine_errors(f"pulling {reference}"):
             try:
-                for event in self.client.pull(reference, stream=True, decode=True):
-                    if "error" in event:
-                        raise docker.errors.APIError(event["error"])
-            except docker.errors.APIError as error:
-                message = str(error.explanation or error)
-                if _NETWORK.search(message):
+                self._pull(reference, policy, deadline)
+            except requests.RequestException:  # the SDK has several for a silence that lasts too long
+                if time.monotonic() < deadline:
                     raise
-                raise BuildError(f"{reference} cannot be pulled: {sanitise(message)}") from error
+                raise BuildError(
+                    f"{reference}: not pulled within {policy.wall_s:g} s", fix="hand it in by archive, or pull it first"
+                ) from None
         image = self.find_image(reference)
         if image is None:
             raise BuildError(f"{reference} was pulled but is not there")
         return image
 
+    def _pull(self, reference: str, policy: BuildPolicy, deadline: float) -> None:
+        """Pull, bounded in time and in (compressed) bytes; the SDK's own pull waits for ever."""
+        repository, _, digest = reference.partition("@")
+        header = docker.auth.get_config_header(self.client, docker.auth.resolve_repository_name(repository)[0])
+        sizes: dict[str, int] = {}
+        with self.client.post(
+            f"{self.client.base_url}/v{self.client.api_version}/images/create",
+            params={"fromImage": repository, "tag": digest},
+            headers={"X-Registry-Auth": header} if header else {},
+            stream=True,
+            timeout=policy.wall_s,
+        ) as answer:
+            for line in answer.iter_lines():
+                event = json.loads(line)
+                message = sanitise(event.get("error") or event.get("message") or "")
+                if message and NETWORK.search(message):
+                    raise docker.errors.APIError(message)
+                if message:
+                    raise BuildError(f"{reference} cannot be pulled: {message}")
+                sizes[event.get("id", "")] = (event.get("progressDetail") or {}).get("total") or 0
+                if sum(sizes.values()) > policy.disk_bytes:
+                    raise ImagePolicyError(
+                        f"{reference} is larger than the {policy.disk_bytes / 1e9:g} GB that are allowed",
+                        fix="leave out what it does not need; weights are better declared in submission.yaml",
+                    )
+                if time.monotonic() > deadline:
+                    raise requests.Timeout
+
     def inspect(self, image: str) -> ImageFacts:
         with engine_errors(f"inspecting {image}"):
             found = self.client.inspect_image(image)
-        config = found.get("Config") or {}
-        return ImageFacts(
-            id=found["Id"],
-            os=found["Os"],
-            architecture=found["Architecture"],
-            command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
-            volumes=tuple(sorted(config.get("Volumes") or ())),
-            environment=tuple(config.get("Env") or ()),
+        config = msgspec.convert(found.get("Config") or {}, ImageConfig)
+        return config.facts(
+            id=found["Id"], os=found["Os"], architecture=found["Architecture"], size=found.get("Size") or 0
         )
 
     # ---------------------------------------------------------------------------- runs
@@ -326,22 +317,3 @@ def _gpus() -> tuple[str, ...]:
         return ()
     listing = process.run(["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"])
     return tuple(listing.stdout.split()) if listing.returncode == 0 else ()
-
-
-def _build_error(folder: Path, message: str, log: collections.deque[str]) -> BuildError | InfrastructureError:
-    message = sanitise(message).strip()
-    if _NETWORK.search(message):
-        return InfrastructureError(
-            f"{folder}: the engine could not fetch an image: {message}",
-            fix="give the engine a network, or begin the Dockerfile with ARG BASE_IMAGE and FROM ${BASE_IMAGE}",
-        )
-    lines = sanitise("".join(log)).splitlines()
-    # without the ids of layers and containers, which differ from build to build
-    tail = [
-        line for line in lines if line.strip() and not re.match(r" ---> |Removing intermediate|Sending build", line)
-    ]
-    return BuildError(
-        "\n  ".join([f"{folder}: docker build failed: {message}", *tail[-20:]]),
-        fix="correct the Dockerfile; the build has no network, so either build on the base image alone "
-        "(docker/base/requirements.txt says what is in it) or hand in an image by archive",
-    )

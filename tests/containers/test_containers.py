@@ -1,205 +1,95 @@
-"""Hostile and faulty submissions against the real engine: the right error, the bound that held, nothing left."""
+"""Runs against the real engine that are no case of the table: what a submission asks for, interruptions, sweeping."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from harness.data import Case, Dataset
-from harness.engines import Engine
-from harness.engines._owner import OWNER, owner_labels
-from harness.engines.docker import DockerEngine
-from harness.errors import (
-    ContainerError,
-    ContainerOutOfMemory,
-    ContainerTimeout,
-    GpuRequiredError,
-    HarnessError,
-    ImagePolicyError,
-    OutputQuotaError,
-    OutputsError,
-)
-from harness.files import read_grey, write_grey
-from harness.run import Run, run_submission
-from harness.sandbox import Limits
+from harness.engines import BASE_IMAGE, Engine
+from harness.engines._owner import OWNER
+from harness.errors import ContainerTimeout, GpuRequiredError, ImagePolicyError
+from harness.run import run_submission
 from harness.submission import load_submission
+from tests.containers.cases import LIMITS
+from tests.containers.world import client_of, make_dataset, make_submission, of_this_process
 
 pytestmark = pytest.mark.engine
-IMAGE = Path(__file__).with_name("image")
-LIMITS = Limits(wall_s=60, memory_gb=0.2, cpus=1, shm_gb=0.01, tmp_gb=0.05, pids=40)
-
-Start = Callable[..., Run]
 
 
-def make_dataset(folder: Path) -> Dataset:
-    """Three noisy slices of 64 x 48 pixels beside a label that no container may ever read."""
-    rng = np.random.default_rng(1)
-    cases = []
-    for name in ("p1-s1", "p1-s2", "p2-s1"):
-        for kind in ("lq", "gt"):
-            write_grey(folder / kind / f"{name}.png", rng.integers(0, 256, (64, 48), dtype=np.uint8))
-        cases.append(
-            Case(name=name, patient=name[:2], lq=str(folder / f"lq/{name}.png"), gt=str(folder / f"gt/{name}.png"))
-        )
-    (folder / "gt" / "canary").write_text("canary-label")
-    return Dataset(cases=tuple(cases), window_hu=(-1024, 1200), digest="three slices")
-
-
-def make_submission(folder: Path, behaviour: str, *, dockerfile: str = "", manifest: str = "") -> Path:
-    """A submission folder whose container shows one behaviour of image/behave.py."""
-    shutil.copytree(IMAGE, folder)
-    with (folder / "Dockerfile").open("a") as file:
-        file.write(f'{dockerfile}\nCMD ["python3", "/behave.py", "{behaviour}"]\n')
-    (folder / "submission.yaml").write_text(
-        f'schema: 1\nname: Test\nversion: "1"\nauthors: [Test]\nimage: {{build: .}}\n{manifest}\n'
-    )
-    return folder
-
-
-def of_this_process(engine: Engine) -> list[str]:
-    """The containers and volumes that this process has made and that still exist."""
-    assert isinstance(engine, DockerEngine)
-    ours = {"label": f"{OWNER}={owner_labels(lifetime_s=0)[OWNER]}"}
-    containers = [one["Names"][0] for one in engine.client.containers(all=True, filters=ours)]
-    return containers + [one["Name"] for one in engine.client.volumes(filters=ours)["Volumes"] or ()]
-
-
-@pytest.fixture
-def start(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Run a behaviour; afterwards nothing of it may be left in the engine."""
+@pytest.fixture(autouse=True)
+def _nothing_is_left(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    dataset = make_dataset(tmp_path / "data")
-
-    def start(behaviour: str, *, limits: Limits = LIMITS, dockerfile: str = "", manifest: str = "") -> Run:
-        folder = make_submission(tmp_path / "sub", behaviour, dockerfile=dockerfile, manifest=manifest)
-        return run_submission(load_submission(folder), dataset, limits, seed=7, engine=engine)
-
-    yield start
+    yield
     assert of_this_process(engine) == []
+    for image in client_of(engine).images(filters={"label": f"ipv2-harness.submission={slug(tmp_path)}"}):
+        client_of(engine).remove_image(image["Id"], force=True)
 
 
-def outputs_equal_inputs(run: Run, tmp_path: Path) -> bool:
-    return all(
-        (read_grey(Path(path)) == read_grey(tmp_path / "data" / "lq" / f"{name}.png")).all()
-        for name, path in run.outputs.items()
-    )
+def slug(tmp_path: Path) -> str:
+    """A name of the test's own, since submissions of one name share a tag."""
+    return f"test-{abs(hash(str(tmp_path))):x}"
 
 
-# -------------------------------------------------------------------------------- good ones
-def test_a_good_container_is_run_and_its_log_is_harmless(start: Start, tmp_path: Path) -> None:
-    run = start("good")
-    assert sorted(run.outputs) == ["p1-s1", "p1-s2", "p2-s1"]
-    assert outputs_equal_inputs(run, tmp_path)
-    assert run.device == "cpu"
-    if "DOCKER_HOST" not in os.environ:  # the kernel's own figure needs an engine on this machine
-        assert run.peak_memory_bytes is not None
-        assert 4e6 < run.peak_memory_bytes < 300e6  # more than a bare interpreter takes, less than the limits' sum
-    assert run.log == "red\nerror::not a command\n"
-
-
-def test_the_sandbox_denies_what_it_says_and_shows_no_label(start: Start, tmp_path: Path) -> None:
-    assert outputs_equal_inputs(start("looks_around"), tmp_path)
-
-
-def test_there_is_no_network(start: Start, tmp_path: Path) -> None:
-    assert outputs_equal_inputs(start("egress"), tmp_path)
-
-
-def test_a_volume_of_the_image_is_covered_by_a_bounded_one(start: Start) -> None:
-    assert start("volume_filler", dockerfile="VOLUME /data").log == "64 MiB: No space left on device\n"
-
-
-def test_a_fork_bomb_stops_at_the_limit(start: Start) -> None:
-    made = int(start("fork_bomb").log.split()[0])
-    # 40 less the init process and the script itself; the engine may count one more of its own
-    assert 36 <= made <= 38
-
-
-def test_a_log_flood_is_cut(start: Start) -> None:
-    assert 0 < len(start("log_flood").log) <= 64 * 1024
-
-
-# -------------------------------------------------------------------------------- faulty and hostile ones
-@pytest.mark.parametrize(
-    ("behaviour", "error", "said"),
-    [
-        ("fails", ContainerError, "exit status 1: the model is not there"),
-        ("nothing", OutputsError, "/output is empty, expected 3 files"),
-        ("one_too_few", OutputsError, "1 missing: "),
-        ("one_too_many", OutputsError, r"2 not expected: "),
-        ("sixteen_bit", OutputsError, "has 16 bits per channel, expected 8"),
-        ("links", OutputsError, "2 wrong: "),
-        ("disk_fill", OutputQuotaError, "more than /output may hold"),
-        ("inode_flood", OutputQuotaError, "more than /output may hold"),
-        ("sparse_file", OutputQuotaError, "claims 40000000 bytes"),
-        ("huge_file", OutputQuotaError, "more than /output may hold"),
-        ("memory_hog", ContainerOutOfMemory, "for memory"),
-        ("child_memory_hog", ContainerOutOfMemory, "for memory"),
-        ("needs_gpu", GpuRequiredError, "needs a GPU"),
-    ],
-)
-def test_what_a_container_does_wrong_is_named(
-    start: Start, tmp_path: Path, behaviour: str, error: type[HarnessError], said: str
-) -> None:
-    with pytest.raises(error) as caught:
-        start(behaviour)
-    assert type(caught.value) is error
-    assert said in caught.value.message
-    assert caught.value.fix
-    assert not (tmp_path / "cache" / "runs").exists()  # nothing of a failed run is kept
-
-
-def test_a_container_that_ignores_every_request_to_end_is_killed_at_its_deadline(start: Start) -> None:
-    began = time.monotonic()
-    with pytest.raises(ContainerTimeout, match="deadline, 2 s"):
-        start("sleeps_for_ever", limits=Limits(wall_s=2, memory_gb=0.2, cpus=1, shm_gb=0.01, tmp_gb=0.05, pids=40))
-    assert time.monotonic() - began < 12
-
-
-def test_a_submission_may_ask_for_less(start: Start) -> None:
+def test_a_submission_may_ask_for_less(engine: Engine, tmp_path: Path) -> None:
+    folder = make_submission(tmp_path / slug(tmp_path), "sleeps_for_ever", manifest="limits: {wall_s: 1}")
     with pytest.raises(ContainerTimeout, match="deadline, 1 s"):
-        start("sleeps_for_ever", manifest="limits: {wall_s: 1}")
+        run_submission(load_submission(folder), make_dataset(tmp_path / "data"), LIMITS, seed=7, engine=engine)
 
 
-def test_a_command_that_does_not_exist_is_named(start: Start) -> None:
-    with pytest.raises(ContainerError, match=r"127: .*/nothing/there"):
-        start("good", dockerfile='ENTRYPOINT ["/nothing/there"]')
-
-
-def test_a_file_in_the_place_of_input_is_the_images_fault(start: Start) -> None:
-    with pytest.raises(ImagePolicyError, match="not a directory"):
-        start("good", dockerfile="COPY behave.py /input")
-
-
-def test_a_required_gpu_that_is_not_there(start: Start, engine: Engine) -> None:
+def test_a_required_gpu_that_is_not_there(engine: Engine, tmp_path: Path) -> None:
     if engine.machine.gpus:
         pytest.skip("this machine has a GPU")
+    folder = make_submission(tmp_path / slug(tmp_path), "good", manifest="gpu: required")
     with pytest.raises(GpuRequiredError, match="no GPU"):
-        start("good", manifest="gpu: required")
+        run_submission(load_submission(folder), make_dataset(tmp_path / "data"), LIMITS, seed=7, engine=engine)
+
+
+def test_an_organiser_can_allow_another_image(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = slug(tmp_path)
+    submission, dataset = make_submission(tmp_path / name, "good"), make_dataset(tmp_path / "data")
+    dockerfile = (submission / "Dockerfile").read_text()
+    (submission / "Dockerfile").write_text(dockerfile.replace("${BASE_IMAGE}", f"{name}:1"))
+    client_of(engine).tag(BASE_IMAGE, name, "1")
+    try:
+        with pytest.raises(ImagePolicyError, match=f"FROM {name}:1: that image is not allowed"):
+            run_submission(load_submission(submission), dataset, LIMITS, seed=7, engine=engine)
+        monkeypatch.setenv("HARNESS_BUILD_IMAGES", f"{name}:1")
+        assert run_submission(load_submission(submission), dataset, LIMITS, seed=7, engine=engine).outputs
+    finally:
+        client_of(engine).remove_image(f"{name}:1")
+
+
+def test_a_runs_peak_memory_is_the_kernels_own_figure(engine: Engine, tmp_path: Path) -> None:
+    if "DOCKER_HOST" in os.environ:
+        pytest.skip("it needs an engine on this machine")
+    folder = make_submission(tmp_path / slug(tmp_path), "good")
+    run = run_submission(load_submission(folder), make_dataset(tmp_path / "data"), LIMITS, seed=7, engine=engine)
+    assert run.peak_memory_bytes is not None
+    assert 4e6 < run.peak_memory_bytes < 300e6  # more than a bare interpreter takes, less than the limits' sum
+    assert run.log == "red\nerror::not a command\n"
+    assert run.device == "cpu"
 
 
 # -------------------------------------------------------------------------------- interruptions
 SLEEPER = """
-import signal, sys
+import sys
 from pathlib import Path
 sys.path[:0] = [{here!r}, {root!r}]
-from test_containers import LIMITS, make_dataset, make_submission
+from cases import LIMITS
+from world import make_dataset, make_submission
 from harness.engines import connect
 from harness.run import run_submission
 from harness.submission import load_submission
 folder = Path(sys.argv[1])
 with connect() as engine:
-    submission = load_submission(make_submission(folder / "sub", "sleeps_for_ever"))
+    submission = load_submission(make_submission(folder / sys.argv[2], "sleeps_for_ever"))
     run_submission(submission, make_dataset(folder / "data"), LIMITS, seed=7, engine=engine,
                    progress=lambda done, total: print(done, flush=True))
 """
@@ -210,7 +100,7 @@ def start_sleeper(tmp_path: Path) -> subprocess.Popen[str]:
     here = Path(__file__).resolve().parent
     code = SLEEPER.format(here=str(here), root=str(here.parent.parent))
     child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
+        [sys.executable, "-c", code, str(tmp_path), slug(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -226,8 +116,7 @@ def start_sleeper(tmp_path: Path) -> subprocess.Popen[str]:
 
 
 def running(engine: Engine, owner: str) -> list[str]:
-    assert isinstance(engine, DockerEngine)
-    return [one["Names"][0] for one in engine.client.containers(all=True, filters={"label": f"{OWNER}={owner}"})]
+    return [one["Names"][0] for one in client_of(engine).containers(all=True, filters={"label": f"{OWNER}={owner}"})]
 
 
 def test_an_interrupt_removes_the_container_at_once(engine: Engine, tmp_path: Path) -> None:
@@ -241,12 +130,9 @@ def test_an_interrupt_removes_the_container_at_once(engine: Engine, tmp_path: Pa
     assert list((tmp_path / "cache" / "staging").iterdir()) == []
 
 
-def test_a_killed_harness_is_cleared_up_after_and_a_living_one_is_left_alone(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_harness_is_cleared_up_after_and_a_living_one_is_left_alone(engine: Engine, tmp_path: Path) -> None:
     child = start_sleeper(tmp_path)
     (owner,) = (path.stem for path in (tmp_path / "cache" / "owners").iterdir())
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     assert engine.sweep() == []
     assert len(running(engine, owner)) == 2
     child.kill()
@@ -258,6 +144,6 @@ def test_a_killed_harness_is_cleared_up_after_and_a_living_one_is_left_alone(
     # the slices that it had laid out for the container go when the next run lays out its own
     staging = tmp_path / "cache" / "staging"
     assert len(list(staging.glob("*/input/*.png"))) == 3
-    submission = load_submission(make_submission(tmp_path / "next", "good"))
+    submission = load_submission(make_submission(tmp_path / "next" / slug(tmp_path), "good"))
     run_submission(submission, make_dataset(tmp_path / "data"), LIMITS, seed=7, engine=engine)
     assert list(staging.iterdir()) == []

@@ -20,7 +20,7 @@ from harness.engines._images import build_context
 from harness.engines._owner import DEADLINE, OWNER, is_leftover, owner_labels
 from harness.engines.docker import DockerEngine
 from harness.errors import BuildError, InfrastructureError
-from harness.sandbox import Limits, output_quota, plan_container
+from harness.sandbox import BuildPolicy, Limits, output_quota, plan_container
 
 BASE = {"BASE_IMAGE": BASE_IMAGE}
 FROM = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n"
@@ -105,7 +105,7 @@ def test_a_context_is_the_same_whoever_made_the_files(tmp_path: Path) -> None:
             (folder / hidden).parent.mkdir(parents=True, exist_ok=True)
             (folder / hidden).write_text(str(number))
         (folder / ".dockerignore").write_text("# a comment\n*.bin\n")
-        with build_context(folder) as file:
+        with build_context(folder, max_bytes=10**6) as file:
             archives.append(file.read())
     assert archives[0] == archives[1]
     with tarfile.open(fileobj=io.BytesIO(archives[0])) as tar:
@@ -149,7 +149,9 @@ def test_an_endless_build_is_stopped(docker: DockerEngine, tmp_path: Path, endle
     mark = uuid.uuid4().hex
     began = time.monotonic()
     with pytest.raises(BuildError, match="not done within 2 s"):
-        docker.build(context(tmp_path / "a", FROM + f"RUN : {mark}; {endless}\n"), arguments=BASE, timeout_s=2)
+        docker.build(
+            context(tmp_path / "a", FROM + f"RUN : {mark}; {endless}\n"), arguments=BASE, policy=BuildPolicy(wall_s=2)
+        )
     assert time.monotonic() - began < 20
     for _ in range(100):  # the engine removes the build's container a moment later
         if not any(mark in one["Command"] for one in docker.client.containers()):
@@ -177,7 +179,9 @@ def saved(docker: DockerEngine, image: str, path: Path) -> Path:
 @pytest.mark.engine
 def test_a_saved_image_is_loaded_under_its_id_and_moves_no_tag_of_ours(docker: DockerEngine, tmp_path: Path) -> None:
     ours = docker.find_image(BASE_IMAGE)
-    image = docker.build(context(tmp_path / "a", f"FROM scratch\nCOPY Dockerfile /\nLABEL made={uuid.uuid4()}\n"))
+    image = docker.build(
+        context(tmp_path / "a", f'FROM scratch\nCOPY Dockerfile /\nLABEL made={uuid.uuid4()}\nCMD ["/x"]\n')
+    )
     archive = saved(docker, image, tmp_path / "image.tar")
     hostile = tmp_path / "hostile.tar"
     with tarfile.open(archive) as old, tarfile.open(hostile, "w") as new:
@@ -194,6 +198,7 @@ def test_a_saved_image_is_loaded_under_its_id_and_moves_no_tag_of_ours(docker: D
     assert docker.load(archive) == image
     assert docker.load(hostile) == image
     assert docker.find_image(BASE_IMAGE) == ours
+    docker.client.remove_image(image)
 
 
 @pytest.mark.engine

@@ -1,6 +1,7 @@
 import hashlib
 import http.server
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from harness import features
+from harness.download import download
 from harness.errors import InfrastructureError, UsageError
 from harness.features import weights
 
@@ -201,6 +203,18 @@ def test_bad_download_leaves_nothing(
     with pytest.raises(error, match=message):
         weights.fetch("inception")
     assert not cache.exists() or not list(cache.iterdir())
+
+
+def test_a_name_that_turns_private_after_it_was_checked_is_hung_up_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    real = socket.getaddrinfo
+    answers = [[(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 443))]]  # what the check hears
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: answers.pop() if answers else real(*a, **k))
+    with pytest.raises(UsageError, match="not public; nothing was fetched"):
+        download(f"{address}/w.bin", tmp_path / "w", sha256="0" * 64, max_bytes=10**6, public_only=True)
+    assert not answers
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("cache")

@@ -1,0 +1,90 @@
+"""`harness run` of several submissions: a process each, one after another or side by side, and one table at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.cli._common import console, print_json, print_rows
+from harness.errors import InfrastructureError, UsageError
+
+WORST_FIRST = (50, 40, 30, 24, 23, 22, 21, 20, 11, 10, 2)
+"""The exit status of all is the first of these that one of them had: what is to be mended here comes before what a
+submission is to blame for."""
+
+
+def run_many(
+    submissions: Sequence[Path],
+    protocol: str,
+    leaderboard: Path,
+    *,
+    fresh: bool,
+    jobs: int,
+    features_on: str,
+    as_json: bool,
+) -> None:
+    """Run every submission, print what became of each, and leave with the worst exit status if any failed."""
+    from harness.board.build import write_board
+    from harness.pipeline import prepare
+    from harness.process import run_together
+    from harness.protocol import load_protocol
+    from harness.terminal import TerminalReporter
+
+    names = [path.resolve().name for path in submissions]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"named more than once: {', '.join(twice)}", fix="give every submission once")
+    prepare(load_protocol(protocol), TerminalReporter())  # once, before all of them want it at the same time
+
+    options = ["-p", protocol, "--leaderboard", str(leaderboard), "--features-on", features_on, "--json"]
+    options += ["--fresh"] if fresh else []
+    jobs = min(jobs, len(submissions))
+    commands = [
+        [sys.executable, "-m", "harness", "run", str(path), *options, "--share", str(index % jobs), str(jobs)]
+        for index, path in enumerate(submissions)
+    ]
+    screen = console(stderr=True)
+    began: dict[int, float] = {}
+    rows: dict[int, dict[str, Any]] = {}
+
+    def started(index: int) -> None:
+        began[index] = time.monotonic()
+        screen.print(f"{names[index]:<20} started", markup=False, highlight=False)
+
+    def ended(index: int, done: subprocess.CompletedProcess[str]) -> None:
+        rows[index] = {"submission": names[index], **_outcome(done), "s": round(time.monotonic() - began[index])}
+        screen.print(f"{names[index]:<20} {rows[index]['outcome']}", markup=False, highlight=False, soft_wrap=True)
+
+    run_together(commands, jobs=jobs, started=started, ended=ended)
+    if (leaderboard / "records").is_dir():
+        write_board(leaderboard)  # each wrote the board of the records that it saw
+    table = [rows[index] for index in sorted(rows)]
+    if as_json:
+        print_json(table)
+    else:
+        print_rows(table, as_json=False)
+    found = {row["exit"] for row in table if row["exit"]}
+    if found:
+        sys.exit(next((status for status in WORST_FIRST if status in found), InfrastructureError.exit_code))
+
+
+def _outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Exit status, what it means in a line, and the record's id, of a `harness run --json` that ended."""
+    record = ""
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # where it ended before it had a record
+        record = str(json.loads(done.stdout)["id"])
+    said = [line.removeprefix("what:").strip() for line in done.stderr.splitlines() if line.startswith("what:")]
+    if done.returncode == 0:
+        text = "scored"
+    elif said:
+        text = said[-1]
+    else:  # a defect of the harness, or killed
+        last = done.stderr.strip().splitlines()[-1:] or ["no word"]
+        text = f"ended with status {done.returncode}: {last[0]}"
+    return {"exit": done.returncode, "outcome": text, "record": record}

@@ -1,0 +1,49 @@
+"""Image: Submission -> the id of its image, which the engine has built, loaded or pulled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.dockerfile import MAX_BYTES, rewrite
+from harness.engines import BASE_IMAGE, Engine
+from harness.errors import BuildError, InfrastructureError, UsageError
+from harness.sandbox import BuildPolicy
+from harness.submission import Submission
+
+
+def image_of(submission: Submission, engine: Engine, policy: BuildPolicy) -> str:
+    """The id of the submission's image: built under `policy`, loaded or pulled.
+
+    BuildError, ImagePolicyError (what its Dockerfile or archive says is not allowed), UsageError,
+    InfrastructureError. Tags move; whatever runs later is named by this id.
+    """
+    folder, source = Path(submission.folder), submission.manifest.image
+    tag = f"ipv2-harness/submissions:{submission.slug}"
+    if source.build is not None:
+        context = folder / source.build
+        if engine.find_image(BASE_IMAGE) is None:
+            raise InfrastructureError(f"the image {BASE_IMAGE} is not there", fix="docker/build-base makes it")
+        arguments = {"BASE_IMAGE": BASE_IMAGE}
+        return engine.build(
+            context,
+            dockerfile=rewrite(_dockerfile(context), allowed={BASE_IMAGE, *policy.images}, arguments=arguments),
+            tag=tag,
+            arguments=arguments,
+            labels={"ipv2-harness.submission": submission.slug},
+            policy=policy,
+        )
+    if source.archive is not None:
+        return engine.load(folder / source.archive, tag=tag)
+    assert source.ref is not None  # Image holds exactly one
+    return engine.resolve(source.ref, policy=policy)
+
+
+def _dockerfile(context: Path) -> str:
+    path = context / "Dockerfile"
+    if path.is_symlink() or not path.is_file():  # a link could make our messages quote a file of this machine
+        raise UsageError(f"{context}: image.build names a folder without a Dockerfile (a file, not a link)")
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1).decode()
+    except UnicodeDecodeError as error:
+        raise BuildError(f"{path}: not UTF-8: {error}", fix="save it as UTF-8") from error
