@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ FeatureSet = Mapping[str, Mapping[str, Features]]
 
 # -------------------------------------------------------------------------------- material
 def write_slices(folder: Path, count: int, size: int, seed: int) -> Folder:
-    """Noisy chest-like slices: the networks' time does not depend on what they show."""
+    """Chest-like slices, the noisier the higher the seed: the networks' time does not depend on what they show."""
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     body, lung = x**2 / 0.7 + y**2 / 0.5 < 1, (np.abs(x) - 0.4) ** 2 / 0.08 + y**2 / 0.25 < 1
     picture = gaussian_filter(np.where(lung, 25.0, np.where(body, 110.0, 0.0)), 1)
@@ -52,7 +53,7 @@ def write_slices(folder: Path, count: int, size: int, seed: int) -> Folder:
     for index in range(count):
         rng = np.random.default_rng((seed, index))
         paths.append(folder / f"{index:05}.png")
-        write_grey(paths[-1], np.clip(picture + rng.normal(0, 10, picture.shape), 0, 255).astype(np.uint8))
+        write_grey(paths[-1], np.clip(picture + rng.normal(0, 5 + 5 * seed, picture.shape), 0, 255).astype(np.uint8))
     codes = np.where(lung, Code.LUNG, np.where(body, Code.BODY, Code.AIR)).astype(np.uint8)
     codes[-size // 8 :] = Code.TABLE
     write_grey(folder / "codes.dat", codes)  # no .png: clean-fid reads every image of a folder
@@ -109,14 +110,14 @@ class CleanFid:
         return [float(fid), float(kid), float(clip_fid)]
 
 
-def floor_s(extractors: list[features.Extractor], slices: int) -> tuple[float, float, float]:
-    """Seconds that the networks' multiplications and additions alone take for so many slices at the rate of a float32
-    matrix product on this machine, that rate in GFLOP/s, and GFLOP a slice."""
-    image = np.zeros((512, 512), np.uint8)
+def floor_s(slices: int) -> tuple[float, float, float]:
+    """Seconds that the published networks' multiplications and additions alone take for so many slices at the rate of a
+    float32 matrix product on this machine, that rate in GFLOP/s, and GFLOP a slice."""
     operations = 0
-    for extractor in extractors:
-        with FlopCounterMode(display=False) as counter:
-            extractor([image])
+    for name, side in zip(NETWORKS, (299, 224), strict=True):
+        network = reference.network(name)
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            network(torch.zeros(1, 3, side, side))
         operations += counter.get_total_flops()
     a = torch.rand(2048, 2048)
     times = []
@@ -159,7 +160,7 @@ def tools(slices: int, size: int, rounds: int) -> None:
                 lambda: harness_values(harness_features(sets[0], extractors), cached[False]),
             )
             timed("one pass, regions too", lambda: cold(True))
-        floor, rate, operations = floor_s(extractors, 2 * slices)
+        floor, rate, operations = floor_s(2 * slices)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     print(
         f"{slices} slices of {size} x {size} a folder, median of {rounds} rounds, {torch.get_num_threads()} threads, "
@@ -219,6 +220,26 @@ def memory(count: int) -> None:
 
 
 # -------------------------------------------------------------------------------- device
+def _print_networks(extractors: list[features.Extractor], batches: list[NDArray[Any]]) -> None:
+    """Each network beside the published one that it equals, taking turns."""
+    print("| network | ms a slice | as published, ms | times as fast |\n|---|--:|--:|--:|")
+    for extractor, batch in zip(extractors, batches, strict=True):
+        published = reference.network(extractor.name)
+        x = torch.from_numpy(batch).float()[:, None].expand(-1, 3, -1, -1).contiguous()
+        own, others = [], []
+        for _ in range(7):
+            start = time.perf_counter()
+            extractor.forward(batch)
+            middle = time.perf_counter()
+            with torch.inference_mode():
+                published(x)
+            own.append(1e3 * (middle - start) / len(batch))
+            others.append(1e3 * (time.perf_counter() - middle) / len(batch))
+        median, theirs = statistics.median(own), statistics.median(others)
+        print(f"| {extractor.name} | {median:.1f} | {theirs:.1f} | {theirs / median:.2f} |")
+    print()
+
+
 def device(name: str, slices: int) -> None:
     extractors = [features.load(network, device=name) for network in NETWORKS]
     with tempfile.TemporaryDirectory() as folder:
@@ -238,6 +259,8 @@ def device(name: str, slices: int) -> None:
         found = harness_features(paths, extractors)
         end = time.perf_counter()
     rates = slices / (middle - start), slices / (end - middle)
+    if name == "cpu":
+        _print_networks(extractors, batches)
     print(
         f"{name}: networks alone {rates[0]:.1f} slices/s, end to end {rates[1]:.1f} slices/s: {rates[1] / rates[0]:.0%}"
     )

@@ -100,18 +100,18 @@ def test_a_folder_is_scored_and_its_record_audited(tmp_path: Path) -> None:
     )
     mine = tmp_path / "mine.yaml"
     mine.write_text(text.replace("patients: 3, slices: 4, size: 256", "patients: 2, slices: 1, size: 128"))
-    environment = {"HARNESS_CACHE": str(tmp_path / "cache")}
-    assert harness("labels", "-p", str(mine), "-o", str(tmp_path / "set"), **environment).returncode == 0
+    cache = str(tmp_path / "cache")
+    assert harness("labels", "-p", str(mine), "-o", str(tmp_path / "set"), HARNESS_CACHE=cache).returncode == 0
     scoring = ("score", str(tmp_path / "set" / "lq"), "-p", str(mine))
-    assert_refused(harness(*scoring, "--record", "anchor-mine", **environment), "anchor-mine")
+    assert_refused(harness(*scoring, "--record", "anchor-mine", HARNESS_CACHE=cache), "anchor-mine")
     board = ("--leaderboard", str(tmp_path / "board"))
-    done = harness(*scoring, "--record", "mine", *board, "--json", **environment)
+    done = harness(*scoring, "--record", "mine", *board, "--json", HARNESS_CACHE=cache)
     record = json.loads(done.stdout)
     assert record["result"]["self_reported"]
     assert "self-reported" in (tmp_path / "board" / "README.md").read_text()
 
     outputs = ("--outputs", str(tmp_path / "set" / "lq"))
-    audited = harness("audit", record["id"], *board, *outputs, **environment)
+    audited = harness("audit", record["id"], *board, *outputs, HARNESS_CACHE=cache)
     assert audited.returncode == 0, audited.stdout + audited.stderr
     assert "scikit-image" in audited.stdout
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,21 +14,19 @@ MAP_STRIDE = 8
 MAP_ORIGIN = 9
 
 
-@cache
-def _overlap(pixels: int) -> NDArray[np.float32]:
-    """(35, pixels): the share of each cell along one axis that each of `pixels` image pixels covers; rows sum to 1."""
-    edges = (MAP_ORIGIN + MAP_STRIDE * np.arange(MAP_SIZE + 1)) * pixels / SIZE
-    pixel = np.arange(pixels)
-    covered = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    shares: NDArray[np.float32] = (covered.clip(0) / np.diff(edges)[:, None]).astype(np.float32)
-    return shares
-
-
 def region_weights(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """bool (h, w) -> float32 (35, 35): how much of each map cell the region covers, 0..1.
 
     Cell (i, j) stands for the 8 x 8 pixels around the centre of its receptive field, which begin at (9 + 8 i, 9 + 8 j)
     of the network's 299 x 299; the outermost pixels belong to no cell.
     """
-    weights: NDArray[np.float32] = _overlap(mask.shape[0]) @ mask.astype(np.float32) @ _overlap(mask.shape[1]).T
-    return weights
+    # The area covered up to a point within a pixel is bilinear between the integral image's values at its corners. No
+    # matrix product, since the threads of numpy's BLAS would fight torch's for the cores.
+    area: NDArray[np.float64] = cv2.integral(mask.view(np.uint8)).astype(np.float64)
+    for axis, pixels in enumerate(mask.shape):
+        edges = (MAP_ORIGIN + MAP_STRIDE * np.arange(MAP_SIZE + 1)) * pixels / SIZE
+        below = edges.astype(np.intp)
+        part = np.expand_dims(edges - below, 1 - axis)
+        area = area.take(below, axis) * (1 - part) + area.take(below + 1, axis) * part
+        area = np.diff(area, axis=axis) / (MAP_STRIDE * pixels / SIZE)
+    return area.clip(0, 1).astype(np.float32)

@@ -34,13 +34,13 @@ def forward(
     std: Sequence[float],
     device: torch.device,
 ) -> Callable[[NDArray[Any]], Output]:
-    """A function of a batch (b, h, w) of grey images: replicate to three channels, (x - mean) / std, `network`.
+    """A function of a batch (b, h, w) of grey images: (x - mean) / std for each channel of these, `network`.
 
-    `mean` and `std` are per channel and in grey levels. float32 throughout; on a CPU the same numbers for the same
+    `mean` and `std` are in grey levels, one a channel. float32 throughout; on a CPU the same numbers for the same
     number of threads, on a GPU no TF32, which would move features by a thousandth.
     """
-    centre = torch.tensor(mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-    scale = torch.tensor(std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+    centre = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+    scale = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
 
     def run(images: NDArray[Any]) -> Output:
         x = (torch.from_numpy(images)[:, None].to(device=device, dtype=torch.float32) - centre) / scale
