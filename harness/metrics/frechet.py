@@ -36,7 +36,8 @@ def _factor(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     count, columns = centred.shape
     if count <= columns:
         return mean, centred / np.sqrt(count - 1)
-    upper, pivots, rank, _ = dpstrf(centred.T @ centred / (count - 1))
+    covariance = centred.T @ centred / (count - 1)
+    upper, pivots, rank, _ = dpstrf(covariance.T, overwrite_a=True)  # symmetric, and as LAPACK stores it
     factor = np.zeros((rank, columns))
     factor[:, pivots - 1] = np.triu(upper)[:rank]
     return mean, factor
@@ -52,7 +53,7 @@ def distance(x: ArrayLike, y: ArrayLike) -> float:
     """
     left, right = pair(x, y)
     (mean_x, factor_x), (mean_y, factor_y) = _factor(left), _factor(right)
-    trace_of_root = svdvals(factor_x @ factor_y.T).sum()
+    trace_of_root = svdvals(factor_x @ factor_y.T, overwrite_a=True, check_finite=False).sum()
     squared = np.sum((mean_x - mean_y) ** 2) + np.sum(factor_x**2) + np.sum(factor_y**2) - 2 * trace_of_root
     return max(float(squared), 0.0)  # rounding leaves about -1e-12 of the traces for equal sets
 

@@ -45,8 +45,12 @@ def _diagonal(a: Rows, b: Rows) -> float:
 
 
 def _within(a: Rows) -> float:
-    """Mean of k over pairs of different rows."""
-    return (_sum(a, a) - _diagonal(a, a)) / (len(a) * (len(a) - 1))
+    """Mean of k over pairs of different rows; blocks beside the diagonal stand for their mirror images too."""
+    total = -_diagonal(a, a)
+    for start in range(0, len(a), _BLOCK):
+        block = a[start : start + _BLOCK]
+        total += _sum(block, block) + 2 * _sum(block, a[start + _BLOCK :])
+    return total / (len(a) * (len(a) - 1))
 
 
 def distance(x: ArrayLike, y: ArrayLike) -> float:
