@@ -180,8 +180,8 @@ def tools(slices: int, size: int, rounds: int) -> None:
         f"one pass takes {medians['one pass'] / floor:.2f} and "
         f"{medians['one pass, label features cached'] / (floor / 2):.2f} times that. "
         f"Regions add {medians['one pass, regions too'] / medians['one pass'] - 1:.1%}.\n\n"
-        f"clean-fid computes KID in float32; its function gives {cleanfid.kernel_distance(*clean_fid.rows, 1):.7g} of the "
-        "same features in float64."
+        f"clean-fid computes KID in float32; of the same features in float64 its function gives "
+        f"{cleanfid.kernel_distance(*clean_fid.rows, 1):.7g}."
     )
 
 
