@@ -23,6 +23,7 @@ KIND: Literal["distribution"] = "distribution"
 HIGHER_IS_BETTER = False
 IMPLEMENTATION = "Frechet distance, unbiased covariances in float64, own code, equal to clean-fid's"
 _POINTS = 10
+_BLOCK = 2048  # rows centred at a time
 
 
 def _factor(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -32,11 +33,14 @@ def _factor(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     (LAPACK's pstrf; an eighth of the time of the rows' QR decomposition at n = 10000, d = 2048).
     """
     mean = rows.mean(axis=0)
-    centred = rows - mean
-    count, columns = centred.shape
+    count, columns = rows.shape
     if count <= columns:
-        return mean, centred / np.sqrt(count - 1)
-    covariance = centred.T @ centred / (count - 1)
+        return mean, (rows - mean) / np.sqrt(count - 1)
+    covariance = np.zeros((columns, columns))
+    for start in range(0, count, _BLOCK):
+        block = rows[start : start + _BLOCK] - mean
+        covariance += block.T @ block
+    covariance /= count - 1
     upper, pivots, rank, _ = dpstrf(covariance.T, overwrite_a=True)  # symmetric, and as LAPACK stores it
     factor = np.zeros((rank, columns))
     factor[:, pivots - 1] = np.triu(upper)[:rank]
