@@ -188,7 +188,7 @@ def tools(slices: int, size: int, rounds: int) -> None:
 # -------------------------------------------------------------------------------- growth
 def growth(counts: list[int]) -> None:
     print(
-        "Distances of features with a decaying spectrum, seconds, median of 3 (jackknife: over 20 patients, 21 distances)\n"
+        "Distances of features with a decaying spectrum, seconds, median of 3 (jackknife: 20 patients, 21 distances)\n"
     )
     print("| n | d | FID | FID, jackknife | KID | KID, jackknife |\n|--:|--:|--:|--:|--:|--:|")
     for count in counts:
