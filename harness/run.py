@@ -342,9 +342,12 @@ def _kept(folder: Path, dataset: Dataset) -> Run | None:
 def cached_outputs(dataset: Dataset, digest: str) -> dict[str, Path] | None:
     """Outputs of that digest (`digest_outputs`) for a data set among the cached runs: case name -> PNG, or None."""
     for folder in sorted((cache_root() / "runs").glob("[!.]*")):
-        run = _kept(folder, dataset)
-        if run is not None and run.outputs_digest == digest:
-            return {name: Path(path) for name, path in run.outputs.items()}
+        # by what it says of itself first: `_kept` reads every image, and removes what is not whole for this data set
+        noted = folder / "run.json"
+        if noted.is_file() and read_json(noted, dict[str, Any]).get("outputs_digest") == digest:
+            run = _kept(folder, dataset)
+            if run is not None:
+                return {name: Path(path) for name, path in run.outputs.items()}
     return None
 
 

@@ -13,8 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 from harness.data import Case, Dataset
 from harness.engines import Engine
 from harness.errors import BuildError, ContainerError, InfrastructureError, UsageError
-from harness.files import read_grey, write_grey
-from harness.run import Run, _opaque, fetch_weights, installation_secret, run_submission
+from harness.files import read_grey, write_grey, write_json
+from harness.run import Run, _opaque, cached_outputs, digest_outputs, fetch_weights, installation_secret, run_submission
 from harness.sandbox import Limits
 from harness.submission import Weights, load_submission
 
@@ -220,3 +220,24 @@ def test_weights_come_by_https_from_public_addresses_only(
     with pytest.raises(error, match=said):
         fetch_weights(Weights(url=url, sha256="a" * 64))
     assert not (cache / "weights").exists() or not any((cache / "weights").iterdir())
+
+
+def test_cached_outputs_are_found_by_digest_and_other_runs_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    image = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    digests = {}
+    for name in ("ours", "theirs"):
+        folder = tmp_path / "runs" / name
+        write_grey(folder / "outputs" / f"{name}.png", image)
+        digests[name] = digest_outputs({name: image})
+        run = Run(
+            image="sha256:1", outputs={}, outputs_digest=digests[name], device="cpu", seed=1, limits=Limits(),
+            lowered=(), engine="test", build_s=0, run_s=1, seconds_per_slice=1, peak_memory_bytes=None, log="",
+        )  # fmt: skip
+        write_json(folder / "run.json", run)
+    dataset = Dataset(cases=(Case(name="ours", patient="p", lq="", gt=""),), window_hu=None, digest="d")
+    assert cached_outputs(dataset, digests["ours"]) == {"ours": tmp_path / "runs/ours/outputs/ours.png"}
+    assert cached_outputs(dataset, "another") is None
+    assert (tmp_path / "runs" / "theirs" / "outputs" / "theirs.png").is_file()
