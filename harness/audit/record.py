@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +70,6 @@ def audit_record(
     produced = None if outputs is None else [outputs[case.name] for case in cases]
     tables = {"label": record.result.metrics, "truth": record.result.truth or {}}
 
-    def values(name: str, metric: Metric) -> Iterator[tuple[str, Value]]:
-        yield from tables[name].get(metric.name, {}).items()
-
     steps = 2 * (len(references) + 1) + 1
     done = 0
 
@@ -100,7 +97,7 @@ def audit_record(
         regional = features_of(paths, regions, extractors, protocol)
         for metric in protocol.metrics:
             tools = reference.DISTANCES.get(metric.metric, {})
-            for region, value in values(name, metric):
+            for region, value in tables[name].get(metric.name, {}).items():
                 x, y, of = _pair(metric, region, kept, regional, own, theirs)
                 spread = OF_SPREAD * _terms(metric, x, y) if tools else 0.0
                 for tool, distance in tools.items():
