@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from harness.errors import UsageError
 from harness.files import (
     Strict,
-    atomic_folder,
     cache_root,
     digest_bytes,
     digest_code,
@@ -29,6 +28,7 @@ from harness.process import map_slices
 from harness.protocol import FolderData, PhantomData, Protocol
 
 Progress = Callable[[int, int], None]
+KINDS = ("lq", "gt", "truth", "again", "regions")  # the images of a phantom's slice, as `Case` names them
 NAMED_AT_MOST = 8  # offenders that an error message lists before it only counts
 
 
@@ -77,71 +77,64 @@ def first_cases(dataset: Dataset, count: int) -> Dataset:
 
 
 # ------------------------------------------------------------------------------------------------ phantom
-class _Built(Strict, frozen=True, kw_only=True):
-    """`dataset.json` of a cached phantom: the set with paths relative to its folder, and every file's SHA-256."""
+class _Slice(Strict, frozen=True, kw_only=True):
+    """The note of a cached slice: what is known of it, and the SHA-256 of each of its files."""
 
-    dataset: Dataset
+    pixel_mm: float
+    window_hu: tuple[float, float]
+    digest: str  # of the pixels of all its images
     files: dict[str, str]
 
 
 def _phantom(data: PhantomData, progress: Progress | None) -> Dataset:
+    """The phantom's slices from the cache; those that are missing or damaged there are scanned (again)."""
     key = digest_json({"data": data, "code": digest_code("harness.phantom", "harness.imaging.tomography")})
     folder = cache_root() / "data" / f"phantom-{key[:20]}"
-    dataset = _intact(folder) or _build_phantom(data, folder, progress)
-    cases = tuple(
-        msgspec.structs.replace(
-            case,
-            lq=str(folder / case.lq),
-            gt=str(folder / case.gt),
-            truth=str(folder / str(case.truth)),
-            again=str(folder / str(case.again)),
-            regions=str(folder / str(case.regions)),
-        )
-        for case in dataset.cases
+    places = {
+        f"p{patient + 1:02d}-s{number + 1:02d}": (patient, number)
+        for patient in range(data.patients)
+        for number in range(data.slices)
+    }
+    slices = {name: note for name in places if (note := _intact(folder, name)) is not None}
+    missing = [name for name in places if name not in slices]
+    total, before = len(places), len(slices)
+    made = map_slices(
+        _build_slice,
+        [(data, *places[name], name, str(folder)) for name in missing],
+        progress=None if progress is None else lambda done, _: progress(before + done, total),
     )
-    return Dataset(cases=cases, window_hu=dataset.window_hu, digest=dataset.digest)
+    slices |= dict(zip(missing, made, strict=True))
+    cases: list[Case] = []
+    parts: list[bytes] = []
+    for name, (patient, _) in places.items():
+        one = slices[name]
+        paths = {kind: str(folder / _file(kind, name)) for kind in KINDS}
+        cases.append(Case(name=name, patient=f"p{patient + 1:02d}", pixel_mm=one.pixel_mm, **paths))
+        parts += [name.encode(), repr((one.pixel_mm, one.window_hu)).encode(), one.digest.encode()]
+    return Dataset(cases=tuple(cases), window_hu=slices[next(iter(places))].window_hu, digest=digest_bytes(*parts))
 
 
-def _intact(folder: Path) -> Dataset | None:
-    """A cached set that is complete and undamaged, paths relative to its folder; a damaged one is removed."""
-    import shutil
+def _file(kind: str, name: str) -> str:
+    return f"{kind}/{name}.png"
 
-    if not folder.is_dir():
-        return None
+
+def _note(folder: Path, name: str) -> Path:
+    return folder / "slices" / f"{name}.json"
+
+
+def _intact(folder: Path, name: str) -> _Slice | None:
+    """The note of a cached slice, if all its files are as the note says."""
     try:
-        built = read_json(folder / "dataset.json", _Built)
-        if all(digest_file(folder / name) == digest for name, digest in built.files.items()):
-            return built.dataset
+        note = read_json(_note(folder, name), _Slice)
+        if all(digest_file(folder / path) == digest for path, digest in note.files.items()):
+            return note
     except (UsageError, OSError):
-        pass
-    shutil.rmtree(folder)
+        pass  # missing or unreadable: made again
     return None
 
 
-def _build_phantom(data: PhantomData, folder: Path, progress: Progress | None) -> Dataset:
-    with atomic_folder(folder) as part:
-        tasks = [
-            (data, patient, number, f"p{patient + 1:02d}-s{number + 1:02d}", str(part))
-            for patient in range(data.patients)
-            for number in range(data.slices)
-        ]
-        cases: list[Case] = []
-        pixels: list[bytes] = []
-        for (_, patient, _, name, _), (pixel_mm, window, digest) in zip(
-            tasks, map_slices(_build_slice, tasks, progress=progress), strict=True
-        ):
-            kinds = {kind: f"{kind}/{name}.png" for kind in ("lq", "gt", "truth", "again", "regions")}
-            cases.append(Case(name=name, patient=f"p{patient + 1:02d}", pixel_mm=pixel_mm, **kinds))
-            pixels += [name.encode(), repr((pixel_mm, window)).encode(), digest.encode()]
-        dataset = Dataset(cases=tuple(cases), window_hu=window, digest=digest_bytes(*pixels))
-        files = {str(path.relative_to(part)): digest_file(path) for path in sorted(part.rglob("*.png"))}
-        write_json(part / "dataset.json", _Built(dataset=dataset, files=files))
-    return dataset
-
-
-def _build_slice(
-    data: PhantomData, patient: int, number: int, name: str, folder: str
-) -> tuple[float, tuple[float, float], str]:
+def _build_slice(data: PhantomData, patient: int, number: int, name: str, folder: str) -> _Slice:
+    """Scan one slice and write its images, then the note of them."""
     from harness.phantom import VIEWS, levels_with_nodules, make_patient, scan_slice
 
     difficult = [view for view in VIEWS if view != "full"]
@@ -149,10 +142,17 @@ def _build_slice(
     person = make_patient(data.seed, patient, view=view)
     heights = levels_with_nodules(person, data.slices, nodule_slices=data.nodule_slices)
     images = scan_slice(person, heights[number], size=data.size, dose=data.dose)
-    parts = {kind: getattr(images, kind) for kind in ("lq", "gt", "truth", "again", "regions")}
+    parts = {kind: getattr(images, kind) for kind in KINDS}
     for kind, image in parts.items():
-        write_grey(Path(folder) / kind / f"{name}.png", image)
-    return images.pixel_mm, images.window_hu, digest_bytes(*(image.tobytes() for image in parts.values()))
+        write_grey(Path(folder) / _file(kind, name), image)
+    note = _Slice(
+        pixel_mm=images.pixel_mm,
+        window_hu=images.window_hu,
+        digest=digest_bytes(*(image.tobytes() for image in parts.values())),
+        files={path: digest_file(Path(folder) / path) for path in (_file(kind, name) for kind in KINDS)},
+    )
+    write_json(_note(Path(folder), name), note)
+    return note
 
 
 # ------------------------------------------------------------------------------------------------ folder

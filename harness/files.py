@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import functools
 import hashlib
 import io
 import json
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +26,7 @@ from harness.errors import InfrastructureError, UsageError
 
 T = TypeVar("T")
 MAX_YAML_BYTES = 64 * 1024
+PART = ".harness.part"  # how the names of files and folders end that are being written
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,11 +54,80 @@ def _name_the_disk(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path` to write to; it takes the name `path` only if the block succeeds."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or folder, which the kernel frees when this process dies, however it dies.
+
+    BlockingIOError if another process holds it, FileNotFoundError if it is not there (any more).
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.exists() or not os.path.samestat(os.fstat(handle), path.stat()):
+            raise FileNotFoundError(errno.ENOENT, "removed meanwhile", str(path))
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def in_turn(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Do the block while no other process on this machine does one for the same `path` (a lock file).
+
+    Where one does, `waiting` is called once, and the block begins when the other has ended or died.
+    """
+    with contextlib.ExitStack() as held:
+        with _name_the_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    path.touch()
+                    held.enter_context(locked(path))
+                    break
+                except BlockingIOError:
+                    if waiting is not None:
+                        waiting()
+                        waiting = None
+                    time.sleep(0.2)
+                except FileNotFoundError:
+                    pass  # whoever held it has just removed it
+        held.callback(path.unlink, missing_ok=True)
+        yield
+
+
+@contextlib.contextmanager
+def _part_of(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A new sibling of `path` for writing to, made by `make` and locked for as long as its maker lives."""
     with _name_the_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+        _sweep(path.parent)
+        with contextlib.ExitStack() as held:
+            while True:
+                part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{PART}")
+                make(part)
+                try:
+                    held.enter_context(locked(part))
+                    break
+                except OSError as error:  # somebody's sweep took it before it was locked
+                    if error.errno not in (errno.EWOULDBLOCK, errno.ENOENT):
+                        raise
+            yield part
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder; once a process."""
+    for part in folder.glob(f".*{PART}"):
+        with contextlib.suppress(OSError), locked(part):  # of a process that lives
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` to write to; it takes the name `path` only if the block succeeds.
+
+    It is there already, empty: it is to be written to, not replaced.
+    """
+    with _part_of(path, Path.touch) as part:
         try:
             yield part
             part.replace(path)
@@ -69,10 +142,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     When another process finished the same folder first, theirs stands and ours is dropped: the name of a
     cached folder is the digest of what made it, so both hold the same.
     """
-    with _name_the_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-        part.mkdir()
+    with _part_of(path, Path.mkdir) as part:
         try:
             yield part
             try:

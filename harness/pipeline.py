@@ -62,12 +62,12 @@ class Reporter(Interface):
 
 
 class Evaluation(Strict, frozen=True, kw_only=True):
-    """A finished evaluation: its record, where it lies, whether it is new, whether the run was a cached one."""
+    """A finished evaluation: its record, where it lies, whether it is new, and the run, if it came to its end."""
 
     record: Record
     folder: str
     new: bool
-    reused_run: bool
+    run: Run | None
 
 
 def prepare(protocol: Protocol, reporter: Reporter, *, engine: Engine | None = None) -> tuple[Dataset, LabelSet]:
@@ -116,12 +116,13 @@ def evaluate(
     feature_device: str = "cpu",
     fresh: bool = False,
     share: tuple[int, int] = (0, 1),
+    repeat: int = 1,
 ) -> Evaluation:
     """Run a submission on a protocol, score it, write its record and rebuild the board.
 
     A submission that fails gets a failed record (`record.result.failure`). Errors of the machine, the protocol or the
     scoring are raised and leave none, since they say nothing about the submission. `share` is the part that this run
-    has of how many side by side on the engine's machine.
+    has of how many side by side on the engine's machine. The container runs `repeat` times, and what differs is noted.
     """
     keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
@@ -141,6 +142,8 @@ def evaluate(
                 fresh=fresh,
                 publish_logs=protocol.publish.logs,
                 share=share,
+                repeat=repeat,
+                note=reporter.note,
                 progress=progress,
             )
     except SubmissionError as error:
@@ -161,8 +164,15 @@ def evaluate(
             image=run.image,
             limits=run.limits,
             lowered=run.lowered,
-            times=Times(build_s=run.build_s, run_s=run.run_s, seconds_per_slice=run.seconds_per_slice),
+            times=Times(
+                build_s=run.build_s,
+                run_s=run.run_s,
+                seconds_per_slice=run.seconds_per_slice,
+                first_output_s=run.first_output_s,
+            ),
             peak_memory_bytes=run.peak_memory_bytes,
+            build=run.build,
+            repeat=run.repeat,
             log=run.log if protocol.publish.logs else "",
         )
         assert card is not None, "a run that ended is scored"
@@ -170,7 +180,7 @@ def evaluate(
     record = make_record(result, observed)
     folder, new = write_record(leaderboard, record, attachments)
     write_board(leaderboard)
-    return Evaluation(record=record, folder=str(folder), new=new, reused_run=run is not None and run.reused)
+    return Evaluation(record=record, folder=str(folder), new=new, run=run)
 
 
 def evaluate_anchors(

@@ -21,7 +21,8 @@ from harness.errors import SubmissionError, UsageError
 from harness.files import Strict, atomic_folder, digest_file, digest_json, read_json, write_bytes, write_json
 from harness.process import source_commit
 from harness.protocol import Protocol
-from harness.sandbox import Limits
+from harness.run import Repeat
+from harness.sandbox import BuildPolicy, Limits
 from harness.score import ExtractorFacts, Fidelity, Table
 from harness.submission import Submission
 
@@ -81,7 +82,8 @@ class Times(Strict, frozen=True, kw_only=True):
 
     build_s: float
     run_s: float
-    seconds_per_slice: float
+    seconds_per_slice: float  # the container's whole time, shared by all slices
+    first_output_s: float | None = None  # cold start: from the container's start until its first output was finished
 
 
 class Observed(Strict, frozen=True, kw_only=True):
@@ -98,6 +100,8 @@ class Observed(Strict, frozen=True, kw_only=True):
     lowered: tuple[str, ...]
     times: Times | None = None
     peak_memory_bytes: int | None = None
+    build: BuildPolicy | None = None  # what the image's build was held to and allowed, if it was built here
+    repeat: Repeat | None = None  # None where it ran once
     log: str = ""
     files: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -164,11 +168,9 @@ def observe(
     image: str | None,
     limits: Limits,
     lowered: tuple[str, ...],
-    times: Times | None = None,
-    peak_memory_bytes: int | None = None,
-    log: str = "",
+    **more: Any,
 ) -> Observed:
-    """The circumstances of a run that ends now on this machine."""
+    """The circumstances of a run that ends now on this machine; `more` are the fields of `Observed` that it has."""
     commit, dirty = source_commit()
     return Observed(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -180,9 +182,7 @@ def observe(
         image=image,
         limits=limits,
         lowered=lowered,
-        times=times,
-        peak_memory_bytes=peak_memory_bytes,
-        log=log,
+        **more,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hmac
 import os
 import secrets
@@ -11,7 +10,7 @@ import shutil
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,8 @@ from harness.files import (
     cache_root,
     digest_bytes,
     digest_json,
+    in_turn,
+    locked,
     read_grey,
     read_json,
     write_grey,
@@ -49,6 +50,7 @@ from harness.outputs import read_outputs
 from harness.sandbox import (
     GPU_REQUIRED_EXIT,
     BuildPolicy,
+    ContainerPlan,
     Device,
     Granted,
     Limits,
@@ -69,6 +71,20 @@ MAX_WEIGHTS_BYTES = 20 * 10**9
 KILLED_FOR_FILE_SIZE = 128 + 25  # SIGXFSZ, as the init process passes it on
 
 
+class Repeat(Strict, frozen=True, kw_only=True):
+    """What several runs of the same thing had in common: in how many slices any of them differed from the first, and
+    by how many grey levels at most."""
+
+    runs: int
+    differing_slices: int
+    largest_difference: int
+
+    def __str__(self) -> str:
+        if self.largest_difference == 0:
+            return "equal outputs"
+        return f"outputs of {self.differing_slices} slices differ, by {self.largest_difference} grey levels at most"
+
+
 class Run(Strict, frozen=True, kw_only=True):
     """A finished run, all outputs valid. `outputs` maps each case's name to its 8-bit grey PNG in the cache."""
 
@@ -82,9 +98,12 @@ class Run(Strict, frozen=True, kw_only=True):
     engine: str
     build_s: float
     run_s: float  # the container alone, from its start to its end
-    seconds_per_slice: float
+    seconds_per_slice: float  # the start included
+    first_output_s: float | None = None  # from the container's start: how long it takes to get going
     peak_memory_bytes: int | None
     log: str
+    build: BuildPolicy | None = None  # what its Dockerfile was held to, if it has one
+    repeat: Repeat | None = None
     reused: bool = False
 
 
@@ -99,6 +118,8 @@ def run_submission(
     publish_logs: bool = True,
     build: BuildPolicy | None = None,
     share: tuple[int, int] = (0, 1),
+    repeat: int = 1,
+    note: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Build or fetch the submission's image, run it on the data's noisy slices and verify every output.
@@ -107,7 +128,9 @@ def run_submission(
     of a run that fails is kept but the end of its log (cache folder, logs/<slug>.log). With `publish_logs=False` no
     message quotes the container. `build` bounds the build, if there is one; by default it is the organiser's policy
     (`harness.sandbox.build_policy`). `share` is the part that this run has of how many side by side on the machine.
-    `progress` hears (files written, cases).
+    With `repeat` above 1 it is run so many times, a cached run counting as one, and the outputs are compared; those of
+    the first run stand. Where another process runs the same, this one waits for it and then takes its outputs.
+    `note` hears a line that the user should read, `progress` (files written, cases).
 
     Raises a SubmissionError where the submission is to blame, GpuRequiredError, UsageError, InfrastructureError.
     """
@@ -117,7 +140,8 @@ def run_submission(
     weights = [(_weights_name(one, submission), fetch_weights(one)) for one in submission.manifest.weights]
 
     began = time.monotonic()
-    image = image_of(submission, engine, build_policy(os.environ) if build is None else build)
+    policy = build_policy(os.environ) if build is None else build
+    image = image_of(submission, engine, policy)
     build_s = time.monotonic() - began
     facts = engine.inspect(image)
     check_image(facts, machine=machine, device=device)
@@ -134,49 +158,98 @@ def run_submission(
         }
     )
     folder = cache_root() / "runs" / key[:32]
-    if not fresh and (kept := _kept(folder, dataset)) is not None:
-        return kept
 
-    cases = _opaque(dataset)
-    slices = {name: read_grey(Path(case.lq)) for name, case in cases.items()}
-    sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
-    quota = output_quota(sizes.values())
-    with _staged(slices, cases, dataset.window_hu, weights) as (inputs, model):
-        plan = plan_container(
-            facts,
-            limits=granted.limits,
-            quota=quota,
-            input_folder=str(inputs),
-            model_folder=None if model is None else str(model),
-            seed=seed,
-            gpu=gpu,
-        )
-        with engine.start(plan) as container:
-            for written in container.wait(deadline_s=granted.limits.wall_s):
-                if progress is not None:
-                    progress(min(written, len(sizes)), len(sizes))
-            ended = container.exit()
-            try:
-                _raise_for(ended, device=device, limits=granted.limits, quote=publish_logs)
-                with contextlib.closing(container.output()) as tar:
-                    pixels = read_outputs(tar, sizes=sizes, quota=quota)
-            except Exception:
-                write_text(cache_root() / "logs" / f"{submission.slug}.log", sanitise(ended.log))
-                raise
+    def waiting() -> None:
+        if note is not None:
+            note(f"another harness runs {submission.slug} on the same slices: waiting for it")
+
+    with in_turn(folder.with_name(f".{folder.name}.lock"), waiting=waiting):
+        run = None if fresh else _kept(folder, dataset)
+        if run is not None and repeat == 1:
+            return run
+        cases = _opaque(dataset)
+        slices = {name: read_grey(Path(case.lq)) for name, case in cases.items()}
+        with _staged(slices, cases, dataset.window_hu, weights) as (inputs, model):
+            sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
+            plan = plan_container(
+                facts,
+                limits=granted.limits,
+                quota=output_quota(sizes.values()),
+                input_folder=str(inputs),
+                model_folder=None if model is None else str(model),
+                seed=seed,
+                gpu=gpu,
+            )
+
+            def execute() -> tuple[dict[str, NDArray[np.uint8]], Exit]:
+                log = cache_root() / "logs" / f"{submission.slug}.log"
+                found, ended = _execute(
+                    plan, sizes, limits=granted.limits, engine=engine, quote=publish_logs, log=log, progress=progress
+                )
+                return {case.name: found[name] for name, case in cases.items()}, ended
+
+            if run is None:
+                outputs, ended = execute()
+                run = _keep(
+                    folder,
+                    outputs,
+                    ended,
+                    image=image,
+                    device=device,
+                    seed=seed,
+                    granted=granted,
+                    engine=engine.description,
+                    build_s=build_s,
+                    log=sanitise(ended.log),
+                    build=policy if submission.manifest.image.build is not None else None,
+                )
+            else:
+                outputs = {name: read_grey(Path(path)) for name, path in run.outputs.items()}
+            if repeat > 1:
+                run = msgspec.structs.replace(run, repeat=_compare(outputs, [execute()[0] for _ in range(1, repeat)]))
+                write_json(folder / "run.json", run)
+    return run
+
+
+def _execute(
+    plan: ContainerPlan,
+    sizes: Mapping[str, tuple[int, int]],
+    *,
+    limits: Limits,
+    engine: Engine,
+    quote: bool,
+    log: Path,
+    progress: Progress | None,
+) -> tuple[dict[str, NDArray[np.uint8]], Exit]:
+    """Run the container once: its outputs, verified, by the names it knows, and how it ended. At an error the end of
+    its log is kept in the file `log`."""
+    with engine.start(plan) as container:
+        for written in container.wait(deadline_s=limits.wall_s):
+            if progress is not None:
+                progress(min(written, len(sizes)), len(sizes))
+        ended = container.exit()
+        try:
+            _raise_for(ended, device="cpu" if plan.gpu is None else "cuda", limits=limits, quote=quote)
+            with contextlib.closing(container.output()) as tar:
+                outputs = read_outputs(tar, sizes=sizes, quota=plan.quota)
+        except Exception:
+            write_text(log, sanitise(ended.log))
+            raise
     if progress is not None:
         progress(len(sizes), len(sizes))
-    outputs = {case.name: pixels[name] for name, case in cases.items()}
-    return _keep(
-        folder,
-        outputs,
-        ended,
-        image=image,
-        device=device,
-        seed=seed,
-        granted=granted,
-        engine=engine.description,
-        build_s=build_s,
-        log=sanitise(ended.log),
+    return outputs, ended
+
+
+def _compare(first: Mapping[str, NDArray[np.uint8]], others: Sequence[Mapping[str, NDArray[np.uint8]]]) -> Repeat:
+    """How far repeated runs are from the first."""
+    largest = {
+        name: max(int(np.abs(one[name].astype(np.int16) - pixels).max()) for one in others)
+        for name, pixels in first.items()
+    }
+    return Repeat(
+        runs=1 + len(others),
+        differing_slices=sum(value > 0 for value in largest.values()),
+        largest_difference=max(largest.values()),
     )
 
 
@@ -227,22 +300,11 @@ def _private_folder() -> Iterator[Path]:
     root.mkdir(parents=True, exist_ok=True)
     for old in root.iterdir():
         # an empty one may be a sibling's that is about to be locked
-        with contextlib.suppress(OSError), _locked(old):
+        with contextlib.suppress(OSError), locked(old):
             if any(old.iterdir()):
                 shutil.rmtree(old)
-    with tempfile.TemporaryDirectory(dir=root) as name, _locked(Path(name)):
+    with tempfile.TemporaryDirectory(dir=root) as name, locked(Path(name)):
         yield Path(name)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock that the kernel frees when this process dies; OSError if another process holds it."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -363,6 +425,7 @@ def _keep(
         lowered=granted.lowered,
         run_s=ended.seconds,
         seconds_per_slice=ended.seconds / len(outputs),
+        first_output_s=ended.first_output_s,
         peak_memory_bytes=ended.peak_memory_bytes,
     )
     with atomic_folder(folder) as part:

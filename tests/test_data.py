@@ -139,9 +139,15 @@ def test_phantom_is_built_once_and_found_again(tmp_path: Path, monkeypatch: pyte
     assert load_data(with_data(SMALL)) == dataset
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.png"))] == built
 
+    # one damaged slice, one that was never finished: these two are scanned again, the others stay
     Path(dataset.cases[0].lq).write_bytes(b"truncated")
-    assert load_data(with_data(SMALL)) == dataset
+    (tmp_path / "data" / Path(dataset.cases[2].lq).parents[1].name / "slices" / "p02-s01.json").unlink()
+    heard: list[tuple[int, int]] = []
+    assert load_data(with_data(SMALL), progress=lambda done, total: heard.append((done, total))) == dataset
+    assert heard == [(3, 4), (4, 4)]
     assert read_grey(Path(dataset.cases[0].lq)).shape == (64, 64)
+    now = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.png"))]
+    assert sum(old != new for old, new in zip(built, now, strict=True)) == 2 * 5
 
 
 def test_slices_asked_to_meet_nodules_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import errno
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from PIL import Image
 
 from harness.errors import InfrastructureError, UsageError
 from harness.files import (
+    PART,
     Strict,
     atomic_file,
     atomic_folder,
@@ -20,9 +24,11 @@ from harness.files import (
     digest_folder,
     digest_json,
     expand_variables,
+    in_turn,
     read_grey,
     read_json,
     read_yaml,
+    write_bytes,
     write_grey,
     write_json,
 )
@@ -131,6 +137,63 @@ def test_atomic_folder_keeps_the_one_that_was_first(tmp_path: Path) -> None:
             (theirs / "a").write_text("theirs")
     assert (target / "a").read_text() == "theirs"
     assert list(tmp_path.iterdir()) == [target]
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from harness.files import atomic_file, atomic_folder
+with atomic_folder(Path(sys.argv[1]) / "set") as part, atomic_file(Path(sys.argv[1]) / "a.txt") as file:
+    (part / "half").touch()
+    print("half", flush=True)
+    sys.stdin.read() if len(sys.argv) > 2 else os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_half_written_goes_and_a_living_ones_stays(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path)]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
+    dead = set(tmp_path.glob(f".*{PART}"))
+    assert len(dead) == 2
+    mine = tmp_path / ".mine.part"
+    mine.touch()
+    with subprocess.Popen([*command, "live"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sibling:
+        assert sibling.stdout is not None
+        assert sibling.stdout.readline() == "half\n"
+        living = set(tmp_path.glob(f".*{PART}"))
+        assert len(living) == 2
+        assert not living & dead, "the sibling swept first"
+        write_bytes(tmp_path / "b.txt", b"")
+        assert set(tmp_path.glob(f".*{PART}")) == living
+        assert sibling.stdin is not None
+        sibling.stdin.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.part", "a.txt", "b.txt", "set"]
+
+
+def test_processes_take_turns_and_a_dead_one_holds_nobody_up(tmp_path: Path) -> None:
+    lock = tmp_path / "locks" / "a.lock"
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom harness.files import in_turn\n"
+        "with in_turn(Path(sys.argv[1])):\n    print('in', flush=True)\n    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "in\n"
+        waited: list[int | None] = []
+
+        def kill_the_holder() -> None:
+            waited.append(holder.poll())
+            holder.kill()
+
+        with in_turn(lock, waiting=kill_the_holder):
+            assert waited == [None]
+            assert holder.wait() == -signal.SIGKILL
+    assert list(lock.parent.iterdir()) == []
+    with pytest.raises(FileNotFoundError, match="mine"), in_turn(lock):
+        raise FileNotFoundError("mine")
+    assert list(lock.parent.iterdir()) == []
 
 
 def test_full_disk_is_the_machines_fault(tmp_path: Path) -> None:

@@ -124,9 +124,11 @@ def test_a_submission_becomes_a_record_and_a_row(
 def test_the_same_run_again_repeats_the_record(run: Callable[..., Evaluation]) -> None:
     first = run(ROOT / "submissions" / "tv")
     cached = run(ROOT / "submissions" / "tv")
-    assert (cached.new, cached.reused_run) == (False, True)
+    assert cached.run is not None
+    assert (cached.new, cached.run.reused) == (False, True)
     again = run(ROOT / "submissions" / "tv", fresh=True)
-    assert (again.new, again.reused_run) == (False, False)
+    assert again.run is not None
+    assert (again.new, again.run.reused) == (False, False)
     assert first.record.id == cached.record.id == again.record.id
 
 

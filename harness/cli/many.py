@@ -24,12 +24,13 @@ def run_many(
     protocol: str,
     leaderboard: Path,
     *,
-    fresh: bool,
     jobs: int,
-    features_on: str,
+    options: Sequence[str],
     as_json: bool,
 ) -> None:
-    """Run every submission, print what became of each, and leave with the worst exit status if any failed."""
+    """Run every submission, print what became of each, and leave with the worst exit status if any failed.
+
+    `options` are passed on to each `harness run`."""
     from harness.board.build import write_board
     from harness.pipeline import prepare
     from harness.process import run_together
@@ -42,8 +43,7 @@ def run_many(
         raise UsageError(f"named more than once: {', '.join(twice)}", fix="give every submission once")
     prepare(load_protocol(protocol), TerminalReporter())  # once, before all of them want it at the same time
 
-    options = ["-p", protocol, "--leaderboard", str(leaderboard), "--features-on", features_on, "--json"]
-    options += ["--fresh"] if fresh else []
+    options = ["-p", protocol, "--leaderboard", str(leaderboard), "--json", *options]
     jobs = min(jobs, len(submissions))
     commands = [
         [sys.executable, "-m", "harness", "run", str(path), *options, "--share", str(index % jobs), str(jobs)]
@@ -76,12 +76,17 @@ def run_many(
 
 def _outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """Exit status, what it means in a line, and the record's id, of a `harness run --json` that ended."""
-    record = ""
+    import msgspec
+
+    from harness.run import Repeat
+
+    record, repeat = "", None
     with contextlib.suppress(ValueError, KeyError, TypeError):  # where it ended before it had a record
-        record = str(json.loads(done.stdout)["id"])
+        written = json.loads(done.stdout)
+        record, repeat = str(written["id"]), written["observed"]["repeat"]
     said = [line.removeprefix("what:").strip() for line in done.stderr.splitlines() if line.startswith("what:")]
     if done.returncode == 0:
-        text = "scored"
+        text = "scored" if repeat is None else f"scored; {msgspec.convert(repeat, Repeat)}"
     elif said:
         text = said[-1]
     else:  # a defect of the harness, or killed

@@ -26,6 +26,13 @@ features_option = click.option(
 @protocol_option
 @leaderboard_option
 @click.option("--fresh", is_flag=True, help="Run the container again even if the same run is in the cache.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    help="Run the container so many times and say by how much its outputs differ.",
+)
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Submissions side by side.")
 @click.option("--share", hidden=True, type=(int, int), default=(0, 1))
 @features_option
@@ -35,6 +42,7 @@ def run(
     protocol: str,
     leaderboard: Path,
     fresh: bool,
+    repeat: int,
     jobs: int,
     share: tuple[int, int],
     features_on: str,
@@ -49,7 +57,8 @@ def run(
     if len(submissions) > 1:
         from harness.cli.many import run_many
 
-        run_many(submissions, protocol, leaderboard, fresh=fresh, jobs=jobs, features_on=features_on, as_json=as_json)
+        options = ["--repeat", str(repeat), "--features-on", features_on, *(["--fresh"] if fresh else [])]
+        run_many(submissions, protocol, leaderboard, jobs=jobs, options=options, as_json=as_json)
         return
     (submission,) = submissions
 
@@ -72,11 +81,13 @@ def run(
             feature_device=features_on,
             fresh=fresh,
             share=share,
+            repeat=repeat,
         )
     if as_json:
         print_json(evaluation.record)
     else:
         _print_scores(evaluation.record.result, benchmark)
+        _print_run(evaluation, deterministic=entry.manifest.deterministic)
         _print_place(evaluation, benchmark, leaderboard)
     failure = evaluation.record.result.failure
     if failure is not None:
@@ -103,6 +114,27 @@ def _print_scores(result: Result, protocol: Protocol) -> None:
         screen.print("± half of the 95 % interval over patients", highlight=False)
         for facts in result.extractors.values():
             screen.print(facts.note, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_run(evaluation: Evaluation, *, deterministic: bool) -> None:
+    run = evaluation.run
+    if run is None:
+        return
+    screen = console()
+    first = "" if run.first_output_s is None else f", the first after {run.first_output_s:.2g} s"
+    screen.print(
+        f"{len(run.outputs)} slices in {run.run_s:.1f} s{first}; peak memory {_megabytes(run.peak_memory_bytes)}"
+        + (" (a cached run)" if run.reused else ""),
+        highlight=False,
+    )
+    if run.repeat is not None:
+        screen.print(f"run {run.repeat.runs} times: {run.repeat}", highlight=False)
+        if run.repeat.differing_slices and deterministic:
+            screen.print(
+                "the manifest calls it deterministic: seed it by HARNESS_SEED, or say deterministic: false",
+                style="yellow",
+                highlight=False,
+            )
 
 
 def _print_place(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> None:

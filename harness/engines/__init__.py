@@ -23,6 +23,7 @@ class Exit(Strict, frozen=True, kw_only=True):
     out_of_memory: bool  # the kernel killed at least one process of it, whatever the exit code says
     output_full: bool  # /output had no byte or no inode left at the end
     seconds: float  # from start to end
+    first_output_s: float | None  # from start until the first file of /output was finished; None where none is there
     peak_memory_bytes: int | None  # file system pages included; None where the engine's machine cannot be looked at
     log: str  # the end of stdout and stderr
     stderr: str  # the end of stderr alone

@@ -22,6 +22,7 @@ from harness.sandbox import OUTPUT, ContainerPlan
 
 LOG_TAIL_BYTES = 64 * 1024
 ASKED_AT_MOST = 5
+START_WITHIN_S, CLOCKS_DIFFER_S = 30, 1  # how much longer, and shorter, than the engine we may count
 KILL_WAIT_S = 60  # how long a killed container may take to end before the engine is called broken
 
 
@@ -38,6 +39,15 @@ def engine_errors(doing: str) -> Iterator[None]:
         ) from error
 
 
+def duration(by_engine_s: float, *, noticed_s: float) -> float:
+    """How long a container ran, in seconds: by the engine's clock, unless that was set meanwhile.
+
+    `noticed_s` is what the harness counted, monotonically, from before the start until it saw the end. It is longer by
+    what starting and looking take; where the clocks differ by more it stands.
+    """
+    return by_engine_s if -CLOCKS_DIFFER_S < noticed_s - by_engine_s < START_WITHIN_S else noticed_s
+
+
 class DockerContainer:
     """`harness.engines.Container`: the submission's container, and the holder that keeps its /output alive."""
 
@@ -48,6 +58,7 @@ class DockerContainer:
         self.plan = plan
         self.started = started
         self.timed_out = False
+        self.elapsed = 0.0  # at the last look
         self.peak: int | None = None
         self.state: dict[str, Any] = {}
 
@@ -57,9 +68,9 @@ class DockerContainer:
             # by polling: the SDK's wait() cannot be told from a lost engine when its time is up
             with engine_errors("waiting for the container"):
                 self.state = self.client.inspect_container(self.main)["State"]
+                self.elapsed = elapsed = time.monotonic() - self.started
                 if not self.state["Running"]:
                     return
-                elapsed = time.monotonic() - self.started
                 if elapsed > deadline_s:
                     self.timed_out = True
                     with contextlib.suppress(docker.errors.APIError):  # it may have ended by itself just now
@@ -84,14 +95,17 @@ class DockerContainer:
                     "the container engine stopped the containers of the run", fix="start it again and repeat the run"
                 )
             started, finished = (
-                datetime.datetime.fromisoformat(self.state[key]) for key in ("StartedAt", "FinishedAt")
+                datetime.datetime.fromisoformat(self.state[key]).timestamp() for key in ("StartedAt", "FinishedAt")
             )
+            seconds = duration(finished - started, noticed_s=self.elapsed)
+            first = self._first_output()
             return Exit(
                 code=self.state["ExitCode"],
                 timed_out=self.timed_out,
                 out_of_memory=self.state["OOMKilled"],
                 output_full=self._output_space()[0],
-                seconds=(finished - started).total_seconds(),
+                seconds=seconds,
+                first_output_s=first - started if first and 0 <= first - started <= seconds else None,
                 peak_memory_bytes=self.peak,
                 log=self._log_tail(stdout=True),
                 stderr=self._log_tail(stdout=False),
@@ -128,6 +142,15 @@ class DockerContainer:
             f"the container engine does not say how full {OUTPUT} is (asked {ASKED_AT_MOST} times)",
             fix="the machine may be overloaded; run it again",
         )
+
+    def _first_output(self) -> float | None:
+        """When the first file of /output was finished, by the engine's clock.
+
+        By the time of its last change, which a program can only make later; the time of writing is its own to set.
+        """
+        look = ["find", OUTPUT, "-mindepth", "1", "-type", "f", "-printf", "%C@\n"]
+        answer = self.client.exec_start(self.client.exec_create(self.holder, look)["Id"]).split()
+        return min((float(moment) for moment in answer), default=None)
 
     def _sample_memory(self) -> None:
         """Read the kernel's own maximum; the engine's statistics come once a second and miss a quick container."""
