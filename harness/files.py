@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -348,15 +349,16 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     return np.array(pixels, dtype=np.uint8)
 
 
-def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """uint8 (height, width) as the bytes of an 8-bit grey PNG."""
+def png_bytes(pixels: NDArray[np.uint8], *, quick: bool = False) -> bytes:
+    """uint8 (height, width) as the bytes of an 8-bit grey PNG; `quick` takes a third of the time, a few more bytes."""
     from PIL import Image
 
+    options = {"compress_level": 1, "compress_type": zlib.Z_RLE} if quick else {}
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8)).save(buffer, format="PNG")
+    Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8)).save(buffer, format="PNG", **options)
     return buffer.getvalue()
 
 
-def write_grey(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write uint8 (height, width) as an 8-bit grey PNG, atomically."""
-    write_bytes(path, png_bytes(pixels))
+def write_grey(path: Path, pixels: NDArray[np.uint8], *, quick: bool = False) -> None:
+    """Write uint8 (height, width) as an 8-bit grey PNG (`png_bytes`), atomically."""
+    write_bytes(path, png_bytes(pixels, quick=quick))

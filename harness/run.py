@@ -11,13 +11,13 @@ import tempfile
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from harness.data import Case, Dataset
 from harness.download import NotTheFile, download
@@ -139,36 +139,36 @@ def run_submission(
     device, gpu = _device(submission, machine)
     weights = [(_weights_name(one, submission), fetch_weights(one)) for one in submission.manifest.weights]
 
-    began = time.monotonic()
-    policy = build_policy(os.environ) if build is None else build
-    image = image_of(submission, engine, policy)
-    build_s = time.monotonic() - began
-    facts = engine.inspect(image)
-    check_image(facts, machine=machine, device=device)
-
-    key = digest_json(
-        {
-            "image": image,
-            "weights": {name: path.name for name, path in weights},
-            "data": dataset.digest,
-            "cases": [case.name for case in dataset.cases],
-            "device": device,
-            "seed": seed,
-            "policy": policy_of(granted.limits),
-        }
-    )
-    folder = cache_root() / "runs" / key[:32]
-
     def waiting() -> None:
         if note is not None:
-            note(f"another harness runs {submission.slug} on the same slices: waiting for it")
+            note(f"another harness runs {submission.slug}: waiting for it")
 
-    with in_turn(folder.with_name(f".{folder.name}.lock"), waiting=waiting):
+    # the build as well: two at the same time would make two images of different ids
+    with in_turn(cache_root() / "locks" / submission.digest, waiting=waiting):
+        began = time.monotonic()
+        policy = build_policy(os.environ) if build is None else build
+        image = image_of(submission, engine, policy)
+        build_s = time.monotonic() - began
+        facts = engine.inspect(image)
+        check_image(facts, machine=machine, device=device)
+
+        key = digest_json(
+            {
+                "image": image,
+                "weights": {name: path.name for name, path in weights},
+                "data": dataset.digest,
+                "cases": [case.name for case in dataset.cases],
+                "device": device,
+                "seed": seed,
+                "policy": policy_of(granted.limits),
+            }
+        )
+        folder = cache_root() / "runs" / key[:32]
         run = None if fresh else _kept(folder, dataset)
         if run is not None and repeat == 1:
             return run
         cases = _opaque(dataset)
-        slices = {name: read_grey(Path(case.lq)) for name, case in cases.items()}
+        slices = _read_all({name: case.lq for name, case in cases.items()})
         with _staged(slices, cases, dataset.window_hu, weights) as (inputs, model):
             sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
             plan = plan_container(
@@ -204,11 +204,11 @@ def run_submission(
                     build=policy if submission.manifest.image.build is not None else None,
                 )
             else:
-                outputs = {name: read_grey(Path(path)) for name, path in run.outputs.items()}
+                outputs = _read_all(run.outputs)
             if repeat > 1:
                 run = msgspec.structs.replace(run, repeat=_compare(outputs, [execute()[0] for _ in range(1, repeat)]))
                 write_json(folder / "run.json", run)
-    return run
+        return run
 
 
 def _execute(
@@ -238,6 +238,18 @@ def _execute(
     if progress is not None:
         progress(len(sizes), len(sizes))
     return outputs, ended
+
+
+def _read_all(paths: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
+    """Grey PNGs by name; on all cores, since a quick denoiser takes no longer than this."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(paths, pool.map(read_grey, map(Path, paths.values())), strict=True))
+
+
+def _write_all(folder: Path, images: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Write `<name>.png` into `folder`, on all cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda name: write_grey(folder / f"{name}.png", images[name], quick=True), images))
 
 
 def _compare(first: Mapping[str, NDArray[np.uint8]], others: Sequence[Mapping[str, NDArray[np.uint8]]]) -> Repeat:
@@ -321,9 +333,7 @@ def _staged(
     with _private_folder() as private:
         inputs = private / "input"
         inputs.mkdir()
-        for name, pixels in slices.items():
-            # the level matters: noise hardly compresses, and at the usual one this takes longer than a quick denoiser
-            Image.fromarray(pixels).save(inputs / f"{name}.png", compress_level=1)
+        _write_all(inputs, slices)
         listed = [
             {
                 "name": name,
@@ -393,7 +403,7 @@ def _kept(folder: Path, dataset: Dataset) -> Run | None:
     paths = {case.name: str(folder / "outputs" / f"{case.name}.png") for case in dataset.cases}
     try:
         run = read_json(folder / "run.json", Run)
-        if digest_outputs({name: read_grey(Path(path)) for name, path in paths.items()}) != run.outputs_digest:
+        if digest_outputs(_read_all(paths)) != run.outputs_digest:
             raise UsageError(f"{folder}: the outputs' digest differs")
     except UsageError:
         shutil.rmtree(folder)
@@ -429,9 +439,7 @@ def _keep(
         peak_memory_bytes=ended.peak_memory_bytes,
     )
     with atomic_folder(folder) as part:
-        (part / "outputs").mkdir()
-        for name, pixels in outputs.items():
-            write_grey(part / "outputs" / f"{name}.png", pixels)
+        _write_all(part / "outputs", outputs)
         write_json(part / "run.json", run)
         shutil.rmtree(folder, ignore_errors=True)
     return run

@@ -14,7 +14,16 @@ from harness.data import Case, Dataset
 from harness.engines import Engine
 from harness.errors import BuildError, ContainerError, InfrastructureError, UsageError
 from harness.files import read_grey, write_grey, write_json
-from harness.run import Run, _opaque, cached_outputs, digest_outputs, fetch_weights, installation_secret, run_submission
+from harness.run import (
+    Repeat,
+    Run,
+    _opaque,
+    cached_outputs,
+    digest_outputs,
+    fetch_weights,
+    installation_secret,
+    run_submission,
+)
 from harness.sandbox import Limits
 from harness.submission import Weights, load_submission
 
@@ -131,6 +140,52 @@ def test_a_run_is_kept_and_found_again_unless_something_changed(
     assert mended.outputs_digest == first.outputs_digest
     write_grey(path, np.zeros((96, 80), np.uint8))
     assert not again().reused
+
+
+@pytest.mark.engine
+def test_repeated_runs_say_by_how_much_they_differ(tmp_path: Path, dataset: Dataset, engine: Engine) -> None:
+    """The inputs as they are, but for one random pixel in two of them."""
+    folder = telltale(tmp_path / "t")
+    program = (
+        "import os; from pathlib import Path; import numpy as np; from PIL import Image\n"
+        "for number, path in enumerate(sorted(Path('/input').glob('*.png'))):\n"
+        "    pixels = np.array(Image.open(path))\n"
+        "    if number < 2: pixels[0, 0] = os.urandom(1)[0]\n"
+        "    Image.fromarray(pixels).save(Path('/output') / path.name)\n"
+    )
+    (folder / "denoise.py").write_text(program)
+    (folder / "Dockerfile").write_text(
+        'ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY denoise.py /\nCMD ["python3", "/denoise.py"]\n'
+    )
+    submission = load_submission(folder)
+    run = run_submission(submission, dataset, LIMITS, seed=1, engine=engine, repeat=4)
+    assert run.repeat is not None
+    assert run.repeat.runs == 4
+    assert (
+        1 <= run.repeat.differing_slices <= 2
+    )  # the clock may choose the same level again, hardly three times for both
+    assert 1 <= run.repeat.largest_difference < 50
+    kept = run_submission(submission, dataset, LIMITS, seed=1, engine=engine)
+    assert kept == msgspec.structs.replace(
+        run, reused=True
+    )  # the first run's outputs stand, and what was found of them
+    same = run_submission(load_submission(SUBMISSIONS / "identity"), dataset, LIMITS, seed=1, engine=engine, repeat=2)
+    assert same.repeat == Repeat(runs=2, differing_slices=0, largest_difference=0)
+
+
+@pytest.mark.engine
+def test_the_first_output_is_timed_from_outside(tmp_path: Path, dataset: Dataset, engine: Engine) -> None:
+    """A program that starts for a second, sets its files' own time to long ago, and ends a second after them."""
+    folder = telltale(tmp_path / "t")
+    (folder / "Dockerfile").write_text(
+        "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n"
+        'CMD ["sh", "-c", "sleep 1; cp /input/*.png /output; touch -d 2001-01-01 /output/*; sleep 1"]\n'
+    )
+    run = run_submission(load_submission(folder), dataset, LIMITS, seed=1, engine=engine)
+    assert run.first_output_s is not None
+    assert 1 <= run.first_output_s < run.run_s - 0.9
+    assert run.build is not None
+    assert run.build.network == "none"
 
 
 @pytest.mark.engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import re
+import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from harness.sandbox import MAX_INSTRUCTIONS, BuildPolicy, sanitise
 
 LOOKS_EVERY_S = 0.3
 KILL_WAIT_S = 30  # how long the builder may take to notice that its container is gone
+ENGINE_RESERVE = 200 * 10**6  # bytes: with less left on its disk an engine does not build, whoever filled it
 LAST_LAYER_S = 10  # how long we wait for what a builder still makes after we left
 MEMORY_SHARE = 0.75  # of the machine's, that a build may have at most
 # of a message of the engine: an image that it cannot fetch because of the network, not because it does not exist
@@ -81,6 +83,11 @@ def build(
             if refusal.status_code is None or refusal.status_code >= 500:
                 raise
             error = refusal.explanation  # a Dockerfile that does not parse
+        if watch.starved:
+            raise InfrastructureError(
+                f"the container engine's disk ({watch.root}) is full: less than {ENGINE_RESERVE / 1e6:g} MB are left",
+                fix="make room there (docker system df, docker system prune), then run again",
+            )
         error = watch.verdict or error
         if error is not None:
             raise _error(folder, error, log)
@@ -107,6 +114,9 @@ class _Watch:
         self.client = client
         self.policy = policy
         self.verdict: str | None = None
+        self.starved = False  # the machine has no more disk, though the policy would allow it
+        local = client.base_url.startswith("http+docker://")
+        self.root = Path(client.info()["DockerRootDir"]) if local else None
         self.keep = False  # the layers, after success
         self.heard = 0  # characters of output
         self.named = 0  # lines that name a container or an image
@@ -224,6 +234,9 @@ class _Watch:
             elif answer.status_code == 404:
                 self.containers.remove(container)
         self._check_disk(written)
+        if self.root is not None and self.root.is_dir() and shutil.disk_usage(self.root).free < ENGINE_RESERVE:
+            self.starved = True
+            self._stop("no room")
         if time.monotonic() > self.deadline:
             self._stop(f"not done within {self.policy.wall_s:g} s")
         if self.verdict is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.engines._container import ASKED_AT_MOST, DockerContainer
+from harness.engines._container import ASKED_AT_MOST, DockerContainer, duration
 from harness.errors import InfrastructureError
 
 
@@ -40,3 +40,12 @@ def test_a_daemon_that_never_answers_is_the_machines_fault() -> None:
     with pytest.raises(InfrastructureError, match="does not say how full"):
         output_space(daemon)
     assert daemon.asked == ASKED_AT_MOST
+
+
+@pytest.mark.parametrize(
+    ("by_engine_s", "expected_s"),
+    [(4.7, 4.7), (0.01, 0.01), (3604.7, 5.0), (-3595.3, 5.0)],
+    ids=["as it was", "hardly ran", "the clock was set forward", "the clock was set back"],
+)
+def test_a_clock_that_is_set_does_not_change_how_long_a_container_ran(by_engine_s: float, expected_s: float) -> None:
+    assert duration(by_engine_s, noticed_s=5.0) == expected_s
