@@ -161,14 +161,10 @@ def test_repeated_runs_say_by_how_much_they_differ(tmp_path: Path, dataset: Data
     run = run_submission(submission, dataset, LIMITS, seed=1, engine=engine, repeat=4)
     assert run.repeat is not None
     assert run.repeat.runs == 4
-    assert (
-        1 <= run.repeat.differing_slices <= 2
-    )  # the clock may choose the same level again, hardly three times for both
-    assert 1 <= run.repeat.largest_difference < 50
+    assert run.repeat.differing_slices == 2  # by chance less once in 10 million times
+    assert 1 <= run.repeat.largest_difference <= 255
     kept = run_submission(submission, dataset, LIMITS, seed=1, engine=engine)
-    assert kept == msgspec.structs.replace(
-        run, reused=True
-    )  # the first run's outputs stand, and what was found of them
+    assert kept == msgspec.structs.replace(run, reused=True)  # the first run's outputs, and what was found of them
     same = run_submission(load_submission(SUBMISSIONS / "identity"), dataset, LIMITS, seed=1, engine=engine, repeat=2)
     assert same.repeat == Repeat(runs=2, differing_slices=0, largest_difference=0)
 
