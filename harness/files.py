@@ -55,7 +55,7 @@ def _name_the_disk(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file or folder, which the kernel frees when this process dies, however it dies.
 
     BlockingIOError if another process holds it, FileNotFoundError if it is not there (any more).
@@ -82,7 +82,7 @@ def in_turn(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterato
             while True:
                 try:
                     path.touch()
-                    held.enter_context(locked(path))
+                    held.enter_context(_locked(path))
                     break
                 except BlockingIOError:
                     if waiting is not None:
@@ -106,7 +106,7 @@ def _part_of(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
                 part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{PART}")
                 make(part)
                 try:
-                    held.enter_context(locked(part))
+                    held.enter_context(_locked(part))
                     break
                 except OSError as error:  # somebody's sweep took it before it was locked
                     if error.errno not in (errno.EWOULDBLOCK, errno.ENOENT):
@@ -118,7 +118,7 @@ def _part_of(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left half-written in a folder; once a process."""
     for part in folder.glob(f".*{PART}"):
-        with contextlib.suppress(OSError), locked(part):  # of a process that lives
+        with contextlib.suppress(OSError), _locked(part):  # of a process that lives
             shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
@@ -151,6 +151,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def private_folder(root: Path) -> Iterator[Path]:
+    """A temporary folder in `root` that other users cannot enter. What killed processes left there goes first: it may
+    be data of patients."""
+    with _part_of(root / "private", functools.partial(Path.mkdir, mode=0o700)) as part:
+        try:
+            yield part
         finally:
             shutil.rmtree(part, ignore_errors=True)
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import os
-import secrets
 import shutil
-import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import Case, Dataset
+from harness.data import Dataset
 from harness.download import NotTheFile, download
 from harness.engines import Engine, Exit
 from harness.errors import (
@@ -38,10 +34,7 @@ from harness.files import (
     digest_bytes,
     digest_json,
     in_turn,
-    locked,
-    read_grey,
     read_json,
-    write_grey,
     write_json,
     write_text,
 )
@@ -64,6 +57,7 @@ from harness.sandbox import (
     sanitise,
     share_of,
 )
+from harness.staging import opaque_names, read_slices, staged, write_slices
 from harness.submission import Submission, Weights
 
 Progress = Callable[[int, int], None]
@@ -167,9 +161,9 @@ def run_submission(
         run = None if fresh else _kept(folder, dataset)
         if run is not None and repeat == 1:
             return run
-        cases = _opaque(dataset)
-        slices = _read_all({name: case.lq for name, case in cases.items()})
-        with _staged(slices, cases, dataset.window_hu, weights) as (inputs, model):
+        cases = opaque_names(dataset)
+        slices = read_slices({name: case.lq for name, case in cases.items()})
+        with staged(slices, cases, dataset.window_hu, weights) as (inputs, model):
             sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
             plan = plan_container(
                 facts,
@@ -204,7 +198,7 @@ def run_submission(
                     build=policy if submission.manifest.image.build is not None else None,
                 )
             else:
-                outputs = _read_all(run.outputs)
+                outputs = read_slices(run.outputs)
             if repeat > 1:
                 run = msgspec.structs.replace(run, repeat=_compare(outputs, [execute()[0] for _ in range(1, repeat)]))
                 write_json(folder / "run.json", run)
@@ -240,18 +234,6 @@ def _execute(
     return outputs, ended
 
 
-def _read_all(paths: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
-    """Grey PNGs by name; on all cores, since a quick denoiser takes no longer than this."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(paths, pool.map(read_grey, map(Path, paths.values())), strict=True))
-
-
-def _write_all(folder: Path, images: Mapping[str, NDArray[np.uint8]]) -> None:
-    """Write `<name>.png` into `folder`, on all cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda name: write_grey(folder / f"{name}.png", images[name], quick=True), images))
-
-
 def _compare(first: Mapping[str, NDArray[np.uint8]], others: Sequence[Mapping[str, NDArray[np.uint8]]]) -> Repeat:
     """How far repeated runs are from the first."""
     largest = {
@@ -276,84 +258,6 @@ def _device(submission: Submission, machine: Machine) -> tuple[Device, str | Non
             fix="run it on a machine with an NVIDIA GPU and nvidia-container-toolkit, or say gpu: optional",
         )
     return "cuda", machine.gpus[0]
-
-
-# -------------------------------------------------------------------------------- what the container sees
-def installation_secret() -> bytes:
-    """32 random bytes of this installation: case names are keyed by them, so that no look-up table fits two of them."""
-    path = cache_root() / "secret"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".secret.{secrets.token_hex(4)}.part")
-    try:
-        if not path.exists():
-            part.touch(mode=0o600, exist_ok=False)
-            part.write_bytes(secrets.token_bytes(32))
-            with contextlib.suppress(FileExistsError):  # a sibling was first: its secret stands
-                os.link(part, path)
-        return path.read_bytes()
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _opaque(dataset: Dataset) -> dict[str, Case]:
-    """The cases by the names that a container sees, in the order of these: names and order say nothing."""
-    secret = installation_secret()
-    names = {
-        hmac.digest(secret, f"{dataset.digest}\0{case.name}".encode(), "sha256").hex()[:16]: case
-        for case in dataset.cases
-    }
-    return dict(sorted(names.items()))
-
-
-@contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    """A temporary folder that other users cannot enter; what killed processes left there (patient data?) goes."""
-    root = cache_root() / "staging"
-    root.mkdir(parents=True, exist_ok=True)
-    for old in root.iterdir():
-        # an empty one may be a sibling's that is about to be locked
-        with contextlib.suppress(OSError), locked(old):
-            if any(old.iterdir()):
-                shutil.rmtree(old)
-    with tempfile.TemporaryDirectory(dir=root) as name, locked(Path(name)):
-        yield Path(name)
-
-
-@contextlib.contextmanager
-def _staged(
-    slices: Mapping[str, NDArray[np.uint8]],
-    cases: Mapping[str, Case],
-    window_hu: tuple[float, float] | None,
-    weights: list[tuple[str, Path]],
-) -> Iterator[tuple[Path, Path | None]]:
-    """A folder with what the container may read: /input and, if weights are declared, /opt/ml/model.
-
-    The slices are written anew from their pixels, so that no text or time of the source files comes along.
-    """
-    with _private_folder() as private:
-        inputs = private / "input"
-        inputs.mkdir()
-        _write_all(inputs, slices)
-        listed = [
-            {
-                "name": name,
-                "file": f"{name}.png",
-                "height": slices[name].shape[0],
-                "width": slices[name].shape[1],
-                "pixel_mm": case.pixel_mm,
-            }
-            for name, case in cases.items()
-        ]
-        write_json(inputs / "manifest.json", {"cases": listed, "window_hu": window_hu})
-        model = None
-        if weights:
-            model = private / "model"
-            model.mkdir()
-            for name, path in weights:
-                shutil.copyfile(path, model / name)
-        for path in private.rglob("*"):  # for the uid that the sandbox forces, whatever our umask is
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        yield inputs, model
 
 
 # -------------------------------------------------------------------------------- how it ended
@@ -403,7 +307,7 @@ def _kept(folder: Path, dataset: Dataset) -> Run | None:
     paths = {case.name: str(folder / "outputs" / f"{case.name}.png") for case in dataset.cases}
     try:
         run = read_json(folder / "run.json", Run)
-        if digest_outputs(_read_all(paths)) != run.outputs_digest:
+        if digest_outputs(read_slices(paths)) != run.outputs_digest:
             raise UsageError(f"{folder}: the outputs' digest differs")
     except UsageError:
         shutil.rmtree(folder)
@@ -439,7 +343,7 @@ def _keep(
         peak_memory_bytes=ended.peak_memory_bytes,
     )
     with atomic_folder(folder) as part:
-        _write_all(part / "outputs", outputs)
+        write_slices(part / "outputs", outputs)
         write_json(part / "run.json", run)
         shutil.rmtree(folder, ignore_errors=True)
     return run

@@ -17,14 +17,13 @@ from harness.files import read_grey, write_grey, write_json
 from harness.run import (
     Repeat,
     Run,
-    _opaque,
     cached_outputs,
     digest_outputs,
     fetch_weights,
-    installation_secret,
     run_submission,
 )
 from harness.sandbox import Limits
+from harness.staging import installation_secret, opaque_names
 from harness.submission import Weights, load_submission
 
 LIMITS = Limits(wall_s=60, memory_gb=0.5, cpus=2, shm_gb=0.01, tmp_gb=0.05, pids=60)
@@ -236,11 +235,11 @@ def test_the_secret_is_made_once_and_private(cache: Path) -> None:
 def test_another_installation_gives_other_names_in_another_order(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = _opaque(dataset)
-    assert list(_opaque(dataset).items()) == list(here.items())
+    here = opaque_names(dataset)
+    assert list(opaque_names(dataset).items()) == list(here.items())
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "elsewhere"))
-    monkeypatch.setattr("harness.run.secrets.token_bytes", lambda count: bytes(count))  # any secret but the first
-    there = _opaque(dataset)
+    monkeypatch.setattr("harness.staging.secrets.token_bytes", lambda count: bytes(count))  # any secret but the first
+    there = opaque_names(dataset)
     assert not here.keys() & there.keys()
     assert [case.name for case in there.values()] != [case.name for case in here.values()]  # 1 in 720 by chance
 

@@ -99,9 +99,7 @@ class Setting:
                 shutil.rmtree(path)
 
     def half_written(self) -> list[Path]:
-        staged = self.cache / "staging"
-        left = list(staged.iterdir()) if staged.is_dir() else []
-        return [*left, *(path for top in (self.cache, self.leaderboard) for path in top.rglob(f"*{PART}"))]
+        return [path for top in (self.cache, self.leaderboard) for path in top.rglob(f"*{PART}")]
 
 
 @pytest.fixture
