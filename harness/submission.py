@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from harness.errors import UsageError
-from harness.files import Strict, digest_folder, read_yaml
+from harness.files import Strict, atomic_folder, digest_folder, read_yaml
 from harness.sandbox import AskedLimits
 
 MANIFEST = "submission.yaml"
@@ -108,3 +111,30 @@ def load_submission(folder: Path | str) -> Submission:
         if not target.exists():
             raise UsageError(f"{path / MANIFEST}: image.{key} {value!r} does not exist")
     return Submission(slug=slug, folder=str(path), manifest=manifest, digest=digest_folder(path))
+
+
+def new_submission(into: Path, slug: str, *, name: str, authors: Sequence[str]) -> Path:
+    """Copy the template to `<into>/<slug>` under its own name and authors; returns the folder.
+
+    UsageError where the slug cannot be one, the folder exists, or name or authors cannot stand in a manifest.
+    """
+    folder = into / check_slug(slug)
+    if folder.exists():
+        raise UsageError(f"{folder}: exists already", fix="choose another name, or remove it first")
+    own = Path(__file__).resolve().parent.parent / "submissions" / "template"
+    template = own if own.is_dir() else Path("submissions") / "template"
+    if not template.is_dir():
+        raise UsageError(
+            f"{template}: no such folder", fix="run it in a clone of the project, which holds the template"
+        )
+    with atomic_folder(folder) as part:
+        shutil.copytree(template, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        text = (part / MANIFEST).read_text()
+        text = text[text.index("schema:") :]  # above it stands how to copy
+        # JSON's texts and lists are YAML's
+        for key, value in (("name", json.dumps(name)), ("authors", json.dumps(list(authors) or ["you"]))):
+            before, _, after = text.partition(f"\n{key}: ")
+            text = f"{before}\n{key}: {value}\n{after.partition(chr(10))[2]}"
+        (part / MANIFEST).write_text(text)
+        read_yaml(part / MANIFEST, Manifest)
+    return folder

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.engines import BASE_IMAGE, Engine
 from harness.protocol import protocol_folder
 from harness.record import keep_protocol, write_record
+from harness.submission import load_submission
 from tests.board_records import PROTOCOL, failed, scored
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,3 +158,47 @@ def test_a_full_disk_for_the_cache_is_the_machines_fault(tmp_path: Path) -> None
     assert done.returncode == 50, done.stderr
     assert "this machine, not the submission" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_new_submission_is_the_template_under_its_own_name(tmp_path: Path) -> None:
+    done = harness("new", "my-model", "--name", 'A "quoted": name', "--author", "Jane Doe", "--into", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert f"harness check {tmp_path / 'my-model'}" in done.stdout
+    made = load_submission(tmp_path / "my-model").manifest
+    assert (made.name, made.authors, made.version) == ('A "quoted": name', ("Jane Doe",), "1.0.0")
+    assert {path.name for path in (tmp_path / "my-model").iterdir()} == {
+        path.name for path in (ROOT / "submissions" / "template").iterdir() if path.name != "__pycache__"
+    }
+    (tmp_path / "my-model" / "denoise.py").write_text("mine")
+    for slug, said in (
+        ("my-model", "exists already"),
+        ("My Model", "cannot be a slug"),
+        ("anchor-x", "reference rows"),
+    ):
+        again = harness("new", slug, "--into", str(tmp_path))
+        assert again.returncode == 2
+        assert said in again.stderr
+    assert (tmp_path / "my-model" / "denoise.py").read_text() == "mine"
+
+
+@pytest.mark.engine
+def test_the_doctor_says_what_is_there_and_what_to_do(engine: Engine, tmp_path: Path) -> None:
+    assert engine.find_image(BASE_IMAGE)
+    done = harness("doctor", "--json", HARNESS_CACHE=str(tmp_path / "cache"), ULDCT_DATA=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found = {one["what"]: one for one in json.loads(done.stdout)}
+    assert found["engine"]["state"] == found["base image"]["state"] == found["data: phantom"]["state"] == "ok"
+    assert engine.description in found["engine"]["found"]
+    assert found["data: patient-uldct"]["found"] == str(tmp_path)
+    assert found["weights: inception"]["state"] == "limited"
+    assert "harness weights" in found["weights: inception"]["do"]
+    assert list((tmp_path / "cache").glob("doctor*")) == []
+
+
+def test_the_doctor_names_what_stops_the_main_job(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    done = harness("doctor", HARNESS_CACHE=str(tmp_path / "cache"), DOCKER_HOST="unix:///nowhere/docker.sock")
+    assert done.returncode == 50, done.stderr
+    assert done.stdout.count("missing") == 2
+    assert "docker/start-engine" in done.stdout
+    assert "HARNESS_CACHE" in done.stdout

@@ -15,7 +15,7 @@ PURE = ["imaging", "phantom", "features", "metrics", "statistics"]
 STAGES = [
     "sandbox", "dockerfile", "protocol", "submission", "data", "purify", "labels", "pairs", "anchors", "engines",
     "image", "outputs", "staging", "run", "measure", "score", "label_audit", "record", "audit", "board", "pipeline",
-    "terminal", "cli", "__main__",
+    "doctor", "terminal", "cli", "__main__",
 ]  # fmt: skip
 ORDER = [*BASE, *PURE, *STAGES]
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

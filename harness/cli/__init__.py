@@ -18,6 +18,7 @@ from harness.cli._common import show_error
 from harness.cli.board import board, list_
 from harness.cli.purification import labels, noise, pairs
 from harness.cli.scoring import anchors, audit, check, run, score
+from harness.cli.submitter import doctor, new
 from harness.cli.weights import weights
 from harness.errors import HarnessError, InfrastructureError, UsageError
 
@@ -62,5 +63,5 @@ def cli() -> None:
     """Score ultra-low-dose lung CT denoisers that come as containers."""
 
 
-for verb in (run, check, score, audit, anchors, labels, pairs, noise, board, list_, weights):
+for verb in (new, check, run, score, audit, anchors, labels, pairs, noise, board, list_, weights, doctor):
     cli.add_command(verb)
