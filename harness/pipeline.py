@@ -70,13 +70,15 @@ class Evaluation(Strict, frozen=True, kw_only=True):
     reused_run: bool
 
 
-def prepare(protocol: Protocol, reporter: Reporter, *, engine: Engine | None = None) -> tuple[Dataset, LabelSet]:
-    """Test set and purified labels of a protocol, built or found in the cache.
+def prepare(
+    protocol: Protocol, reporter: Reporter, *, leaderboard: Path, engine: Engine | None = None
+) -> tuple[Dataset, LabelSet]:
+    """Test set and purified labels of a protocol, built or found in the cache; its secret may lie in `leaderboard`.
 
     Where the weak denoiser is a submission its container runs first, on `engine` or on the one that is here.
     """
     with reporter.stage("data") as progress:
-        dataset = load_data(protocol, progress=progress)
+        dataset = load_data(protocol, leaderboard=leaderboard, progress=progress)
     weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
         labels = build_labels(dataset, protocol.purify, weak_outputs=weak_outputs, progress=progress)
@@ -125,7 +127,7 @@ def evaluate(
     """
     keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
-    dataset, labels = prepare(protocol, reporter, engine=engine)
+    dataset, labels = prepare(protocol, reporter, leaderboard=leaderboard, engine=engine)
     failure: Failure | None = None
     run: Run | None = None
     card: Scorecard | None = None
@@ -182,7 +184,7 @@ def evaluate_anchors(
     """
     keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
-    dataset, labels = prepare(protocol, reporter)
+    dataset, labels = prepare(protocol, reporter, leaderboard=leaderboard)
     weak_outputs = _weak_outputs(protocol, dataset, reporter, None)
     records = []
     for anchor in anchors_of(dataset, protocol.purify):
@@ -215,20 +217,21 @@ def evaluate_folder(
     protocol: Protocol,
     *,
     reporter: Reporter,
+    leaderboard: Path,
+    slug: str,
+    keep: bool,
     feature_device: str = "cpu",
-    leaderboard: Path | None = None,
-    slug: str = "self-reported",
 ) -> tuple[Record, Path | None]:
     """Score outputs that somebody made elsewhere: `<case>.png` for every case of the protocol's data.
 
-    The same checks and scores as of a container's outputs; the record says `self_reported` and never ranks. It is
-    written under `slug`, and the board rebuilt, where a leaderboard is given. Returns the record and its folder.
+    The same checks and scores as of a container's outputs; the record says `self_reported` and never ranks. With
+    `keep` it is written under `slug` and the board rebuilt. Returns the record and its folder.
     OutputsError says everything that is wrong with the folder.
     """
-    if leaderboard is not None:
+    if keep:
         keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
-    dataset, labels = prepare(protocol, reporter)
+    dataset, labels = prepare(protocol, reporter, leaderboard=leaderboard)
     sizes = {case.name: read_grey(Path(case.lq)).shape for case in dataset.cases}
     found = read_folder(folder, sizes={name: (height, width) for name, (height, width) in sizes.items()})
     outputs = {name: folder / f"{name}.png" for name in found}
@@ -240,7 +243,7 @@ def evaluate_folder(
     )
     result = _result(facts, protocol, dataset, labels, card)
     record = make_record(msgspec.structs.replace(result, outputs=digest, self_reported=True), _without_engine(protocol))
-    if leaderboard is None:
+    if not keep:
         return record, None
     written, _ = write_record(leaderboard, record, _attachments(protocol, dataset, labels, outputs, card))
     write_board(leaderboard)
@@ -260,7 +263,7 @@ def audit(folder: Path, reporter: Reporter, *, outputs: Path | None = None) -> l
         raise UsageError(f"{folder}: a {record.result.status} record has no values", fix="audit a scored one")
     protocol = read_json(folder.parent.parent / "protocol.json", Protocol)
     extractors = load_extractors(protocol, device="cpu")
-    dataset, labels = prepare(protocol, reporter)
+    dataset, labels = prepare(protocol, reporter, leaderboard=folder.resolve().parents[3])
     with TemporaryDirectory() as made:
         images: Mapping[str, Path] | None
         if outputs is not None:

@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "harness"
 BASE = ["errors", "files", "process", "download", "torchvision_shim"]
 PURE = ["imaging", "phantom", "features", "metrics", "statistics"]
 STAGES = [
-    "sandbox", "dockerfile", "protocol", "submission", "data", "purify", "labels", "pairs", "anchors", "engines",
-    "image", "outputs", "run", "measure", "score", "label_audit", "record", "audit", "board", "pipeline", "terminal",
-    "cli", "__main__",
+    "sandbox", "dockerfile", "protocol", "secret", "submission", "data", "purify", "labels", "pairs", "anchors",
+    "engines", "image", "outputs", "run", "measure", "copies", "score", "label_audit", "signing", "record", "audit",
+    "board", "pipeline", "terminal", "cli", "__main__",
 ]  # fmt: skip
 ORDER = [*BASE, *PURE, *STAGES]
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

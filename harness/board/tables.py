@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from harness.board.ranking import Row
-from harness.protocol import Protocol, Region
+from harness.protocol import FolderData, Protocol, Region
 from harness.score import Table
 
 MISSING = "–"
@@ -38,6 +38,7 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
         "In brackets: 95 % interval over patients (jackknife), conditional on this test set. "
         "↓ lower is better, ↑ higher is better, neither: descriptive. Submissions of one tier are not told apart "
         "from its first by their paired difference (jackknife over patients, Holm over all pairs, 5 %).",
+        *_secret_note(protocol),
         *_extractor_notes(rows),
     ]
     references = [("label", "the label")]
@@ -55,6 +56,15 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
         lines = [f"* {_text(one.name)} (`{one.slug}`): {_text(reason)}" for one, reason in named]
         parts += ["### Not ranked", "\n".join(lines)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _secret_note(protocol: Protocol) -> list[str]:
+    if isinstance(protocol.data, FolderData) or isinstance(protocol.data.seed, int):
+        return []
+    return [
+        f"The data's seed is secret until `records/{protocol.identity}/disclosed.json` is there. "
+        f"It was committed to by `{protocol.data.seed}`."
+    ]
 
 
 def _extractor_notes(rows: Sequence[Row]) -> list[str]:

@@ -133,7 +133,8 @@ def _value(value: Any) -> str:
     "-p", "--protocol", default="phantom-mini", show_default=True, help="Protocol whose limits and data to use."
 )
 @click.option("--slices", default=3, show_default=True, help="How many slices to run.")
-def check(submission: Path, protocol: str, slices: int) -> None:
+@leaderboard_option
+def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> None:
     """Run a few slices under the production limits and say whether the outputs are valid. Nothing is scored."""
     from harness.protocol import load_protocol
     from harness.submission import load_submission
@@ -147,7 +148,7 @@ def check(submission: Path, protocol: str, slices: int) -> None:
 
     reporter = TerminalReporter()
     with reporter.stage("data") as progress:
-        dataset = first_cases(load_data(benchmark, progress=progress), slices)
+        dataset = first_cases(load_data(benchmark, leaderboard=leaderboard, progress=progress), slices)
     with connect() as engine, reporter.stage("run") as progress:
         done = run_submission(
             entry, dataset, benchmark.limits, seed=benchmark.seed, engine=engine, fresh=True, progress=progress
@@ -191,8 +192,9 @@ def score(folder: Path, protocol: str, slug: str | None, leaderboard: Path, feat
         benchmark,
         reporter=TerminalReporter(),
         feature_device=features_on,
-        leaderboard=leaderboard if slug else None,
+        leaderboard=leaderboard,
         slug=check_slug(slug) if slug else folder.resolve().name,
+        keep=slug is not None,
     )
     if as_json:
         print_json(record)
