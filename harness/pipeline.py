@@ -42,7 +42,7 @@ from harness.record import (
 )
 from harness.run import Run, cached_outputs, digest_outputs, run_submission
 from harness.score import Scorecard, load_extractors, score
-from harness.submission import Submission, load_submission
+from harness.submission import ANCHOR_PREFIX, Submission, load_submission
 
 if TYPE_CHECKING:
     from harness.audit import Check
@@ -345,6 +345,9 @@ def _result(
         metrics=card.label if card else {},
         truth=card.truth if card else None,
         gate=card.gate if card else None,
+        # the harness's own rows are answers by intent, and of any reference row it is known what it is
+        flags=card.flags if card and not submission.slug.startswith(ANCHOR_PREFIX) else (),
+        notes=card.notes if card and not submission.anchor else (),
     )
 
 

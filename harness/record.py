@@ -74,6 +74,8 @@ class Result(Strict, frozen=True, kw_only=True):
     metrics: Table = msgspec.field(default_factory=dict)
     truth: Table | None = None
     gate: Fidelity | None = None
+    flags: tuple[str, ...] = ()  # outputs that match an answer too well; a record with any is not ranked
+    notes: tuple[str, ...] = ()  # what else is worth knowing of the outputs
 
 
 class Times(Strict, frozen=True, kw_only=True):
@@ -124,7 +126,14 @@ def rounded(value: Any) -> Any:
 def make_record(result: Result, observed: Observed) -> Record:
     """The record of a result, its id the first 16 hex digits of the result's digest."""
     result = msgspec.convert(rounded(msgspec.to_builtins(result)), Result)
-    return Record(id=digest_json(result)[:16], result=result, observed=observed)
+    return Record(id=digest_json(_plain(result))[:16], result=result, observed=observed)
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    """A result as it is digested and written: keys younger than the first records of its schema only where they say
+    something, so that a run repeats a record of before them."""
+    plain: dict[str, Any] = msgspec.to_builtins(result)
+    return {key: value for key, value in plain.items() if value or key not in ("flags", "notes")}
 
 
 def failure_of(error: SubmissionError) -> Failure:
@@ -258,7 +267,7 @@ def write_record(leaderboard: Path, record: Record, attachments: Mapping[str, by
             write_bytes(part / name, data)
         files = {name: digest_file(part / name) for name in sorted(attachments)}
         observed = msgspec.structs.replace(record.observed, files=files)
-        write_json(part / "record.json", msgspec.structs.replace(record, observed=observed))
+        write_json(part / "record.json", {"id": record.id, "result": _plain(record.result), "observed": observed})
     return folder, True
 
 

@@ -112,6 +112,8 @@ def _place(record: Record, protocol: Protocol, test_set: tuple[str, str] | None)
         reason = "scored under another text of this protocol version; run it again"
     elif (result.data, result.labels) != test_set:
         reason = "scored on other data or labels than the other rows; run it again with this version of the harness"
+    elif result.flags:
+        reason = f"flagged: {'; '.join(result.flags)}"
     elif result.submission.anchor:
         return Row(record=record, standing="anchor", reason="reference row")
     elif result.self_reported:
