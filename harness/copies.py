@@ -22,7 +22,7 @@ TOO_WELL = 0.75
 Denoisers of 2 % dose share up to 0.16 with label and truth; another normal-dose scan, which is nearer to the truth than
 any of them, up to 0.37; the weak denoiser itself up to 0.58 with the label that it made a part of (of any slice of
 phantom, phantom-mini and phantom-fov)."""
-INSIDE = (Code.BODY, Code.LUNG, Code.GAS, Code.NODULE)  # air and table have one grey in many images
+INSIDE = [Code.BODY, Code.LUNG, Code.GAS, Code.NODULE]  # air and table have one grey in many images
 
 
 class Copies(NamedTuple):
@@ -70,4 +70,4 @@ def find_copies(
 
 def equal_share(image: NDArray[np.uint8], answer: NDArray[np.uint8], inside: NDArray[np.bool_]) -> float:
     """Fraction of the pixels of `inside` in which two images of one size agree; 0 where that is nothing."""
-    return float((image == answer)[inside].mean()) if inside.any() else 0.0
+    return np.count_nonzero((image == answer) & inside) / max(1, np.count_nonzero(inside))
