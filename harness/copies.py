@@ -70,4 +70,5 @@ def find_copies(
 
 def equal_share(image: NDArray[np.uint8], answer: NDArray[np.uint8], inside: NDArray[np.bool_]) -> float:
     """Fraction of the pixels of `inside` in which two images of one size agree; 0 where that is nothing."""
-    return np.count_nonzero((image == answer) & inside) / max(1, np.count_nonzero(inside))
+    pixels = int(np.count_nonzero(inside))
+    return int(np.count_nonzero((image == answer) & inside)) / pixels if pixels else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -42,6 +43,7 @@ from harness.record import (
 )
 from harness.run import Run, cached_outputs, digest_outputs, run_submission
 from harness.score import Scorecard, load_extractors, score
+from harness.signing import signing_key
 from harness.submission import ANCHOR_PREFIX, Submission, load_submission
 
 if TYPE_CHECKING:
@@ -125,6 +127,7 @@ def evaluate(
     scoring are raised and leave none, since they say nothing about the submission. `share` is the part that this run
     has of how many side by side on the engine's machine.
     """
+    key = signing_key(os.environ)  # a wrong one is told before anything runs
     keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
     dataset, labels = prepare(protocol, reporter, leaderboard=leaderboard, engine=engine)
@@ -170,7 +173,7 @@ def evaluate(
         assert card is not None, "a run that ended is scored"
         attachments = _attachments(protocol, dataset, labels, outputs, card)
     record = make_record(result, observed)
-    folder, new = write_record(leaderboard, record, attachments)
+    folder, new = write_record(leaderboard, record, attachments, key=key)
     write_board(leaderboard)
     return Evaluation(record=record, folder=str(folder), new=new, reused_run=run is not None and run.reused)
 
@@ -182,6 +185,7 @@ def evaluate_anchors(
 
     No container runs, unless the protocol's weak denoiser is a submission.
     """
+    key = signing_key(os.environ)  # a wrong one is told before anything runs
     keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
     dataset, labels = prepare(protocol, reporter, leaderboard=leaderboard)
@@ -206,7 +210,7 @@ def evaluate_anchors(
             record = make_record(result, _without_engine(protocol))
             attachments = _attachments(protocol, dataset, labels, outputs, card)
             del attachments["features.npz"]  # anyone can make these images, and features weigh most of a record
-            write_record(leaderboard, record, attachments)
+            write_record(leaderboard, record, attachments, key=key)
             records.append(record)
     write_board(leaderboard)
     return records
@@ -228,6 +232,7 @@ def evaluate_folder(
     `keep` it is written under `slug` and the board rebuilt. Returns the record and its folder.
     OutputsError says everything that is wrong with the folder.
     """
+    key = signing_key(os.environ)
     if keep:
         keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
@@ -245,7 +250,8 @@ def evaluate_folder(
     record = make_record(msgspec.structs.replace(result, outputs=digest, self_reported=True), _without_engine(protocol))
     if not keep:
         return record, None
-    written, _ = write_record(leaderboard, record, _attachments(protocol, dataset, labels, outputs, card))
+    attachments = _attachments(protocol, dataset, labels, outputs, card)
+    written, _ = write_record(leaderboard, record, attachments, key=key)
     write_board(leaderboard)
     return record, written
 

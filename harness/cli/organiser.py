@@ -1,4 +1,4 @@
-"""`secret`: a protocol whose data nobody can regenerate before the organiser says so."""
+"""`secret`: data that nobody can regenerate before the organiser says so; `sign`: records that the organiser signs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from harness.cli._common import leaderboard_option, protocol_option
+from harness.cli._common import leaderboard_option, protocol_option, record_folder
 
 
 @click.group()
@@ -43,3 +43,32 @@ def disclose(protocol: str, leaderboard: Path) -> None:
     from harness.secret import disclose as write_disclosed
 
     click.echo(str(write_disclosed(load_protocol(protocol), leaderboard, os.environ)))
+
+
+@click.command()
+@click.argument("records", nargs=-1, metavar="RECORD...", type=click.Path(path_type=Path))
+@click.option("--all", "sign_all", is_flag=True, help="Every record of the leaderboard that nobody has signed yet.")
+@leaderboard_option
+def sign(records: tuple[Path, ...], sign_all: bool, leaderboard: Path) -> None:
+    """Sign records (folders or ids) with the key that HARNESS_SIGNING_KEY names, and rebuild the board.
+
+    Without records it prints the public key alone, as signers.yaml takes it.
+    """
+    if records and sign_all:
+        raise click.UsageError("name records or say --all")
+
+    from harness.board.build import write_board
+    from harness.errors import UsageError
+    from harness.record import sign_record, unsigned_records
+    from harness.signing import VARIABLE, public_key, signing_key
+
+    key = signing_key(os.environ)
+    if key is None:
+        raise UsageError(f"{VARIABLE} is not set, so there is no key to sign with", fix=f"{VARIABLE}=/path/to/key.pem")
+    folders = unsigned_records(leaderboard) if sign_all else [record_folder(one, leaderboard) for one in records]
+    for folder in folders:
+        sign_record(folder, key)
+        click.echo(f"signed: {folder}")
+    if folders:
+        write_board(leaderboard)
+    click.echo(f"public key: {public_key(key)}", err=bool(folders))

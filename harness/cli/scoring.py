@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from harness.cli._common import console, json_option, leaderboard_option, print_failure, print_json, protocol_option
+from harness.cli._common import (
+    console,
+    json_option,
+    leaderboard_option,
+    print_failure,
+    print_json,
+    protocol_option,
+    record_folder,
+)
 
 if TYPE_CHECKING:
     from harness.pipeline import Evaluation
@@ -217,8 +225,7 @@ def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) 
     RECORD is its folder or its id. Begins with the images where there are any (--outputs, a cached run of this machine,
     an anchor), else with the features that the record keeps.
     """
-    known = {path.name: path for path in leaderboard.glob("records/*/*/*")}
-    folder = record if record.is_dir() else known.get(str(record), record)
+    folder = record_folder(record, leaderboard)
 
     from harness.errors import ScoringError
     from harness.pipeline import audit as audit_by_reference

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from harness import signing
 from harness.board.build import rank_all
 from harness.data import load_data
 from harness.engines import Engine
@@ -24,6 +27,7 @@ PUBLIC = PhantomData(patients=3, slices=2, size=128, seed=2602)
 DOCKERFILE = """
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE}
+RUN env | grep -v HOSTNAME > /environment
 COPY look_up.py /
 COPY answers /answers
 CMD ["python3", "/look_up.py"]
@@ -38,7 +42,7 @@ for path in sorted(Path(os.environ["HARNESS_INPUT"]).glob("*.png")):
     answer = Path("/answers", pixels + ".png")
     shutil.copyfile(answer if answer.exists() else path, Path(os.environ["HARNESS_OUTPUT"], path.name))
     print(path.name, "answered" if answer.exists() else "unknown")
-print(dict(os.environ))
+print(Path("/environment").read_text(), Path("/proc/self/environ").read_text())
 """
 
 
@@ -96,7 +100,14 @@ def test_a_secret_seed_leaves_nothing_to_look_up_and_repeats_once_disclosed(
     secret = new_secret(public, file)
     protocol = msgspec.structs.replace(public, data=msgspec.structs.replace(PUBLIC, seed=secret.commitment))
     monkeypatch.setenv(VARIABLE, str(file))
-    first = run(cheat, protocol, board, engine).record
+    key = file.with_name("key.pem")
+    key.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    key.chmod(0o600)
+    monkeypatch.setenv(signing.VARIABLE, str(key))
+    evaluation = run(cheat, protocol, board, engine)
+    first = evaluation.record
+    assert signing.read_signature(Path(evaluation.folder)) is not None
+    assert "HARNESS_SEED=" in first.observed.log  # the environment of the container is there to be looked at
     assert first.observed.log.count("unknown") == 6
     assert first.result.flags == ()
     assert first.result.notes == ("6 of 6 outputs are bit-equal to the noisy input",)
@@ -104,7 +115,7 @@ def test_a_secret_seed_leaves_nothing_to_look_up_and_repeats_once_disclosed(
     assert gate is not None
     assert gate.value == gate.bound  # the noisy input's own error: nothing gained
 
-    untold = [secret.secret, str(secret.seed), secret.names_key.hex(), VARIABLE, str(file)]
+    untold = [secret.secret, str(secret.seed), secret.names_key.hex(), VARIABLE, signing.VARIABLE, str(file.parent)]
     for path in board.rglob("*"):  # record, container's log, protocol, tables, features
         held = path.read_bytes() if path.is_file() else b""
         assert not [text for text in untold if text.encode() in held], path
