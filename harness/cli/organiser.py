@@ -28,8 +28,10 @@ def new(protocol: str, output: Path) -> None:
     made = new_secret(load_protocol(protocol), output)
     click.echo(f'seed: "{made.commitment}"')
     click.echo(
-        f"This line takes the place of data.seed in protocol {made.protocol}. {output} holds the secret, and only you "
-        f"can read it; keep a copy, for nothing repeats without it. Runs find it by {VARIABLE}={output}",
+        f"This line takes the place of data.seed in protocol {made.protocol}; until the secret is disclosed say also\n"
+        "publish: {logs: false, images: false}\n"
+        f"{output} holds the secret, and only you can read it; keep a copy, for nothing repeats without it.\n"
+        f"Runs find it by {VARIABLE}={output}",
         err=True,
     )
 
