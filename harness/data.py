@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from harness.files import (
 )
 from harness.process import map_slices
 from harness.protocol import FolderData, PhantomData, Protocol
+from harness.secret import find_secret
 
 Progress = Callable[[int, int], None]
 KINDS = ("lq", "gt", "truth", "again", "regions")  # the images of a phantom's slice, as `Case` names them
@@ -52,21 +54,30 @@ class Case(Strict, frozen=True, kw_only=True):
 class Dataset(Strict, frozen=True, kw_only=True):
     """A checked test set. `window_hu` is the HU of grey 0 and of grey 255.
 
-    `digest` covers names, patients, the pixels of every image, window and pixel sizes.
+    `digest` covers names, patients, the pixels of every image, window and pixel sizes. `names_key` keys the names that
+    containers see where the protocol has a secret; else they are keyed by the installation.
     """
 
     cases: tuple[Case, ...]
     window_hu: tuple[float, float] | None
     digest: str
+    names_key: bytes | None = None
 
 
-def load_data(protocol: Protocol, *, progress: Progress | None = None) -> Dataset:
+def load_data(
+    protocol: Protocol, *, leaderboard: Path = Path("leaderboard"), progress: Progress | None = None
+) -> Dataset:
     """The test set of a protocol: built or found in the cache (phantom), or read and checked (folder).
 
-    UsageError names the files that do not fit; a damaged cached set is built again.
+    `leaderboard` is where a secret seed may have been disclosed. UsageError names the files that do not fit, or the
+    secret that is not here; a damaged cached set is built again.
     """
     if isinstance(protocol.data, PhantomData):
-        return _phantom(protocol.data, progress)
+        secret = find_secret(protocol, leaderboard, os.environ)
+        if secret is None:
+            return _phantom(protocol.data, progress)
+        dataset = _phantom(msgspec.structs.replace(protocol.data, seed=secret.seed), progress)
+        return msgspec.structs.replace(dataset, names_key=secret.names_key)
     return _folder(protocol.data, protocol.name)
 
 
@@ -137,6 +148,7 @@ def _build_slice(data: PhantomData, patient: int, number: int, name: str, folder
     """Scan one slice and write its images, then the note of them."""
     from harness.phantom import VIEWS, levels_with_nodules, make_patient, scan_slice
 
+    assert isinstance(data.seed, int), "load_data has put the secret seed in the place of its commitment"
     difficult = [view for view in VIEWS if view != "full"]
     view = difficult[patient % len(difficult)] if data.view == "mixed" else data.view
     person = make_patient(data.seed, patient, view=view)

@@ -177,6 +177,33 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+# -------------------------------------------------------------------------------- secrets and keys
+def refuse_repository(path: Path) -> None:
+    """UsageError where a secret or a key lies, or would lie, in a git repository: what is there gets published."""
+    for parent in path.resolve().parents:
+        if (parent / ".git").exists():
+            raise UsageError(
+                f"{path}: lies in the repository {parent}, and a secret or a key never may",
+                fix="keep it outside of every repository, such as in a folder of its own in your home folder",
+            )
+
+
+def read_private(path: Path, *, named_by: str) -> bytes:
+    """The bytes of a secret or a key, which only its owner may read and which lies in no repository.
+
+    `named_by` is the variable of the environment that names the file. UsageError says what is wrong with it.
+    """
+    if not path.is_file():
+        raise UsageError(f"{named_by}={path}: no such file", fix=f"correct or unset {named_by}")
+    refuse_repository(path)
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise UsageError(
+            f"{named_by}={path}: others than its owner may use it (mode {mode:03o})", fix=f"chmod 600 {path}"
+        )
+    return path.read_bytes()
+
+
 # -------------------------------------------------------------------------------- digests
 def digest_bytes(*parts: bytes) -> str:
     """SHA-256 (hex) of byte strings, each preceded by its length, so that joints cannot be confused."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -42,7 +43,8 @@ from harness.record import (
 )
 from harness.run import Run, cached_outputs, digest_outputs, run_submission
 from harness.score import Scorecard, load_extractors, score
-from harness.submission import Submission, load_submission
+from harness.signing import signing_key
+from harness.submission import ANCHOR_PREFIX, Submission, load_submission
 
 if TYPE_CHECKING:
     from harness.audit import Check
@@ -70,13 +72,15 @@ class Evaluation(Strict, frozen=True, kw_only=True):
     run: Run | None
 
 
-def prepare(protocol: Protocol, reporter: Reporter, *, engine: Engine | None = None) -> tuple[Dataset, LabelSet]:
-    """Test set and purified labels of a protocol, built or found in the cache.
+def prepare(
+    protocol: Protocol, reporter: Reporter, *, leaderboard: Path, engine: Engine | None = None
+) -> tuple[Dataset, LabelSet]:
+    """Test set and purified labels of a protocol, built or found in the cache; its secret may lie in `leaderboard`.
 
     Where the weak denoiser is a submission its container runs first, on `engine` or on the one that is here.
     """
     with reporter.stage("data") as progress:
-        dataset = load_data(protocol, progress=progress)
+        dataset = load_data(protocol, leaderboard=leaderboard, progress=progress)
     weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
         labels = build_labels(dataset, protocol.purify, weak_outputs=weak_outputs, progress=progress)
@@ -124,9 +128,10 @@ def evaluate(
     scoring are raised and leave none, since they say nothing about the submission. `share` is the part that this run
     has of how many side by side on the engine's machine. The container runs `repeat` times, and what differs is noted.
     """
+    key = signing_key(os.environ)  # a wrong one is told before anything runs
     keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
-    dataset, labels = prepare(protocol, reporter, engine=engine)
+    dataset, labels = prepare(protocol, reporter, leaderboard=leaderboard, engine=engine)
     failure: Failure | None = None
     run: Run | None = None
     card: Scorecard | None = None
@@ -178,7 +183,7 @@ def evaluate(
         assert card is not None, "a run that ended is scored"
         attachments = _attachments(protocol, dataset, labels, outputs, card)
     record = make_record(result, observed)
-    folder, new = write_record(leaderboard, record, attachments)
+    folder, new = write_record(leaderboard, record, attachments, key=key)
     write_board(leaderboard)
     return Evaluation(record=record, folder=str(folder), new=new, run=run)
 
@@ -190,9 +195,10 @@ def evaluate_anchors(
 
     No container runs, unless the protocol's weak denoiser is a submission.
     """
+    key = signing_key(os.environ)  # a wrong one is told before anything runs
     keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
-    dataset, labels = prepare(protocol, reporter)
+    dataset, labels = prepare(protocol, reporter, leaderboard=leaderboard)
     weak_outputs = _weak_outputs(protocol, dataset, reporter, None)
     records = []
     for anchor in anchors_of(dataset, protocol.purify):
@@ -214,7 +220,7 @@ def evaluate_anchors(
             record = make_record(result, _without_engine(protocol))
             attachments = _attachments(protocol, dataset, labels, outputs, card)
             del attachments["features.npz"]  # anyone can make these images, and features weigh most of a record
-            write_record(leaderboard, record, attachments)
+            write_record(leaderboard, record, attachments, key=key)
             records.append(record)
     write_board(leaderboard)
     return records
@@ -225,20 +231,22 @@ def evaluate_folder(
     protocol: Protocol,
     *,
     reporter: Reporter,
+    leaderboard: Path,
+    slug: str,
+    keep: bool,
     feature_device: str = "cpu",
-    leaderboard: Path | None = None,
-    slug: str = "self-reported",
 ) -> tuple[Record, Path | None]:
     """Score outputs that somebody made elsewhere: `<case>.png` for every case of the protocol's data.
 
-    The same checks and scores as of a container's outputs; the record says `self_reported` and never ranks. It is
-    written under `slug`, and the board rebuilt, where a leaderboard is given. Returns the record and its folder.
+    The same checks and scores as of a container's outputs; the record says `self_reported` and never ranks. With
+    `keep` it is written under `slug` and the board rebuilt. Returns the record and its folder.
     OutputsError says everything that is wrong with the folder.
     """
-    if leaderboard is not None:
+    key = signing_key(os.environ)
+    if keep:
         keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
-    dataset, labels = prepare(protocol, reporter)
+    dataset, labels = prepare(protocol, reporter, leaderboard=leaderboard)
     sizes = {case.name: read_grey(Path(case.lq)).shape for case in dataset.cases}
     found = read_folder(folder, sizes={name: (height, width) for name, (height, width) in sizes.items()})
     outputs = {name: folder / f"{name}.png" for name in found}
@@ -250,9 +258,10 @@ def evaluate_folder(
     )
     result = _result(facts, protocol, dataset, labels, card)
     record = make_record(msgspec.structs.replace(result, outputs=digest, self_reported=True), _without_engine(protocol))
-    if leaderboard is None:
+    if not keep:
         return record, None
-    written, _ = write_record(leaderboard, record, _attachments(protocol, dataset, labels, outputs, card))
+    attachments = _attachments(protocol, dataset, labels, outputs, card)
+    written, _ = write_record(leaderboard, record, attachments, key=key)
     write_board(leaderboard)
     return record, written
 
@@ -270,7 +279,7 @@ def audit(folder: Path, reporter: Reporter, *, outputs: Path | None = None) -> l
         raise UsageError(f"{folder}: a {record.result.status} record has no values", fix="audit a scored one")
     protocol = read_json(folder.parent.parent / "protocol.json", Protocol)
     extractors = load_extractors(protocol, device="cpu")
-    dataset, labels = prepare(protocol, reporter)
+    dataset, labels = prepare(protocol, reporter, leaderboard=folder.resolve().parents[3])
     with TemporaryDirectory() as made:
         images: Mapping[str, Path] | None
         if outputs is not None:
@@ -352,6 +361,9 @@ def _result(
         metrics=card.label if card else {},
         truth=card.truth if card else None,
         gate=card.gate if card else None,
+        # the harness's own rows are answers by intent, and of any reference row it is known what it is
+        flags=card.flags if card and not submission.slug.startswith(ANCHOR_PREFIX) else (),
+        notes=card.notes if card and not submission.anchor else (),
     )
 
 

@@ -16,6 +16,7 @@ from harness.sandbox import Limits
 Region = Literal["whole", "background", "body", "lung", "table", "boundary", "nodules"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="phantom"):
@@ -24,6 +25,7 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     `view` is a field of view (`harness.phantom.VIEWS`); `mixed` gives patients the difficult ones in turn: tight,
     table-across, closed-cavity. `nodule_slices` of a patient's slices, evenly spaced otherwise, are moved to where the
     low-dose scan meets the middle of a nodule: fewer where the patient has fewer nodules, or has them close together.
+    A `seed` that is a commitment stands for a secret one (`harness.secret`).
     """
 
     patients: Positive
@@ -32,7 +34,7 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02
     view: Literal["full", "tight", "table-across", "closed-cavity", "mixed"] = "full"
     nodule_slices: Annotated[int, msgspec.Meta(ge=0)] = 0
-    seed: int = 2602
+    seed: int | Commitment = 2602
 
     def __post_init__(self) -> None:
         if self.nodule_slices > self.slices:

@@ -12,7 +12,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -24,7 +24,11 @@ from harness.protocol import Protocol
 from harness.run import Repeat
 from harness.sandbox import BuildPolicy, Limits
 from harness.score import ExtractorFacts, Fidelity, Table
+from harness.signing import SIGNATURE, public_key, read_signature, write_signature
 from harness.submission import Submission
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SIGNIFICANT_DIGITS = 7  # float32 features carry no more; fewer digits keep equal runs equal
 
@@ -75,6 +79,8 @@ class Result(Strict, frozen=True, kw_only=True):
     metrics: Table = msgspec.field(default_factory=dict)
     truth: Table | None = None
     gate: Fidelity | None = None
+    flags: tuple[str, ...] = ()  # outputs that match an answer too well; a record with any is not ranked
+    notes: tuple[str, ...] = ()  # what else is worth knowing of the outputs
 
 
 class Times(Strict, frozen=True, kw_only=True):
@@ -128,7 +134,14 @@ def rounded(value: Any) -> Any:
 def make_record(result: Result, observed: Observed) -> Record:
     """The record of a result, its id the first 16 hex digits of the result's digest."""
     result = msgspec.convert(rounded(msgspec.to_builtins(result)), Result)
-    return Record(id=digest_json(result)[:16], result=result, observed=observed)
+    return Record(id=digest_json(_plain(result))[:16], result=result, observed=observed)
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    """A result as it is digested and written: keys younger than the first records of its schema only where they say
+    something, so that a run repeats a record of before them."""
+    plain: dict[str, Any] = msgspec.to_builtins(result)
+    return {key: value for key, value in plain.items() if value or key not in ("flags", "notes")}
 
 
 def failure_of(error: SubmissionError) -> Failure:
@@ -243,8 +256,10 @@ def keep_protocol(leaderboard: Path, protocol: Protocol) -> None:
     write_json(path, protocol)
 
 
-def write_record(leaderboard: Path, record: Record, attachments: Mapping[str, bytes]) -> tuple[Path, bool]:
-    """Write a record and its attachments (file name -> bytes) in one step.
+def write_record(
+    leaderboard: Path, record: Record, attachments: Mapping[str, bytes], *, key: Ed25519PrivateKey | None = None
+) -> tuple[Path, bool]:
+    """Write a record and its attachments (file name -> bytes), signed where there is a key, in one step.
 
     Returns its folder and whether it is new: records are append-only, and a run that repeats a result finds its
     record there already.
@@ -258,12 +273,15 @@ def write_record(leaderboard: Path, record: Record, attachments: Mapping[str, by
             write_bytes(part / name, data)
         files = {name: digest_file(part / name) for name in sorted(attachments)}
         observed = msgspec.structs.replace(record.observed, files=files)
-        write_json(part / "record.json", msgspec.structs.replace(record, observed=observed))
+        write_json(part / "record.json", {"id": record.id, "result": _plain(record.result), "observed": observed})
+        if key is not None:
+            write_signature(part, key)
     return folder, True
 
 
 def read_record(folder: Path) -> Record:
-    """Read a record and verify its id and its attachments' digests; UsageError names what was damaged or altered.
+    """Read a record and verify its id, its attachments' digests and its signature if it has one; UsageError names what
+    was damaged or altered.
 
     The digest is of the result as it was written; a record of an older schema is then brought up to date in memory.
     """
@@ -286,7 +304,26 @@ def read_record(folder: Path) -> Record:
                 f"{folder / name}: missing, damaged or altered since the record was written",
                 fix="restore it from version control, or remove the record's folder",
             )
+    read_signature(folder)
     return record
+
+
+def sign_record(folder: Path, key: Ed25519PrivateKey) -> None:
+    """Sign a record that is whole. One that bears this key's signature keeps it; UsageError for another key's."""
+    read_record(folder)
+    there = read_signature(folder)
+    if there is not None and there.key != public_key(key):
+        raise UsageError(
+            f"{folder}: is signed already, by the key {there.key}", fix=f"remove its {SIGNATURE} to sign it anew"
+        )
+    if there is None:
+        write_signature(folder, key)
+
+
+def unsigned_records(leaderboard: Path) -> list[Path]:
+    """The folders of the records below a leaderboard that nobody has signed."""
+    folders = [record_folder(leaderboard, record) for record in read_records(leaderboard)]
+    return [folder for folder in folders if read_signature(folder) is None]
 
 
 def upgraded(raw: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness import features as extractors_of
 from harness import metrics as metrics_of
+from harness.copies import find_copies
 from harness.data import Case, Dataset
 from harness.errors import UsageError
 from harness.features import Extractor, Features
@@ -90,6 +91,8 @@ class Scorecard(Strict, frozen=True, kw_only=True):
     slices: tuple[SliceValue, ...]
     spectra: Spectra
     features: bytes  # npz of the outputs' features, slices in the order of their names; keys as `_npz` says
+    flags: tuple[str, ...]  # outputs that match an answer too well, in plain words (`harness.copies`)
+    notes: tuple[str, ...]  # what else is worth knowing of the outputs
 
 
 def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
@@ -145,6 +148,7 @@ def score(
         features_of(paths, regions, extractors, protocol, progress=part_of(progress, index, len(sets)))
         for index, paths in enumerate(sets)
     ]
+    copies = find_copies(cases, produced, references, regions)
     by_kind = _by_kind(slices)
     tables = {
         name: _table(name, features[0], features[index], by_kind, cases, protocol, hu_per_grey)
@@ -159,6 +163,8 @@ def score(
         slices=tuple(slices),
         spectra=mean_spectra(spectra, hu_per_grey),
         features=_npz(features[0]),
+        flags=copies.flags,
+        notes=copies.notes,
     )
 
 

@@ -19,7 +19,7 @@ from tests.board_records import PROTOCOL, failed, scored
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def harness(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+def harness(*arguments: str, cwd: Path | str = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command itself, in a process of its own, as a user starts it."""
     return subprocess.run(
         [sys.executable, "-m", "harness", *arguments],
@@ -202,3 +202,45 @@ def test_the_doctor_names_what_stops_the_main_job(tmp_path: Path) -> None:
     assert done.stdout.count("missing") == 2
     assert "docker/start-engine" in done.stdout
     assert "HARNESS_CACHE" in done.stdout
+
+
+def test_an_organiser_keeps_a_seed_secret_and_signs_what_was_run(tmp_path: Path) -> None:
+    """`harness secret new` to `harness board --check --signed`, as the README tells organisers to."""
+    text = (protocol_folder() / "phantom-mini.yaml").read_text()
+    text = re.sub(r"^  - .*(frechet|kernel|vif).*\n", "", text, flags=re.MULTILINE).replace(
+        "metric: KID", "metric: RMSE"
+    )
+    text = text.replace("patients: 3, slices: 4, size: 256", "patients: 2, slices: 1, size: 64")
+    mine, secret, key = tmp_path / "mine.yaml", tmp_path / "private" / "secret.json", tmp_path / "private" / "key.pem"
+    mine.write_text(text)
+    drawn = harness("secret", "new", "-p", str(mine), "-o", str(secret))
+    assert drawn.returncode == 0, drawn.stderr
+    line = drawn.stdout.strip()
+    assert re.fullmatch(r'seed: "sha256:[0-9a-f]{64}"', line)
+    mine.write_text(text.replace("seed: 2603", line))
+    board = ("--leaderboard", str(tmp_path / "board"))
+    scoring = ("anchors", "-p", str(mine), *board)
+    cache = {"HARNESS_CACHE": str(tmp_path / "cache")}
+    assert_refused(harness(*scoring, **cache), "its seed is secret", "HARNESS_SECRET_FILE")
+    told = {**cache, "HARNESS_SECRET_FILE": str(secret)}
+    assert_refused(
+        harness(*scoring, **told, HARNESS_SIGNING_KEY=str(key)), "HARNESS_SIGNING_KEY", "key.pem: no such file"
+    )
+    assert not list((tmp_path / "board").rglob("record.json"))
+    assert harness(*scoring, **told).returncode == 0
+
+    disclosed = harness("secret", "disclose", "-p", str(mine), *board, **told)
+    assert disclosed.stdout.strip().endswith("disclosed.json")
+    assert harness(*scoring, **cache).returncode == 0  # for anybody, from now on
+
+    assert_refused(harness("sign", "--all", *board), "HARNESS_SIGNING_KEY is not set")
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True)
+    key.chmod(0o600)
+    signer = {"HARNESS_SIGNING_KEY": str(key)}
+    public = harness("sign", **signer).stdout.removeprefix("public key:").strip()
+    (tmp_path / "board" / "signers.yaml").write_text(f"signers: [{{name: The chair, key: {public}}}]\n")
+    signed = harness("sign", "--all", *board, **signer)
+    assert signed.stdout.count("signed: ") == len(list((tmp_path / "board").rglob("signature.json"))) > 0
+    assert harness("sign", "--all", *board, **signer).stdout.count("signed: ") == 0
+    assert harness("board", "--check", "--signed", *board).returncode == 0
+    assert "The chair" in (tmp_path / "board" / "README.md").read_text()

@@ -169,6 +169,7 @@ def test_slices_asked_to_meet_nodules_do(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_phantom_shows_as_many_nodules_as_the_readme_says() -> None:
     data = load_protocol("phantom").data
     assert isinstance(data, PhantomData)
+    assert isinstance(data.seed, int)
     heights = [
         levels_with_nodules(make_patient(data.seed, index), data.slices, nodule_slices=data.nodule_slices)
         for index in range(data.patients)

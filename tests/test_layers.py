@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "harness"
 BASE = ["errors", "files", "process", "download", "torchvision_shim"]
 PURE = ["imaging", "phantom", "features", "metrics", "statistics"]
 STAGES = [
-    "sandbox", "dockerfile", "protocol", "submission", "data", "purify", "labels", "pairs", "anchors", "engines",
-    "image", "outputs", "staging", "run", "measure", "score", "label_audit", "record", "audit", "board", "pipeline",
-    "doctor", "terminal", "cli", "__main__",
+    "sandbox", "dockerfile", "protocol", "secret", "submission", "data", "purify", "labels", "pairs", "anchors",
+    "engines", "image", "outputs", "staging", "run", "measure", "copies", "score", "label_audit", "signing", "record",
+    "audit", "board", "pipeline", "doctor", "terminal", "cli", "__main__",
 ]  # fmt: skip
 ORDER = [*BASE, *PURE, *STAGES]
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -53,7 +53,8 @@ def test_help_loads_nothing_heavy() -> None:
         "sys.argv = ['harness', '--help']\n"
         "from harness.cli import main\n"
         "try:\n    main()\nexcept SystemExit as leave:\n    assert leave.code == 0\n"
-        "heavy = {'torch', 'docker', 'pandas', 'numpy', 'numba', 'cv2', 'skimage', 'open_clip'} & set(sys.modules)\n"
+        "heavy = {'torch', 'docker', 'pandas', 'numpy', 'numba', 'cv2', 'skimage', 'open_clip', 'cryptography'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import ContainerError, UsageError
+from harness.files import digest_json, read_json
 from harness.record import (
     failure_of,
     keep_protocol,
@@ -22,6 +24,8 @@ from harness.record import (
 )
 from harness.sandbox import Limits
 from tests.board_records import PROTOCOL, observed, scored
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_id_follows_the_result_not_the_circumstances() -> None:
@@ -59,6 +63,30 @@ def test_a_repeated_result_finds_its_record(tmp_path: Path) -> None:
     folder, new = write_record(tmp_path, scored("tv", 1.0, date="2027-01-01T00:00:00Z"), {})
     assert not new
     assert read_record(folder).observed.date == "2026-01-01T00:00:00Z"
+
+
+def test_flags_and_notes_stand_only_where_there_are_any(tmp_path: Path) -> None:
+    """A result without them digests and reads as before there were any, so that committed records are repeated."""
+    plain = scored("tv", 1.0)
+    folder, _ = write_record(tmp_path, plain, {})
+    written = json.loads((folder / "record.json").read_text())
+    assert not {"flags", "notes"} & written["result"].keys()
+    assert digest_json(written["result"])[:16] == plain.id
+    flagged = make_record(msgspec.structs.replace(plain.result, flags=("2 of 4",), notes=("said",)), observed())
+    assert flagged.id != plain.id
+    folder, _ = write_record(tmp_path, flagged, {})
+    read = read_record(folder).result
+    assert (read.flags, read.notes) == (("2 of 4",), ("said",))
+
+
+def test_every_committed_result_digests_to_its_id_by_todays_code() -> None:
+    folders = [path.parent for path in (ROOT / "leaderboard").glob("records/*/*/*/record.json")]
+    current = [
+        folder for folder in folders if read_json(folder / "record.json", dict[str, Any])["result"]["schema"] == 3
+    ]
+    assert current
+    for folder in current:
+        assert make_record(read_record(folder).result, observed()).id == folder.name
 
 
 def alter_value(folder: Path) -> None:

@@ -22,6 +22,8 @@ class Row(Strict, frozen=True, kw_only=True):
     """One line of a board: the record, where it stands, and the reason when it has no rank.
 
     Submissions that share a `tier` are not told apart from its first; None where the records do not say enough.
+    `signed_by` names the organiser who signed the record, "" where nobody did whose signature counts; None where the
+    leaderboard does not say whose do.
     """
 
     record: Record
@@ -29,6 +31,7 @@ class Row(Strict, frozen=True, kw_only=True):
     rank: int | None = None
     tier: int | None = None
     reason: str = ""
+    signed_by: str | None = None
 
 
 def rank(records: Iterable[Record], protocol: Protocol) -> list[Row]:
@@ -112,6 +115,8 @@ def _place(record: Record, protocol: Protocol, test_set: tuple[str, str] | None)
         reason = "scored under another text of this protocol version; run it again"
     elif (result.data, result.labels) != test_set:
         reason = "scored on other data or labels than the other rows; run it again with this version of the harness"
+    elif result.flags:
+        reason = f"flagged: {'; '.join(result.flags)}"
     elif result.submission.anchor:
         return Row(record=record, standing="anchor", reason="reference row")
     elif result.self_reported:

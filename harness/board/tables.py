@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from harness.board.ranking import Row
-from harness.protocol import Protocol, Region
+from harness.protocol import FolderData, Protocol, Region
 from harness.score import Table
 
 MISSING = "–"
@@ -38,6 +38,7 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
         "In brackets: 95 % interval over patients (jackknife), conditional on this test set. "
         "↓ lower is better, ↑ higher is better, neither: descriptive. Submissions of one tier are not told apart "
         "from its first by their paired difference (jackknife over patients, Holm over all pairs, 5 %).",
+        *_secret_note(protocol),
         *_extractor_notes(rows),
     ]
     references = [("label", "the label")]
@@ -55,6 +56,15 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
         lines = [f"* {_text(one.name)} (`{one.slug}`): {_text(reason)}" for one, reason in named]
         parts += ["### Not ranked", "\n".join(lines)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _secret_note(protocol: Protocol) -> list[str]:
+    if isinstance(protocol.data, FolderData) or isinstance(protocol.data.seed, int):
+        return []
+    return [
+        f"The data's seed is secret until `records/{protocol.identity}/disclosed.json` is there. "
+        f"It was committed to by `{protocol.data.seed}`."
+    ]
 
 
 def _extractor_notes(rows: Sequence[Row]) -> list[str]:
@@ -77,9 +87,10 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Regi
     arrows = [
         " ".join(filter(None, (name, value.unit, ARROWS[value.higher_is_better]))) for name, value in examples.items()
     ]
+    signed = any(row.signed_by is not None for row in scored)
     lines = [
-        "| " + " | ".join(["", "tier", "Submission", *arrows, "n"]) + " |",
-        "|" + "|".join(["--:", "--:", ":--", *["--:"] * len(names), "--:"]) + "|",
+        "| " + " | ".join(["", "tier", "Submission", *arrows, "n", *["signed by"] * signed]) + " |",
+        "|" + "|".join(["--:", "--:", ":--", *["--:"] * len(names), "--:", *[":--"] * signed]) + "|",
     ]
     for row, table in zip(scored, tables, strict=True):
         submission = row.record.result.submission
@@ -87,6 +98,7 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Regi
         cells = [place, str(row.tier or ""), f"{_text(submission.name)} {_text(submission.version)}"]
         cells += [_cell(table, name, region) for name in names]
         cells.append(str(max((one.n for name in names if (one := table.get(name, {}).get(region))), default=0)))
+        cells += [_text(row.signed_by or MISSING)] * signed
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -140,7 +152,9 @@ def csv(boards: Boards) -> str:
     import pandas
 
     lines = [line for protocol, rows in boards for row in rows for line in _csv_lines(protocol, row)]
-    return str(pandas.DataFrame(lines, columns=list(CSV_COLUMNS)).to_csv(index=False, lineterminator="\n"))
+    signed = any(row.signed_by is not None for _, rows in boards for row in rows)
+    columns = [*CSV_COLUMNS, *["signed_by"] * signed]
+    return str(pandas.DataFrame(lines, columns=columns).to_csv(index=False, lineterminator="\n"))
 
 
 def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
@@ -156,6 +170,7 @@ def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
         "tier": "" if row.tier is None else row.tier,
         "reason": _csv_text(row.reason),
         "record": row.record.id,
+        "signed_by": _csv_text(row.signed_by) if row.signed_by else "",
     }
     lines: list[dict[str, object]] = []
     for reference in ("label", "truth"):

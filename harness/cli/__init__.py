@@ -16,6 +16,7 @@ from click.exceptions import Exit
 from harness import __version__
 from harness.cli._common import show_error
 from harness.cli.board import board, list_
+from harness.cli.organiser import secret, sign
 from harness.cli.purification import labels, noise, pairs
 from harness.cli.scoring import anchors, audit, check, run, score
 from harness.cli.submitter import doctor, new
@@ -63,5 +64,7 @@ def cli() -> None:
     """Score ultra-low-dose lung CT denoisers that come as containers."""
 
 
-for verb in (new, check, run, score, audit, anchors, labels, pairs, noise, board, list_, weights, doctor):
+for verb in (
+    new, check, run, score, audit, anchors, labels, pairs, noise, board, list_, weights, secret, sign, doctor
+):  # fmt: skip
     cli.add_command(verb)

@@ -13,12 +13,17 @@ from harness.cli._common import json_option, leaderboard_option, print_rows
 @click.command()
 @leaderboard_option
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; fail if the tables are stale.")
-def board(leaderboard: Path, only_check: bool) -> None:
+@click.option("--signed", is_flag=True, help="With --check: fail if a ranked record has no signature that counts.")
+def board(leaderboard: Path, only_check: bool, signed: bool) -> None:
     """Rebuild the leaderboard's tables from its records."""
-    from harness.board.build import check_board, write_board
+    from harness.board.build import check_board, check_signed, write_board
 
+    if signed and not only_check:
+        raise click.UsageError("--signed goes with --check")
     if only_check:
         check_board(leaderboard)
+        if signed:
+            check_signed(leaderboard)
         click.echo("the tables are what the records give")
     else:
         for path in write_board(leaderboard):

@@ -41,7 +41,8 @@ def run_many(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"named more than once: {', '.join(twice)}", fix="give every submission once")
-    prepare(load_protocol(protocol), TerminalReporter())  # once, before all of them want it at the same time
+    # once, before all of them want it at the same time
+    prepare(load_protocol(protocol), TerminalReporter(), leaderboard=leaderboard)
 
     options = ["-p", protocol, "--leaderboard", str(leaderboard), "--json", *options]
     jobs = min(jobs, len(submissions))

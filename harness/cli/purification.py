@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from harness.cli._common import console, json_option, print_json, print_rows, protocol_option
+from harness.cli._common import console, json_option, leaderboard_option, print_json, print_rows, protocol_option
 
 if TYPE_CHECKING:
     from harness.protocol import Protocol
@@ -36,8 +36,11 @@ def recipe_options(verb: Callable[..., None]) -> Callable[..., None]:
 @recipe_options
 @output_option
 @click.option("--report", is_flag=True, help="Say whether the labels are any good: gates, ranking, circularity.")
+@leaderboard_option
 @json_option
-def labels(protocol: str, output: Path | None, report: bool, as_json: bool, **recipe: str | None) -> None:
+def labels(
+    protocol: str, output: Path | None, report: bool, leaderboard: Path, as_json: bool, **recipe: str | None
+) -> None:
     """Build a protocol's purified test labels; write them with their inputs to a folder (lq/, gt_bar/), or report."""
     if output is None and not report:
         raise click.UsageError("name a folder to write to (-o) or ask for a report (--report)")
@@ -49,7 +52,7 @@ def labels(protocol: str, output: Path | None, report: bool, as_json: bool, **re
 
     if output is not None:
         refuse_existing(output)
-    dataset, label_set = prepare(benchmark, TerminalReporter())
+    dataset, label_set = prepare(benchmark, TerminalReporter(), leaderboard=leaderboard)
     if output is not None:
         write_labels(dataset, label_set, benchmark.purify, output)
         click.echo(f"{len(dataset.cases)} labels: {output}", err=as_json)
@@ -77,8 +80,15 @@ def labels(protocol: str, output: Path | None, report: bool, as_json: bool, **re
 @click.option("--noise", type=click.Path(path_type=Path), help="Dose and scanner, as `harness noise` writes them.")
 @click.option("--leave-out", is_flag=True, help="Leave out slices that cannot be purified, such as those without lung.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write to (new).")
+@leaderboard_option
 def pairs(
-    protocol: str, seed: int | None, noise: Path | None, leave_out: bool, output: Path, **recipe: str | None
+    protocol: str,
+    seed: int | None,
+    noise: Path | None,
+    leave_out: bool,
+    output: Path,
+    leaderboard: Path,
+    **recipe: str | None,
 ) -> None:
     """Write purified training pairs: inputs lq_bar/, targets gt/. An interrupted run goes on when called again."""
     benchmark = _with_recipe(protocol, recipe, noise=noise)
@@ -89,7 +99,7 @@ def pairs(
 
     reporter = TerminalReporter()
     with reporter.stage("data") as progress:
-        dataset = load_data(benchmark, progress=progress)
+        dataset = load_data(benchmark, leaderboard=leaderboard, progress=progress)
     with reporter.stage("pairs") as progress:
         written = write_pairs(
             dataset,
@@ -108,8 +118,9 @@ def pairs(
 @protocol_option
 @click.option("--slices", default=16, show_default=True, help="How many slices to look at, evenly spaced.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write to, for `harness pairs --noise`.")
+@leaderboard_option
 @json_option
-def noise(protocol: str, slices: int, output: Path | None, as_json: bool) -> None:
+def noise(protocol: str, slices: int, output: Path | None, leaderboard: Path, as_json: bool) -> None:
     """Fit dose, photons, electronic noise and reconstruction kernel to a data set's own slices."""
     from harness.protocol import load_protocol
 
@@ -125,7 +136,7 @@ def noise(protocol: str, slices: int, output: Path | None, as_json: bool) -> Non
 
     reporter = TerminalReporter()
     with reporter.stage("data") as progress:
-        dataset = load_data(benchmark, progress=progress)
+        dataset = load_data(benchmark, leaderboard=leaderboard, progress=progress)
     with reporter.stage("fit") as progress:
         fit = fit_noise(dataset, slices=slices, seed=benchmark.seed, progress=progress)
     _warn("low-dose slices", fit.low.warnings)

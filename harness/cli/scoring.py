@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from harness.cli._common import console, json_option, leaderboard_option, print_failure, print_json, protocol_option
+from harness.cli._common import (
+    console,
+    json_option,
+    leaderboard_option,
+    print_failure,
+    print_json,
+    protocol_option,
+    record_folder,
+)
 
 if TYPE_CHECKING:
     from harness.pipeline import Evaluation
@@ -112,6 +120,8 @@ def _print_scores(result: Result, protocol: Protocol) -> None:
                 table.add_row(f"{metric} {unit}".strip(), *("–" if cell is None else _value(cell) for cell in cells))
             screen.print(table)
         screen.print("± half of the 95 % interval over patients", highlight=False)
+        for line in (*result.flags, *result.notes):
+            screen.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         for facts in result.extractors.values():
             screen.print(facts.note, markup=False, highlight=False, soft_wrap=True)
 
@@ -165,7 +175,8 @@ def _value(value: Any) -> str:
     "-p", "--protocol", default="phantom-mini", show_default=True, help="Protocol whose limits and data to use."
 )
 @click.option("--slices", default=3, show_default=True, help="How many slices to run.")
-def check(submission: Path, protocol: str, slices: int) -> None:
+@leaderboard_option
+def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> None:
     """Run a few slices under the production limits and say whether the outputs are valid. Nothing is scored."""
     from harness.protocol import load_protocol
     from harness.submission import load_submission
@@ -179,7 +190,7 @@ def check(submission: Path, protocol: str, slices: int) -> None:
 
     reporter = TerminalReporter()
     with reporter.stage("data") as progress:
-        dataset = first_cases(load_data(benchmark, progress=progress), slices)
+        dataset = first_cases(load_data(benchmark, leaderboard=leaderboard, progress=progress), slices)
     with connect() as engine, reporter.stage("run") as progress:
         done = run_submission(
             entry, dataset, benchmark.limits, seed=benchmark.seed, engine=engine, fresh=True, progress=progress
@@ -223,8 +234,9 @@ def score(folder: Path, protocol: str, slug: str | None, leaderboard: Path, feat
         benchmark,
         reporter=TerminalReporter(),
         feature_device=features_on,
-        leaderboard=leaderboard if slug else None,
+        leaderboard=leaderboard,
         slug=check_slug(slug) if slug else folder.resolve().name,
+        keep=slug is not None,
     )
     if as_json:
         print_json(record)
@@ -245,8 +257,7 @@ def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) 
     RECORD is its folder or its id. Begins with the images where there are any (--outputs, a cached run of this machine,
     an anchor), else with the features that the record keeps.
     """
-    known = {path.name: path for path in leaderboard.glob("records/*/*/*")}
-    folder = record if record.is_dir() else known.get(str(record), record)
+    folder = record_folder(record, leaderboard)
 
     from harness.errors import ScoringError
     from harness.pipeline import audit as audit_by_reference

@@ -74,7 +74,7 @@ def leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def written(protocol: Protocol, outputs: Path, leaderboard: Path) -> Path:
-    _, folder = evaluate_folder(outputs, protocol, reporter=Quiet(), leaderboard=leaderboard, slug="mine")
+    _, folder = evaluate_folder(outputs, protocol, reporter=Quiet(), leaderboard=leaderboard, slug="mine", keep=True)
     assert folder is not None
     return folder
 
@@ -191,7 +191,7 @@ def test_an_anchor_is_made_anew(protocol: Protocol, tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_set_of_outputs_is_refused(protocol: Protocol, outputs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
-        evaluate_folder(tmp_path / "none", protocol, reporter=Quiet())
+        evaluate_folder(tmp_path / "none", protocol, reporter=Quiet(), leaderboard=tmp_path, slug="mine", keep=False)
     folder = tmp_path / "outputs"
     shutil.copytree(outputs, folder)
     paths = sorted(folder.glob("*.png"))
@@ -199,4 +199,4 @@ def test_a_folder_that_is_no_set_of_outputs_is_refused(protocol: Protocol, outpu
     write_grey(paths[1], np.zeros((10, 10), np.uint8))
     paths[2].rename(paths[2].with_suffix(".jpg"))
     with pytest.raises(OutputsError, match=r"2 missing.*1 wrong.*10 x 10 pixels.*1 not expected"):
-        evaluate_folder(folder, protocol, reporter=Quiet())
+        evaluate_folder(folder, protocol, reporter=Quiet(), leaderboard=tmp_path, slug="mine", keep=False)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from harness.board.build import check_board, rank_all, write_board
+from harness.board.build import check_board, check_signed, rank_all, write_board
 from harness.errors import UsageError
 from harness.record import Record, keep_protocol, write_record
+from harness.signing import public_key
 from tests.board_records import PROTOCOL, failed, scored
 
 
@@ -74,6 +76,55 @@ def test_check_names_what_is_stale(tmp_path: Path) -> None:
     write_record(tmp_path, scored("median", 2.5), {})
     with pytest.raises(UsageError, match=r"README\.md.*leaderboard\.csv"):
         check_board(tmp_path)
+
+
+def with_signers(path: Path, *keys: Ed25519PrivateKey) -> None:
+    lines = [f"  - {{name: Organiser {number}, key: {public_key(key)}}}" for number, key in enumerate(keys)]
+    (path / "signers.yaml").write_text("\n".join(["signers:", *lines]) + "\n")
+
+
+def test_the_board_says_who_signed_where_it_is_said_who_may(tmp_path: Path) -> None:
+    ours, theirs = (Ed25519PrivateKey.from_private_bytes(bytes([number] * 32)) for number in (1, 2))
+    leaderboard(tmp_path)
+    for slug, kid, key in (("tv", 1.0, ours), ("median", 2.0, theirs), ("nlm", 3.0, None)):
+        write_record(tmp_path, scored(slug, kid), {}, key=key)
+    write_board(tmp_path)
+    assert "signed" not in (tmp_path / "README.md").read_text() + (tmp_path / "leaderboard.csv").read_text()
+    with_signers(tmp_path, ours)
+    with pytest.raises(UsageError, match="stale"):
+        check_board(tmp_path)
+    write_board(tmp_path)
+    check_board(tmp_path)
+    lines = [line for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("| ")]
+    header = next(line for line in lines if "Submission" in line)
+    assert header.endswith("| n | signed by |")
+    assert all(line.count("|") == header.count("|") for line in lines[:4])
+    signers = {line.split("|")[3].split()[0]: line.split("|")[-2].strip() for line in lines[1:4]}
+    assert signers == {"TV": "Organiser 0", "MEDIAN": "–", "NLM": "–"}
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text())))
+    assert {row["slug"]: row["signed_by"] for row in rows} == {"tv": "Organiser 0", "median": "", "nlm": ""}
+
+
+def test_ranked_records_that_nobody_known_signed_are_named(tmp_path: Path) -> None:
+    ours, theirs = (Ed25519PrivateKey.from_private_bytes(bytes([number] * 32)) for number in (1, 2))
+    leaderboard(tmp_path)
+    with pytest.raises(UsageError, match=r"signers\.yaml: no such file"):
+        check_signed(tmp_path)
+    with_signers(tmp_path, ours)
+    write_record(tmp_path, scored("tv", 1.0), {}, key=ours)
+    write_record(tmp_path, scored("identity", 3.0, anchor=True), {})
+    write_record(tmp_path, failed("broken"), {})
+    check_signed(tmp_path)  # what does not rank needs no signature
+    for slug, key in (("median", theirs), ("nlm", None)):
+        write_record(tmp_path, scored(slug, 2.0), {}, key=key)
+    with pytest.raises(UsageError) as caught:
+        check_signed(tmp_path)
+    assert "2 ranked records" in caught.value.message
+    assert f"signed by the unknown key {public_key(theirs)}" in caught.value.message
+    assert f"{scored('nlm', 2.0).id}: not signed" in caught.value.message
+    with_signers(tmp_path, ours, theirs)
+    with pytest.raises(UsageError, match="1 ranked records"):
+        check_signed(tmp_path)
 
 
 def test_versions_of_a_protocol_have_tables_of_their_own(tmp_path: Path) -> None:

@@ -54,6 +54,22 @@ def test_anchors_and_what_may_not_rank_stand_apart_with_a_reason() -> None:
     assert all(row.rank is None for slug, row in rows.items() if slug != "tv")
 
 
+def test_looked_up_answers_do_not_rank_whatever_they_call_themselves() -> None:
+    def flagged(record: Record) -> Record:
+        flags = ("12 of 12 outputs are bit-equal to the label",)
+        return make_record(msgspec.structs.replace(record.result, flags=flags), record.observed)
+
+    records = [scored("tv", 2.0), flagged(scored("cheat", 0.0)), flagged(scored("reference", 0.0, anchor=True))]
+    assert standings(*records) == [("tv", "ranked", 1), ("cheat", "unranked", None), ("reference", "unranked", None)]
+    assert rank(records, PROTOCOL)[1].reason == "flagged: 12 of 12 outputs are bit-equal to the label"
+
+
+def test_the_noisy_input_ranks_by_the_gate_alone() -> None:
+    record = scored("copy", 1.0)
+    noted = make_record(msgspec.structs.replace(record.result, notes=("12 of 12 outputs are",)), record.observed)
+    assert standings(noted) == [("copy", "ranked", 1)]
+
+
 def test_the_newest_scored_record_of_a_submission_stands() -> None:
     old, new = scored("tv", 1.0, date="2026-01-01T00:00:00Z"), scored("tv", 2.0, date="2026-02-01T00:00:00Z")
     assert [row.record.id for row in rank([new, old], PROTOCOL)] == [new.id]
