@@ -178,24 +178,26 @@ def write_text(path: Path, text: str) -> None:
 
 
 # -------------------------------------------------------------------------------- secrets and keys
-def refuse_repository(path: Path) -> None:
-    """UsageError where a secret or a key lies, or would lie, in a git repository: what is there gets published."""
+def refuse_shared_folder(path: Path) -> None:
+    """UsageError where a secret or a key lies, or would lie, in what is handed on: a git repository, which gets
+    published, or a submission's folder, which goes into a build."""
     for parent in path.resolve().parents:
-        if (parent / ".git").exists():
-            raise UsageError(
-                f"{path}: lies in the repository {parent}, and a secret or a key never may",
-                fix="keep it outside of every repository, such as in a folder of its own in your home folder",
-            )
+        for mark, kind in ((".git", "repository"), ("submission.yaml", "submission")):
+            if (parent / mark).exists():
+                raise UsageError(
+                    f"{path}: lies in the {kind} {parent}, and a secret or a key never may",
+                    fix="keep it outside of both, such as in a folder of its own in your home folder",
+                )
 
 
 def read_private(path: Path, *, named_by: str) -> bytes:
-    """The bytes of a secret or a key, which only its owner may read and which lies in no repository.
+    """The bytes of a secret or a key, which only its owner may read and which lies in no repository or submission.
 
     `named_by` is the variable of the environment that names the file. UsageError says what is wrong with it.
     """
     if not path.is_file():
         raise UsageError(f"{named_by}={path}: no such file", fix=f"correct or unset {named_by}")
-    refuse_repository(path)
+    refuse_shared_folder(path)
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         raise UsageError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from typing import Protocol as Interface
 
 import msgspec
+from msgspec import UNSET
 
 from harness.anchors import anchors_of, make_anchor
 from harness.board.build import write_board
@@ -362,8 +363,8 @@ def _result(
         truth=card.truth if card else None,
         gate=card.gate if card else None,
         # the harness's own rows are answers by intent, and of any reference row it is known what it is
-        flags=card.flags if card and not submission.slug.startswith(ANCHOR_PREFIX) else (),
-        notes=card.notes if card and not submission.anchor else (),
+        flags=(card.flags if card and not submission.slug.startswith(ANCHOR_PREFIX) else ()) or UNSET,
+        notes=(card.notes if card and not submission.anchor else ()) or UNSET,
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from harness import __version__
 from harness.errors import SubmissionError, UsageError
@@ -79,8 +80,9 @@ class Result(Strict, frozen=True, kw_only=True):
     metrics: Table = msgspec.field(default_factory=dict)
     truth: Table | None = None
     gate: Fidelity | None = None
-    flags: tuple[str, ...] = ()  # outputs that match an answer too well; a record with any is not ranked
-    notes: tuple[str, ...] = ()  # what else is worth knowing of the outputs
+    # Younger than the first records of this schema: left out where they say nothing, so that those are repeated.
+    flags: tuple[str, ...] | UnsetType = UNSET  # outputs that match an answer too well; with any it is not ranked
+    notes: tuple[str, ...] | UnsetType = UNSET  # what else is worth knowing of the outputs
 
 
 class Times(Strict, frozen=True, kw_only=True):
@@ -134,14 +136,7 @@ def rounded(value: Any) -> Any:
 def make_record(result: Result, observed: Observed) -> Record:
     """The record of a result, its id the first 16 hex digits of the result's digest."""
     result = msgspec.convert(rounded(msgspec.to_builtins(result)), Result)
-    return Record(id=digest_json(_plain(result))[:16], result=result, observed=observed)
-
-
-def _plain(result: Result) -> dict[str, Any]:
-    """A result as it is digested and written: keys younger than the first records of its schema only where they say
-    something, so that a run repeats a record of before them."""
-    plain: dict[str, Any] = msgspec.to_builtins(result)
-    return {key: value for key, value in plain.items() if value or key not in ("flags", "notes")}
+    return Record(id=digest_json(result)[:16], result=result, observed=observed)
 
 
 def failure_of(error: SubmissionError) -> Failure:
@@ -273,7 +268,7 @@ def write_record(
             write_bytes(part / name, data)
         files = {name: digest_file(part / name) for name in sorted(attachments)}
         observed = msgspec.structs.replace(record.observed, files=files)
-        write_json(part / "record.json", {"id": record.id, "result": _plain(record.result), "observed": observed})
+        write_json(part / "record.json", msgspec.structs.replace(record, observed=observed))
         if key is not None:
             write_signature(part, key)
     return folder, True

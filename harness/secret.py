@@ -17,7 +17,15 @@ from typing import Annotated, Literal
 import msgspec
 
 from harness.errors import UsageError
-from harness.files import Strict, canonical_json, digest_bytes, read_json, read_private, refuse_repository, write_json
+from harness.files import (
+    Strict,
+    canonical_json,
+    digest_bytes,
+    read_json,
+    read_private,
+    refuse_shared_folder,
+    write_json,
+)
 from harness.protocol import FolderData, Protocol
 
 VARIABLE = "HARNESS_SECRET_FILE"
@@ -54,9 +62,9 @@ class Secret(Strict, frozen=True, kw_only=True):
 def new_secret(protocol: Protocol, path: Path) -> Secret:
     """Draw a secret for a protocol and write it to `path`, which only its owner can read.
 
-    UsageError where `path` exists or lies in a repository.
+    UsageError where `path` exists or lies in a repository or a submission.
     """
-    refuse_repository(path)
+    refuse_shared_folder(path)
     secret = Secret(protocol=protocol.identity, secret=secrets.token_hex(SECRET_BYTES))
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -52,8 +52,8 @@ class Signers(Strict, frozen=True, kw_only=True):
 def signing_key(environment: Mapping[str, str]) -> Ed25519PrivateKey | None:
     """The organiser's key that `$HARNESS_SIGNING_KEY` names; None where it is not set.
 
-    UsageError where the file is missing, is no unencrypted Ed25519 key in PEM (PKCS 8), lies in a repository, or others
-    may use it.
+    UsageError where the file is missing, is no unencrypted Ed25519 key in PEM (PKCS 8), lies in a repository or
+    a submission, or others may use it.
     """
     if not environment.get(VARIABLE):
         return None

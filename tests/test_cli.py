@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -220,27 +221,25 @@ def test_an_organiser_keeps_a_seed_secret_and_signs_what_was_run(tmp_path: Path)
     mine.write_text(text.replace("seed: 2603", line))
     board = ("--leaderboard", str(tmp_path / "board"))
     scoring = ("anchors", "-p", str(mine), *board)
-    cache = {"HARNESS_CACHE": str(tmp_path / "cache")}
-    assert_refused(harness(*scoring, **cache), "its seed is secret", "HARNESS_SECRET_FILE")
-    told = {**cache, "HARNESS_SECRET_FILE": str(secret)}
-    assert_refused(
-        harness(*scoring, **told, HARNESS_SIGNING_KEY=str(key)), "HARNESS_SIGNING_KEY", "key.pem: no such file"
-    )
+    anybody = partial(harness, HARNESS_CACHE=str(tmp_path / "cache"))
+    assert_refused(anybody(*scoring), "its seed is secret", "HARNESS_SECRET_FILE")
+    organiser = partial(anybody, HARNESS_SECRET_FILE=str(secret))
+    assert_refused(organiser(*scoring, HARNESS_SIGNING_KEY=str(key)), "HARNESS_SIGNING_KEY", "key.pem: no such file")
     assert not list((tmp_path / "board").rglob("record.json"))
-    assert harness(*scoring, **told).returncode == 0
+    assert organiser(*scoring).returncode == 0
 
-    disclosed = harness("secret", "disclose", "-p", str(mine), *board, **told)
+    disclosed = organiser("secret", "disclose", "-p", str(mine), *board)
     assert disclosed.stdout.strip().endswith("disclosed.json")
-    assert harness(*scoring, **cache).returncode == 0  # for anybody, from now on
+    assert anybody(*scoring).returncode == 0  # for anybody, from now on
 
     assert_refused(harness("sign", "--all", *board), "HARNESS_SIGNING_KEY is not set")
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True)
     key.chmod(0o600)
-    signer = {"HARNESS_SIGNING_KEY": str(key)}
-    public = harness("sign", **signer).stdout.removeprefix("public key:").strip()
+    signer = partial(harness, HARNESS_SIGNING_KEY=str(key))
+    public = signer("sign").stdout.removeprefix("public key:").strip()
     (tmp_path / "board" / "signers.yaml").write_text(f"signers: [{{name: The chair, key: {public}}}]\n")
-    signed = harness("sign", "--all", *board, **signer)
+    signed = signer("sign", "--all", *board)
     assert signed.stdout.count("signed: ") == len(list((tmp_path / "board").rglob("signature.json"))) > 0
-    assert harness("sign", "--all", *board, **signer).stdout.count("signed: ") == 0
+    assert signer("sign", "--all", *board).stdout.count("signed: ") == 0
     assert harness("board", "--check", "--signed", *board).returncode == 0
     assert "The chair" in (tmp_path / "board" / "README.md").read_text()

@@ -68,6 +68,7 @@ def test_a_key_as_openssl_writes_it_is_taken(tmp_path: Path) -> None:
         (lambda path: path.write_bytes(b"a key"), "expected an unencrypted Ed25519 private key"),
         (lambda path: path.write_bytes(pem(KEY, b"password")), "expected an unencrypted Ed25519 private key"),
         (lambda path: (path.parent / ".git").mkdir(), "lies in the repository"),
+        (lambda path: (path.parent.parent / "submission.yaml").touch(), "lies in the submission"),
     ],
 )
 def test_a_key_that_cannot_sign_is_named(key_file: Path, spoil: Callable[[Path], object], said: str) -> None:

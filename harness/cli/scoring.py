@@ -120,7 +120,7 @@ def _print_scores(result: Result, protocol: Protocol) -> None:
                 table.add_row(f"{metric} {unit}".strip(), *("–" if cell is None else _value(cell) for cell in cells))
             screen.print(table)
         screen.print("± half of the 95 % interval over patients", highlight=False)
-        for line in (*result.flags, *result.notes):
+        for line in (*(result.flags or ()), *(result.notes or ())):
             screen.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         for facts in result.extractors.values():
             screen.print(facts.note, markup=False, highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.board.build import check_board, check_signed, rank_all, write_board
 from harness.errors import UsageError
+from harness.protocol import PhantomData
 from harness.record import Record, keep_protocol, write_record
 from harness.signing import public_key
 from tests.board_records import PROTOCOL, failed, scored
@@ -125,6 +126,19 @@ def test_ranked_records_that_nobody_known_signed_are_named(tmp_path: Path) -> No
     with_signers(tmp_path, ours, theirs)
     with pytest.raises(UsageError, match="1 ranked records"):
         check_signed(tmp_path)
+
+
+def test_the_board_states_what_a_secret_seed_was_committed_to(tmp_path: Path) -> None:
+    leaderboard(tmp_path, scored("tv", 1.0))
+    commitment = "sha256:" + "5e" * 32
+    hidden = msgspec.structs.replace(PROTOCOL, name="hidden", data=PhantomData(patients=2, slices=1, seed=commitment))
+    keep_protocol(tmp_path, hidden)
+    write_record(tmp_path, scored("tv", 1.0, protocol=hidden), {})
+    write_board(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert text.count("secret") == 1
+    assert commitment in text
+    assert "records/hidden-3/disclosed.json" in text
 
 
 def test_versions_of_a_protocol_have_tables_of_their_own(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_secret_seed_leaves_nothing_to_look_up_and_repeats_once_disclosed(
     assert signing.read_signature(Path(evaluation.folder)) is not None
     assert "HARNESS_SEED=" in first.observed.log  # the environment of the container is there to be looked at
     assert first.observed.log.count("unknown") == 6
-    assert first.result.flags == ()
+    assert not first.result.flags
     assert first.result.notes == ("6 of 6 outputs are bit-equal to the noisy input",)
     gate = first.result.gate
     assert gate is not None
