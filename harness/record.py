@@ -12,7 +12,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -25,6 +25,7 @@ from harness.sandbox import Limits
 from harness.score import ExtractorFacts, Fidelity, Table
 from harness.submission import Submission
 
+WITHDRAWAL = "withdrawn.json"
 SIGNIFICANT_DIGITS = 7  # float32 features carry no more; fewer digits keep equal runs equal
 
 
@@ -84,6 +85,16 @@ class Times(Strict, frozen=True, kw_only=True):
     seconds_per_slice: float
 
 
+class About(Strict, frozen=True, kw_only=True):
+    """What a submission says of itself, in its own words; empty where it says nothing."""
+
+    description: str = ""
+    license: str = ""
+    code: str = ""
+    paper: str = ""
+    training_data: str = ""
+
+
 class Observed(Strict, frozen=True, kw_only=True):
     """Circumstances of this one run."""
 
@@ -99,7 +110,16 @@ class Observed(Strict, frozen=True, kw_only=True):
     times: Times | None = None
     peak_memory_bytes: int | None = None
     log: str = ""
+    about: About | None = None  # null for reference rows, handed-in outputs and older records
     files: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Withdrawal(Strict, frozen=True, kw_only=True):
+    """`withdrawn.json` beside a record, which itself never changes: it stays visible and no longer ranks."""
+
+    schema: Literal[1] = 1
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+    date: str
 
 
 class Record(Strict, frozen=True, kw_only=True):
@@ -158,6 +178,12 @@ def submission_facts(submission: Submission) -> SubmissionFacts:
     )
 
 
+def about(submission: Submission) -> About:
+    """What a record keeps of a submission's own words."""
+    manifest = submission.manifest
+    return About(**{name: getattr(manifest, name) for name in About.__struct_fields__})
+
+
 def observe(
     *,
     engine: str,
@@ -167,11 +193,12 @@ def observe(
     times: Times | None = None,
     peak_memory_bytes: int | None = None,
     log: str = "",
+    about: About | None = None,
 ) -> Observed:
     """The circumstances of a run that ends now on this machine."""
     commit, dirty = source_commit()
     return Observed(
-        date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        date=_now(),
         harness=__version__,
         commit=commit,
         dirty=dirty,
@@ -183,7 +210,12 @@ def observe(
         times=times,
         peak_memory_bytes=peak_memory_bytes,
         log=log,
+        about=about,
     )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _machine() -> dict[str, str]:
@@ -309,3 +341,33 @@ def read_records(leaderboard: Path) -> Iterator[Record]:
     for path in sorted(leaderboard.glob("records/*/*/*/record.json")):
         if not path.parent.name.startswith("."):
             yield read_record(path.parent)
+
+
+# ------------------------------------------------------------------------------------------------ withdrawal
+def withdraw(folder: Path, reason: str) -> Withdrawal:
+    """Withdraw a record: it is shown with the reason and never ranks again.
+
+    UsageError where the folder holds no sound record, no reason is given, or the record is withdrawn already.
+    """
+    read_record(folder)
+    path = folder / WITHDRAWAL
+    if path.exists():
+        raise UsageError(
+            f"{folder}: withdrawn already: {read_json(path, Withdrawal).reason}",
+            fix=f"to change the reason, edit or remove {path}",
+        )
+    withdrawal = Withdrawal(reason=reason.strip(), date=_now())
+    try:
+        msgspec.convert(msgspec.to_builtins(withdrawal), Withdrawal)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"withdrawal of {folder}: {error}", fix="give a reason of 1 to 1000 characters") from error
+    write_json(path, withdrawal)
+    return withdrawal
+
+
+def read_withdrawals(leaderboard: Path) -> dict[str, Withdrawal]:
+    """The withdrawn records of a leaderboard by id. UsageError names a file that is not a withdrawal."""
+    return {
+        path.parent.name: read_json(path, Withdrawal)
+        for path in sorted(leaderboard.glob(f"records/*/*/*/{WITHDRAWAL}"))
+    }

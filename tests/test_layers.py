@@ -14,8 +14,8 @@ BASE = ["errors", "files", "process", "download", "torchvision_shim"]
 PURE = ["imaging", "phantom", "features", "metrics", "statistics"]
 STAGES = [
     "sandbox", "dockerfile", "protocol", "submission", "data", "purify", "labels", "pairs", "anchors", "engines",
-    "image", "outputs", "run", "measure", "score", "label_audit", "record", "audit", "board", "pipeline", "terminal",
-    "cli", "__main__",
+    "image", "outputs", "run", "measure", "score", "pictures", "label_audit", "record", "audit", "board", "pipeline",
+    "terminal", "cli", "__main__",
 ]  # fmt: skip
 ORDER = [*BASE, *PURE, *STAGES]
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

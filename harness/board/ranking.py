@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -31,16 +31,24 @@ class Row(Strict, frozen=True, kw_only=True):
     reason: str = ""
 
 
-def rank(records: Iterable[Record], protocol: Protocol) -> list[Row]:
+def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, str] | None = None) -> list[Row]:
     """Rows of one protocol version: ranked ones first in order, then anchors, then unranked ones with their reason.
 
     Values on different data or labels are not compared: records that differ from most in these digests do not rank.
     Of every submission its newest scored record stands; a failed record stands only where it is newer. Equal
-    values share a rank.
+    values share a rank. `withdrawn` maps the ids of records that no longer count to the reason: they are shown, and
+    the newest of the others stands.
     """
-    current = _current(records)
+    withdrawn = withdrawn or {}
+    given = list(records)
+    current = _current(one for one in given if one.id not in withdrawn)
     test_set = _test_set(current)
     rows = [_place(record, protocol, test_set) for record in current]
+    rows += [
+        Row(record=one, standing="unranked", reason=f"withdrawn: {withdrawn[one.id]}")
+        for one in given
+        if one.id in withdrawn
+    ]
     ranked = sorted((row for row in rows if row.standing == "ranked"), key=lambda row: _key(row, protocol))
     rest = sorted(
         (row for row in rows if row.standing != "ranked"),
@@ -62,7 +70,7 @@ def _with_tiers(rows: list[Row], protocol: Protocol) -> list[Row]:
         value, slug = ranking_value(row.record, protocol), row.record.result.submission.slug
         if value is None or row.rank is None or not value.without:
             return rows
-        found[slug] = Replicates(value=value.value, n=value.n, without=value.without)
+        found[slug] = replicates_of(value)
         ranks[slug] = row.rank
     apart = distinguishable(found)
     tier_of = {
@@ -76,6 +84,11 @@ def _with_tiers(rows: list[Row], protocol: Protocol) -> list[Row]:
 def ranking_value(record: Record, protocol: Protocol) -> Value | None:
     """The value that a protocol ranks by, if the record has it."""
     return record.result.metrics.get(protocol.rank_by.metric, {}).get(protocol.rank_by.region)
+
+
+def replicates_of(value: Value) -> Replicates:
+    """What paired differences of a recorded value are made from."""
+    return Replicates(value=value.value, n=value.n, without=value.without)
 
 
 def _current(records: Iterable[Record]) -> list[Record]:
