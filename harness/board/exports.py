@@ -106,7 +106,7 @@ def _latex_table(protocol: Protocol, rows: Sequence[Row], reference: str) -> str
     lines = [
         r"\begin{table}",
         r"\centering\small\setlength{\tabcolsep}{3.5pt}",
-        rf"\caption{{{_tex(protocol.title)} (\texttt{{{_tex(protocol.identity)}}}), whole image against the {reference}. "
+        rf"\caption{{{_tex(protocol.title)} (\texttt{{{protocol.identity}}}), whole image against the {reference}. "
         rf"Ranked by {_tex(protocol.rank_by.metric)} ({protocol.rank_by.region}) against the label. Bold: best ranked "
         r"value; $^{=}$: not told from it by the paired difference over patients (jackknife, Holm, 5\,\%).}",
         rf"\label{{tab:{protocol.identity}-{reference}}}",

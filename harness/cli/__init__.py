@@ -15,7 +15,7 @@ from click.exceptions import Exit
 
 from harness import __version__
 from harness.cli._common import show_error
-from harness.cli.board import board, list_
+from harness.cli.board import board, list_, withdraw
 from harness.cli.purification import labels, noise, pairs
 from harness.cli.scoring import anchors, audit, check, run, score
 from harness.cli.weights import weights
@@ -62,5 +62,5 @@ def cli() -> None:
     """Score ultra-low-dose lung CT denoisers that come as containers."""
 
 
-for verb in (run, check, score, audit, anchors, labels, pairs, noise, board, list_, weights):
+for verb in (run, check, score, audit, anchors, labels, pairs, noise, board, withdraw, list_, weights):
     cli.add_command(verb)

@@ -26,6 +26,12 @@ leaderboard_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
+def record_folder(record: Path, leaderboard: Path) -> Path:
+    """The folder of a record that is named by its folder or by its id."""
+    known = {path.name: path for path in leaderboard.glob("records/*/*/*")}
+    return record if record.is_dir() else known.get(str(record), record)
+
+
 def show_error(error: HarnessError) -> None:
     print_failure(error.stage, error.exit_code, error.party, error.message, error.fix)
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from harness.cli._common import console, json_option, leaderboard_option, print_failure, print_json, protocol_option
+from harness.cli._common import (
+    console,
+    json_option,
+    leaderboard_option,
+    print_failure,
+    print_json,
+    protocol_option,
+    record_folder,
+)
 
 if TYPE_CHECKING:
     from harness.pipeline import Evaluation
@@ -213,14 +221,11 @@ def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) 
     RECORD is its folder or its id. Begins with the images where there are any (--outputs, a cached run of this machine,
     an anchor), else with the features that the record keeps.
     """
-    known = {path.name: path for path in leaderboard.glob("records/*/*/*")}
-    folder = record if record.is_dir() else known.get(str(record), record)
-
     from harness.errors import ScoringError
     from harness.pipeline import audit as audit_by_reference
     from harness.terminal import TerminalReporter
 
-    checks = audit_by_reference(folder, TerminalReporter(), outputs=outputs)
+    checks = audit_by_reference(record_folder(record, leaderboard), TerminalReporter(), outputs=outputs)
     differ = [one for one in checks if not one.agrees]
     if as_json:
         print_json(checks)
@@ -248,7 +253,7 @@ def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) 
     if differ:
         named = ", ".join(f"{one.metric} ({one.region}, {one.reference}, {one.tool})" for one in differ[:5])
         raise ScoringError(
-            f"{folder}: {len(differ)} of {len(checks)} values are not the reference tools': {named}",
+            f"{record}: {len(differ)} of {len(checks)} values are not the reference tools': {named}",
             fix="compare the record's harness version and machine with this one's",
         )
 
