@@ -81,7 +81,7 @@ def make_pictures(
 ) -> dict[str, bytes]:
     """Attachments of a record, file name -> bytes: `preview.png`, `pictures.json` and what it names."""
     cases = {case.name: case for case in dataset.cases}
-    chosen = choose(card.slices, gate, reference=card.gate.reference)
+    chosen = choose(card.slices, (card.gate.reference, gate.metric, gate.region))
     layers: dict[str, NDArray[np.uint8]] = {}
     files: dict[str, bytes] = {}
     slices = []
@@ -114,12 +114,12 @@ def make_pictures(
     return files | encoded | {INDEX: canonical_json(pictures), "preview.png": _preview(dataset, labels, outputs)}
 
 
-def choose(slices: Sequence[SliceValue], gate: Gate, *, reference: str) -> list[tuple[Role, SliceValue]]:
-    """The worst, the median and the best slice by the gate's metric, an error; of different patients where possible.
+def choose(slices: Sequence[SliceValue], kind: tuple[str, str, str]) -> list[tuple[Role, SliceValue]]:
+    """The worst, the median and the best slice by an error, of different patients where possible.
 
+    `kind` is its reference, metric and region.
     Fewer than three where there are fewer slices that have a value.
     """
-    kind = (reference, gate.metric, gate.region)
     valued = [one for one in slices if (one.reference, one.metric, one.region) == kind and one.value is not None]
     best_first = sorted(valued, key=lambda one: (one.value, one.case))
     middle = (len(best_first) - 1) / 2

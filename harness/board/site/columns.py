@@ -13,9 +13,15 @@ from harness.files import Strict
 from harness.protocol import Protocol
 from harness.score import Value
 
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 class Column(Strict, frozen=True, kw_only=True):
-    """One metric, region and reference over all rows; `low` to `high` is what the small bars span."""
+    """One metric, region and reference over all rows.
+
+    `low` to `high` is what the small bars span: the ranked rows, where there are several; reference rows may lie
+    beside it (a blurred image's distance would make all others look alike).
+    """
 
     name: str
     region: str
@@ -32,19 +38,29 @@ class Cell(Strict, frozen=True, kw_only=True):
     value: float
     text: str
     interval: str
+    beside: bool = False  # the value lies beside the column's scale
     left: int | None = None
     at: int | None = None
     right: int | None = None
 
 
-def number(value: float) -> str:
-    """Four significant digits, as every table of this project."""
-    return f"{value:.4g}"
+def number(value: float, digits: int = 4) -> str:
+    """A value to `digits` significant digits, trailing zeros kept so that columns line up; typographic signs."""
+    text = f"{value:.0f}" if abs(value) >= 10**digits else f"{value:#.{digits}g}".removesuffix(".")
+    mantissa, _, exponent = text.partition("e")
+    if exponent:
+        mantissa += f"×{power_of_ten(int(exponent))}"
+    return mantissa.replace("-", "−")
+
+
+def power_of_ten(exponent: int) -> str:
+    """10 with a raised exponent."""
+    return "10" + str(exponent).translate(SUPERSCRIPTS)
 
 
 def bounds(value: Value) -> str:
     """`[low, high]`, empty where there is no interval."""
-    return "" if value.low is None or value.high is None else f"[{value.low:.3g}, {value.high:.3g}]"
+    return "" if value.low is None or value.high is None else f"[{number(value.low, 3)}, {number(value.high, 3)}]"
 
 
 def arrow(higher_is_better: bool | None) -> str:
@@ -58,7 +74,14 @@ def of_board(protocol: Protocol, rows: Sequence[Row], region: str, reference: st
     for metric in protocol.metrics:
         values = [value for row in rows if (value := reference_table(row, reference).get(metric.name, {}).get(region))]
         if values:
-            ends = [end for value in values for end in (value.value, value.low, value.high) if end is not None]
+            ranked = [
+                value
+                for row in rows
+                if row.standing == "ranked"
+                and (value := reference_table(row, reference).get(metric.name, {}).get(region))
+            ]
+            spanned = ranked if len(ranked) > 1 else values
+            ends = [end for value in spanned for end in (value.value, value.low, value.high) if end is not None]
             found.append(
                 Column(
                     name=metric.name,
@@ -93,9 +116,18 @@ def cell(row: Row, column: Column) -> Cell | None:
     if value.low is None or value.high is None or column.high == column.low:
         return Cell(value=value.value, text=number(value.value), interval=bounds(value))
     left, at, right = (
-        round(100 * (end - column.low) / (column.high - column.low)) for end in (value.low, value.value, value.high)
+        round(100 * min(1, max(0, (end - column.low) / (column.high - column.low))))
+        for end in (value.low, value.value, value.high)
     )
-    return Cell(value=value.value, text=number(value.value), interval=bounds(value), left=left, at=at, right=right)
+    return Cell(
+        value=value.value,
+        text=number(value.value),
+        interval=bounds(value),
+        beside=not column.low <= value.value <= column.high,
+        left=left,
+        at=at,
+        right=right,
+    )
 
 
 def switch(protocol: Protocol, rows: Sequence[Row]) -> dict[str, Any]:
@@ -120,5 +152,4 @@ def _triple(row: Row, column: Column) -> list[float] | None:
     value = reference_table(row, column.reference).get(column.name, {}).get(column.region)
     if value is None:
         return None
-    ends = (value.value, value.low, value.high)
-    return [float(number(end)) for end in ends if end is not None]
+    return [end for end in (value.value, value.low, value.high) if end is not None]

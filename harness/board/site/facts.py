@@ -16,8 +16,8 @@ from scipy.stats import kendalltau
 from harness.board.ranking import Row
 from harness.board.tables import reference_table
 from harness.files import Strict, read_json
-from harness.measure import Spectra
-from harness.pictures import INDEX, Pictures
+from harness.measure import SliceValue, Spectra
+from harness.pictures import INDEX, Pictures, Role, choose
 from harness.protocol import Protocol
 from harness.record import Record, record_folder
 
@@ -43,15 +43,6 @@ NAMED = {
 UNITS = {"_s": ("s", 1.0), "_bytes": ("MB", 1e-6), "_gb": ("GB", 1.0)}
 
 Curves = Spectra
-
-
-class Extreme(Strict, frozen=True, kw_only=True):
-    """One slice of a record by the gate's metric."""
-
-    role: str
-    case: str
-    patient: str
-    value: float
 
 
 class Cost(Strict, frozen=True, kw_only=True):
@@ -87,20 +78,19 @@ def slice_values(leaderboard: Path, record: Record, kind: tuple[str, str, str]) 
     }
 
 
-def extremes(leaderboard: Path, record: Record) -> list[Extreme]:
-    """The worst, the median and the best slice by the gate's metric, an error; fewer where there are fewer slices."""
+def extremes(leaderboard: Path, record: Record) -> list[tuple[Role, SliceValue]]:
+    """The slices that pictures are made of (`harness.pictures.choose`), for records that have no pictures."""
     gate = record.result.gate
     if gate is None:
         return []
-    values = slice_values(leaderboard, record, (gate.reference, gate.metric, gate.region))
-    best_first = sorted((value, case, patient) for case, (patient, value) in values.items())
-    chosen = {"worst": len(best_first) - 1, "median": (len(best_first) - 1) // 2, "best": 0}
-    found: dict[int, Extreme] = {}
-    for role, index in chosen.items():
-        if index >= 0 and index not in found:
-            value, case, patient = best_first[index]
-            found[index] = Extreme(role=role, case=case, patient=patient, value=value)
-    return list(found.values())
+    kind = (gate.reference, gate.metric, gate.region)
+    slices = [
+        SliceValue(
+            case=case, patient=patient, reference=gate.reference, metric=gate.metric, region=gate.region, value=value
+        )
+        for case, (patient, value) in slice_values(leaderboard, record, kind).items()
+    ]
+    return choose(slices, kind)
 
 
 def spectra(leaderboard: Path, record: Record | None) -> Curves:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from harness.board.ranking import Row, ranking_value
+from harness.board.site.columns import power_of_ten
 from harness.board.site.facts import Curves
 from harness.files import Strict
 from harness.measure import MeanSpectrum
@@ -66,11 +67,10 @@ def pareto(protocol: Protocol, rows: Sequence[Row]) -> Markup | None:
         parts.append(
             Markup('<circle class="dot {}" cx="{}" cy="{}" r="5"/>').format(row.standing, x.at(second), y.at(value))
         )
-        parts.append(
-            Markup('<text class="name" x="{}" y="{}">{}</text>').format(
-                x.at(second) + 9, y.at(value) + 4, submission.name
-            )
-        )
+        left = x.at(second) > WIDTH * 0.72  # there the name would leave the plot
+        text = '<text class="name{}" x="{}" y="{}">{}</text>'
+        place = (" left", x.at(second) + 4) if left else ("", x.at(second) + 9)
+        parts.append(Markup(text).format(*place, y.at(value) + (-9 if left else 4), submission.name))
     metric = f"{protocol.rank_by.metric}, {protocol.rank_by.region}"
     better = "higher" if higher else "lower"
     parts += _titles("seconds per slice, on the machine of each run", f"{metric} ({better} is better)", WIDTH, HEIGHT)
@@ -142,11 +142,18 @@ def _grid(x: Axis, y: Axis, height: int) -> list[Markup]:
     parts = []
     for mark in ticks(x):
         line = '<line class="grid" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/><text class="tick" x="{0}" y="{3}">{4}</text>'
-        parts.append(Markup(line).format(x.at(mark), y.start, y.end, height - BOTTOM + 16, f"{mark:.3g}"))
+        parts.append(Markup(line).format(x.at(mark), y.start, y.end, height - BOTTOM + 16, _tick(x, mark)))
     for mark in ticks(y):
         line = '<line class="grid" y1="{0}" y2="{0}" x1="{1}" x2="{2}"/><text class="tick y" x="{3}" y="{4}">{5}</text>'
-        parts.append(Markup(line).format(y.at(mark), x.start, x.end, x.start - 6, y.at(mark) + 4, f"{mark:.3g}"))
+        parts.append(Markup(line).format(y.at(mark), x.start, x.end, x.start - 6, y.at(mark) + 4, _tick(y, mark)))
     return parts
+
+
+def _tick(axis: Axis, mark: float) -> str:
+    exponent = round(math.log10(mark)) if axis.log else 0
+    if abs(exponent) > 2 and mark == 10.0**exponent:
+        return power_of_ten(exponent)
+    return f"{mark:.4g}".replace("-", "−")
 
 
 def _titles(below: str, beside: str, width: int, height: int) -> list[Markup]:

@@ -3,8 +3,15 @@
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const json = (id) => JSON.parse(document.getElementById(id).textContent);
-const short = (x) => Number(x.toPrecision(4)).toString();
-const shorter = (x) => Number(x.toPrecision(3)).toString();
+// as `number` of harness/board/site/columns.py
+const number = (x, digits = 4) => {
+  if (Math.abs(x) >= 10 ** digits) return x.toFixed(0).replace("-", "−");
+  const text = x !== 0 && Math.abs(x) < 1e-4 ? x.toExponential(digits - 1) : x.toPrecision(digits);
+  const [mantissa, exponent] = text.split("e");
+  const raised = [...(exponent ?? "").replace("+", "")].map((sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]);
+  return (exponent ? `${mantissa}×10${raised.join("")}` : mantissa).replace("-", "−");
+};
+const interval = (low, high) => `[${number(low, 3)}, ${number(high, 3)}]`;
 const element = (tag, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
@@ -83,7 +90,8 @@ function switchable(form) {
       if (name === undefined) return;
       const list = found[name];
       head.hidden = !list;
-      const ends = (list ?? []).flat().filter((x) => x !== null);
+      const ranked = (list ?? []).filter((one, at) => one && rows[at].classList.contains("ranked"));
+      const ends = (ranked.length > 1 ? ranked : (list ?? []).filter(Boolean)).flat();
       const low = Math.min(...ends), high = Math.max(...ends);
       rows.forEach((row, at) => fill(row.cells[index], list?.[at], low, high, !list));
     });
@@ -105,12 +113,13 @@ function fill(cell, triple, low, high, hidden) {
   if (!triple) return;
   const [value, from, to] = triple;
   cell.dataset.v = value;
-  cell.textContent = short(value);
+  cell.textContent = number(value);
   if (from === undefined) return;
-  cell.title = `95 % interval [${shorter(from)}, ${shorter(to)}]`;
+  cell.title = `95 % interval ${interval(from, to)}`;
   if (high === low) return;
   const bar = element("i", { className: "ci" });
-  const percent = (x) => Math.round((100 * (x - low)) / (high - low));
+  const percent = (x) => Math.round(100 * Math.min(1, Math.max(0, (x - low) / (high - low))));
+  bar.classList.toggle("beside", value < low || value > high);
   bar.style.setProperty("--l", percent(from));
   bar.style.setProperty("--a", percent(value));
   bar.style.setProperty("--r", percent(to));
@@ -243,7 +252,7 @@ function differenceCell(first, second, higher, quantiles) {
   const cell = element("td", { className: "num" }, "–");
   if (!first || !second) return cell;
   const found = difference(first, second, quantiles);
-  const text = short(found.value);
+  const text = number(found.value);
   cell.textContent = text;
   if (found.low === undefined) return cell;
   if (higher !== null && (found.low > 0 || found.high < 0)) {
@@ -251,7 +260,7 @@ function differenceCell(first, second, higher, quantiles) {
     cell.className += first ? " better-a" : " better-b";
     cell.textContent = first ? `◀ ${text}` : `${text} ▶`;
   }
-  cell.append(element("small", {}, `[${shorter(found.low)}, ${shorter(found.high)}]`));
+  cell.append(element("small", {}, interval(found.low, found.high)));
   return cell;
 }
 
@@ -268,7 +277,7 @@ function mostDifferent(data, a, b) {
     const cell = element("td");
     links.forEach(([row, word], at) => cell.append(at ? ", " : "", element("a", { href: `${row.page}#slices-title` }, word)));
     if (!links.length) cell.append("–");
-    const numbers = [x, y, x - y].map((value) => element("td", { className: "num" }, short(value)));
+    const numbers = [x, y, x - y].map((value) => element("td", { className: "num" }, number(value)));
     place.append(element("tr", {}, element("th", { scope: "row" }, element("code", {}, name)), ...numbers, cell));
   }
   document.getElementById("most-note").textContent = both.length
