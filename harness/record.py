@@ -324,16 +324,27 @@ def read_record(folder: Path) -> Record:
 def upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     """A record as plain data in the present schema; what was unknown when it was written stays unknown."""
     result = raw["result"]
-    if result.get("schema") == 1:
-        # 2: values have a unit, and the values without each patient that paired differences are made from.
-        for table in (result["metrics"], result["truth"] or {}):
-            for regions in table.values():
-                for value in regions.values():
-                    value |= {"unit": "", "without": {}}
-    if result.get("schema") in (1, 2):
-        # 3: whether outputs were handed in, and each metric's implementation; older records keep what was unknown.
-        result["schema"] = 3
+    while (upgrade := UPGRADES.get(result.get("schema"))) is not None:
+        upgrade(result)
     return raw
+
+
+def _upgrade_1(result: dict[str, Any]) -> None:
+    """2: values have a unit, and the values without each patient that paired differences are made from."""
+    for table in (result["metrics"], result["truth"] or {}):
+        for regions in table.values():
+            for value in regions.values():
+                value |= {"unit": "", "without": {}}
+    result["schema"] = 2
+
+
+def _upgrade_2(result: dict[str, Any]) -> None:
+    """3: whether outputs were handed in, and each metric's implementation, whose defaults say that it is unknown."""
+    result["schema"] = 3
+
+
+UPGRADES = {1: _upgrade_1, 2: _upgrade_2}
+"""Schema of a result -> what makes it one of the next."""
 
 
 def read_records(leaderboard: Path) -> Iterator[Record]:

@@ -113,3 +113,26 @@ def test_submissions_that_paired_differences_cannot_tell_apart_share_a_tier() ->
 def test_records_without_replicates_have_no_tiers() -> None:
     rows = rank([_with_replicates("a", 1.0), _with_replicates("b", 2.0, -0.1, 0.1)], PROTOCOL)
     assert [row.tier for row in rows] == [None, None]
+
+
+def test_a_withdrawn_record_is_shown_with_its_reason_and_the_one_before_it_stands() -> None:
+    old, new = scored("tv", 2.0, date="2026-01-01T00:00:00Z"), scored("tv", 1.0, date="2026-02-01T00:00:00Z")
+    other = scored("median", 1.5)
+    rows = rank([old, new, other], PROTOCOL, {new.id: "trained on the test set"})
+    assert [(row.record.id, row.rank, row.reason) for row in rows] == [
+        (other.id, 1, ""),
+        (old.id, 2, ""),
+        (new.id, None, "withdrawn: trained on the test set"),
+    ]
+
+
+def test_a_withdrawn_record_decides_nothing_about_the_others() -> None:
+    """Neither which test set is the common one nor any tier."""
+
+    def with_labels(record: Record, labels: str) -> Record:
+        return make_record(msgspec.structs.replace(record.result, labels=labels), record.observed)
+
+    withdrawn = [with_labels(scored(slug, 0.1), "other labels") for slug in ("x", "y", "z")]
+    rows = rank([scored("a", 1.0), scored("b", 2.0), *withdrawn], PROTOCOL, {one.id: "damaged" for one in withdrawn})
+    assert [(row.record.result.submission.slug, row.standing) for row in rows[:2]] == [("a", "ranked"), ("b", "ranked")]
+    assert {row.reason for row in rows[2:]} == {"withdrawn: damaged"}
