@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -29,6 +29,7 @@ class Row(Strict, frozen=True, kw_only=True):
     rank: int | None = None
     tier: int | None = None
     reason: str = ""
+    withdrawn: bool = False
 
 
 def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, str] | None = None) -> list[Row]:
@@ -45,7 +46,7 @@ def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, 
     test_set = _test_set(current)
     rows = [_place(record, protocol, test_set) for record in current]
     rows += [
-        Row(record=one, standing="unranked", reason=f"withdrawn: {withdrawn[one.id]}")
+        Row(record=one, standing="unranked", reason=f"withdrawn: {withdrawn[one.id]}", withdrawn=True)
         for one in given
         if one.id in withdrawn
     ]
@@ -84,6 +85,21 @@ def _with_tiers(rows: list[Row], protocol: Protocol) -> list[Row]:
 def ranking_value(record: Record, protocol: Protocol) -> Value | None:
     """The value that a protocol ranks by, if the record has it."""
     return record.result.metrics.get(protocol.rank_by.metric, {}).get(protocol.rank_by.region)
+
+
+def comparable(rows: Sequence[Row], protocol: Protocol) -> list[Row]:
+    """The scored rows on the data and labels that most share, the withdrawn left out.
+
+    Between these, ranked or not, a difference is one of the outputs.
+    """
+    scored = [row for row in rows if row.record.result.status == "scored" and not row.withdrawn]
+    test_set = _test_set([row.record for row in scored])
+    return [
+        row
+        for row in scored
+        if (row.record.result.data, row.record.result.labels) == test_set
+        and row.record.result.protocol.digest == protocol.digest
+    ]
 
 
 def replicates_of(value: Value) -> Replicates:

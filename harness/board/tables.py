@@ -20,7 +20,9 @@ def markdown(boards: Boards) -> str:
     """The board as markdown: per protocol the whole image against label and truth, the regions folded below."""
     parts = [
         "# Leaderboard",
-        "Written by `harness board` from the records in `records/`; edits by hand are lost.",
+        "Written by `harness board` from the records in `records/`; edits by hand are lost. The same as pages, "
+        "with slices, spectra and paired differences: `site/index.html`; for other places: "
+        "`leaderboard.csv`, `.json`, `.tex`.",
         *(_protocol_section(protocol, rows) for protocol, rows in boards),
     ]
     if not boards:

@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.board.ranking import rank
+from harness.board.ranking import comparable, rank
 from harness.record import Record, make_record
 from tests.board_records import PROTOCOL, failed, observed, scored
 
@@ -113,6 +113,16 @@ def test_submissions_that_paired_differences_cannot_tell_apart_share_a_tier() ->
 def test_records_without_replicates_have_no_tiers() -> None:
     rows = rank([_with_replicates("a", 1.0), _with_replicates("b", 2.0, -0.1, 0.1)], PROTOCOL)
     assert [row.tier for row in rows] == [None, None]
+
+
+def test_what_stands_on_other_labels_or_is_withdrawn_is_compared_with_nothing() -> None:
+    a, b, gone = scored("a", 1.0), scored("b", 2.0, family=("cnn",)), scored("gone", 0.1)
+    elsewhere = make_record(msgspec.structs.replace(scored("c", 3.0).result, labels="other labels"), observed())
+    rows = rank([a, b, gone, elsewhere, failed("broken")], PROTOCOL, {gone.id: "damaged"})
+    assert (
+        next(row for row in rows if row.record.id == b.id).standing == "unranked"
+    )  # circular, but compared all the same
+    assert {row.record.id for row in comparable(rows, PROTOCOL)} == {a.id, b.id}
 
 
 def test_a_withdrawn_record_is_shown_with_its_reason_and_the_one_before_it_stands() -> None:

@@ -71,11 +71,10 @@ def render_site(leaderboard: Path, boards: Boards, records: Sequence[Record]) ->
                 comparable=comparison is not None,
             )
         for row in board:
-            if row.reason.startswith("withdrawn"):
-                continue  # the badge is of what stands now
             place = f"{protocol.identity}/{row.record.result.submission.slug}"
-            site[f"{place}/badge.svg"] = exports.badge(protocol, row)
-            if row.record.result.status == "scored":
+            if not row.withdrawn:  # what stands now; a failure after a scored record comes later in the rows
+                site.setdefault(f"{place}/badge.svg", exports.badge(protocol, row))
+            if not row.withdrawn and row.record.result.status == "scored":
                 site[f"{place}/model-card.yaml"] = exports.model_card(protocol, row)
     return site
 

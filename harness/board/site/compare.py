@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from harness.board.ranking import Row
+from harness.board.ranking import Row, comparable
 from harness.board.site import facts
 from harness.board.tables import reference_table
 from harness.protocol import Protocol
@@ -20,11 +20,12 @@ DIGITS = 6  # of replicates: below what the harness prints of any difference
 def data(leaderboard: Path, protocol: Protocol, rows: Sequence[Row]) -> dict[str, Any] | None:
     """Numbers of a board's rows, from which the page makes paired differences as `harness.statistics` does.
 
-    `values[reference][metric][region]` is a list over `rows`: null, or [value, n, value without each of `patients`],
+    `rows` are those that can be compared. `values[reference][metric][region]` is a list over them: null, or
+    [value, n, value without each of `patients`],
     null where a patient is not there. `slices` has the gate's metric of every slice. None where fewer than two rows
     have replicates, without which there are no paired differences.
     """
-    shown = [row for row in rows if row.record.result.status == "scored"]
+    shown = comparable(rows, protocol)
     patients = sorted(
         {
             patient

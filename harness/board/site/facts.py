@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from scipy.stats import kendalltau
 
-from harness.board.ranking import Row
+from harness.board.ranking import Row, comparable
 from harness.board.tables import reference_table
 from harness.files import Strict, read_json
 from harness.measure import SliceValue, Spectra
@@ -169,9 +169,11 @@ def validity(protocol: Protocol, rows: Sequence[Row]) -> dict[str, dict[str, flo
     """Kendall's tau-b, metric -> region: how a metric against the label orders a board's rows, and how the gate's
     error against the truth orders them in the same region.
 
-    Over all scored rows but the truth itself; empty where no truth is known. Descriptive metrics are left out.
+    Over all rows that can be compared but the truth itself; empty where no truth is known. Descriptive metrics are
+    left out.
     """
-    scored = [row for row in rows if row.record.result.truth and row.record.result.submission.slug != TRUTH]
+    known = [row for row in comparable(rows, protocol) if row.record.result.truth]
+    scored = [row for row in known if row.record.result.submission.slug != TRUTH]
     found: dict[str, dict[str, float]] = {}
     for metric in protocol.metrics:
         for region in protocol.regions:

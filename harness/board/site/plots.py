@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from harness.board.ranking import Row, ranking_value
+from harness.board.ranking import Row, comparable, ranking_value
 from harness.board.site.columns import power_of_ten
 from harness.board.site.facts import Curves
 from harness.files import Strict
@@ -45,12 +45,11 @@ class Spectrum(Strict, frozen=True, kw_only=True):
 def pareto(protocol: Protocol, rows: Sequence[Row]) -> Markup | None:
     """Seconds a slice against the ranking value, with the frontier of what nothing is both faster and better than.
 
-    None for fewer than two rows whose time is known. Only ranked and unranked submissions have one: reference rows
-    ran in no container.
+    None for fewer than two rows whose time is known; most reference rows ran in no container and have none.
     """
     points: list[tuple[float, float, Row]] = []
     higher = False
-    for row in rows:
+    for row in comparable(rows, protocol):
         found, times = ranking_value(row.record, protocol), row.record.observed.times
         if found is not None and times is not None and times.seconds_per_slice > 0:
             points.append((times.seconds_per_slice, found.value, row))
