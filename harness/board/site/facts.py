@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,12 +69,10 @@ def slice_values(leaderboard: Path, record: Record, kind: tuple[str, str, str]) 
     """Case -> (patient, value) of one (reference, metric, region), where the record keeps slices."""
     if SLICES not in record.observed.files:
         return {}
-    text = gzip.decompress((record_folder(leaderboard, record) / SLICES).read_bytes()).decode()
-    return {
-        line["case"]: (line["patient"], float(line["value"]))
-        for line in csv.DictReader(io.StringIO(text))
-        if (line["reference"], line["metric"], line["region"]) == kind and line["value"]
-    }
+    lines = gzip.decompress((record_folder(leaderboard, record) / SLICES).read_bytes()).decode().splitlines()
+    wanted = f",{','.join(kind)},"  # thousands of lines hold other metrics
+    table = csv.DictReader([*lines[:1], *(line for line in lines if wanted in line)])
+    return {line["case"]: (line["patient"], float(line["value"])) for line in table if line["value"]}
 
 
 def extremes(leaderboard: Path, record: Record) -> list[tuple[Role, SliceValue]]:

@@ -17,6 +17,7 @@ from harness.protocol import Protocol
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 16, 48  # pixels around the plotting area
 SMALL_WIDTH, SMALL_HEIGHT = 300, 210
+CHARACTER, LINE, LONGEST_NAME = 6.5, 13, 32  # pixels of a letter and a line of names; letters of a name
 
 
 class Axis(Strict, frozen=True, kw_only=True):
@@ -62,18 +63,30 @@ def pareto(protocol: Protocol, rows: Sequence[Row]) -> Markup | None:
     y = Axis(low=min(values) - pad, high=max(values) + pad, start=HEIGHT - BOTTOM, end=TOP)
     parts = [*_grid(x, y, HEIGHT), _frontier(points, x, y, higher=higher)]
     for second, value, row in points:
-        submission = row.record.result.submission
-        parts.append(
-            Markup('<circle class="dot {}" cx="{}" cy="{}" r="5"/>').format(row.standing, x.at(second), y.at(value))
-        )
-        left = x.at(second) > WIDTH * 0.72  # there the name would leave the plot
-        text = '<text class="name{}" x="{}" y="{}">{}</text>'
-        place = (" left", x.at(second) + 4) if left else ("", x.at(second) + 9)
-        parts.append(Markup(text).format(*place, y.at(value) + (-9 if left else 4), submission.name))
+        dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="5"/>')
+        parts.append(dot.format(row.standing, x.at(second), y.at(value)))
+    parts += _names([(x.at(second), y.at(value), row.record.result.submission.name) for second, value, row in points])
     metric = f"{protocol.rank_by.metric}, {protocol.rank_by.region}"
     better = "higher" if higher else "lower"
     parts += _titles("seconds per slice, on the machine of each run", f"{metric} ({better} is better)", WIDTH, HEIGHT)
     return _svg(parts, WIDTH, HEIGHT, f"{metric} against seconds per slice of {len(points)} submissions")
+
+
+def _names(points: Sequence[tuple[float, float, str]]) -> list[Markup]:
+    """Names beside their points, within the plot, moved upwards where they would lie over another name or point."""
+    taken = [(across - 6, across + 6, down) for across, down, _ in points]
+    names = []
+    for across, down, name in sorted(points, key=lambda one: (-one[1], one[0])):
+        shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+        width = CHARACTER * len(shown)
+        left = across + 9 + width > WIDTH - 4
+        start, place = (across - 9 - width, across - 9) if left else (across + 9, across + 9)
+        while any(start < end and first < start + width and abs(level - down) < LINE for first, end, level in taken):
+            down -= 2
+        taken.append((start, start + width, down))
+        text = Markup('<text class="name{}" x="{}" y="{}">{}</text>')
+        names.append(text.format(" left" if left else "", round(place, 1), round(down + 4, 1), shown))
+    return names
 
 
 def _frontier(points: Sequence[tuple[float, float, Row]], x: Axis, y: Axis, *, higher: bool) -> Markup:

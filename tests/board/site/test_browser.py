@@ -270,6 +270,7 @@ def test_slices_are_loaded_on_demand(tab: Tab, records: tuple[Path, dict[str, Re
     open_viewer(tab, records[0], records[1]["first"])
     assert not any(name.startswith("best-") for name in loaded)
     tab.page.locator("summary", has_text="best").click()
+    tab.page.locator(".viewer").nth(2).scroll_into_view_if_needed()
     tab.page.wait_for_function("document.querySelectorAll('.viewer')[2].querySelector('.over').naturalWidth > 0")
     assert {"best-input.webp", "best-output.webp"} <= set(loaded)
 
@@ -299,6 +300,7 @@ def test_slices_that_differ_most_come_first_with_their_pictures(
     # errors differ by 2 * (index % 3): by 4 in the third and the sixth slice, not at all in the first and the fourth
     assert set(found[:2]) == {CASES[2], CASES[5]}
     assert set(found[2:]) == {CASES[1], CASES[4]}
+    tab.page.locator("#pair").scroll_into_view_if_needed()
     tab.page.wait_for_function("document.querySelector('#pair .over')?.naturalWidth > 0")
     control(tab.page, "reference").select_option("truth")
     assert tab.page.locator("#differences tbody tr").count() >= 2
