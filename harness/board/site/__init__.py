@@ -101,6 +101,7 @@ def _record_context(
         "history": history,
         "pictures": facts.pictures(leaderboard, protocol, record),
         "extremes": facts.extremes(leaderboard, record),
+        "unit": facts.gate_unit(record),
         "spectra": plots.spectra(facts.spectra(leaderboard, record), noisy),
         "costs": facts.costs(record),
         "commands": facts.commands(protocol, record),

@@ -90,6 +90,16 @@ def extremes(leaderboard: Path, record: Record) -> list[tuple[Role, SliceValue]]
     return choose(slices, kind)
 
 
+def gate_unit(record: Record) -> str:
+    """The unit of the error that slices are chosen by."""
+    gate, result = record.result.gate, record.result
+    if gate is None:
+        return ""
+    table = (result.truth or {}) if gate.reference == "truth" else result.metrics
+    value = table.get(gate.metric, {}).get(gate.region)
+    return "" if value is None else value.unit
+
+
 def spectra(leaderboard: Path, record: Record | None) -> Curves:
     """A record's noise power spectra, empty where it keeps none."""
     if record is None or SPECTRA not in record.observed.files:
