@@ -16,7 +16,7 @@ from harness.record import Record, read_protocol, read_records, read_withdrawals
 
 SITE = "site"
 ENTRANCE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Leaderboard</title>
+<html lang="en"><head><meta charset="utf-8"><title>Leaderboard</title><link rel="icon" href="data:,">
 <meta http-equiv="refresh" content="0; url=site/index.html"></head>
 <body><a href="site/index.html">Leaderboard</a></body></html>
 """

@@ -102,6 +102,7 @@ def _record_context(
         "pictures": facts.pictures(leaderboard, protocol, record),
         "extremes": facts.extremes(leaderboard, record),
         "unit": facts.gate_unit(record),
+        "kept": facts.ATTACHMENTS,
         "spectra": plots.spectra(facts.spectra(leaderboard, record), noisy),
         "costs": facts.costs(record),
         "commands": facts.commands(protocol, record),

@@ -24,6 +24,7 @@ FEWEST_ROWS = 5  # below, a rank correlation says nothing
 TRUTH = "anchor-truth"
 SLICES = "slices.csv.gz"
 SPECTRA = "spectra.json"
+ATTACHMENTS = (SLICES, SPECTRA, INDEX, "features.npz")  # linked; a file of any other name is no page of ours
 NAMED = {
     "date",
     "harness",
