@@ -173,7 +173,7 @@ def test_filters_hide_rows_and_say_how_many_are_left(tab: Tab, records: tuple[Pa
     tab.page.goto((records[0] / "index.html").as_uri())
     tab.page.get_by_label("Filter").fill("bet")
     assert names(tab.page) == ["BETA"]
-    assert tab.page.locator(".count").inner_text() == "1 rows"
+    assert tab.page.locator(".count").inner_text() == "1 row"
     assert not tab.page.locator("tbody[data-group=anchor]").is_visible()
     tab.page.get_by_label("Filter").fill("")
     tab.page.get_by_label("not ranked").uncheck()

@@ -15,6 +15,9 @@ from harness.board.build import check_board, remove_leftovers, render, write_boa
 from harness.board.site.columns import number
 from harness.board.site.plots import Axis, ticks
 from harness.errors import UsageError
+from harness.files import write_json
+from harness.label_audit import Audit
+from harness.label_audit.compute import Gate, LabelAudit
 from harness.protocol import Publish
 from harness.record import Record, keep_protocol, record_folder, write_record
 from tests.board.site.board import HOSTILE, leaderboard
@@ -160,6 +163,32 @@ def test_a_stale_page_and_a_leftover_fail_the_check(tmp_path: Path) -> None:
     page_of(board, records["first"]).write_text("altered")
     with pytest.raises(UsageError, match=records["first"].id):
         check_board(board)
+
+
+def test_a_label_report_beside_the_records_is_shown(tmp_path: Path) -> None:
+    leaderboard(tmp_path)
+    board = tmp_path / "leaderboard"
+    gate = Gate(
+        low=0.4, high=0.7, meaning="noise gone", n=12, mean=0.81, least=0.5, most=0.9, within=0.25, passed=False
+    )
+    report = Audit(
+        strategy="ipv2",
+        slices=12,
+        patients=3,
+        denoisers=(),
+        labels=(LabelAudit(weak="cnn", gates={"noise cut": gate}, rankings={}),),
+        truth=None,
+    )
+    page = board / "site" / PROTOCOL.identity / "index.html"
+    assert "No report lies beside these records" in render(board)[page]
+    path = board / "records" / PROTOCOL.identity / "labels.json"
+    write_json(path, report)
+    text = render(board)[page]
+    assert "noise cut" in text
+    assert "FAIL 0.810 (0.500 to 0.900); 25%" in text
+    path.write_text("{}")
+    with pytest.raises(UsageError, match=r"labels\.json"):
+        render(board)
 
 
 def test_fields_that_newer_harnesses_observe_are_shown(board: tuple[Path, dict[str, Record]]) -> None:

@@ -68,7 +68,7 @@ function filters(form) {
       body.hidden = left === 0;
       shown += left;
     }
-    form.querySelector(".count").textContent = `${shown} rows`;
+    form.querySelector(".count").textContent = `${shown} ${shown === 1 ? "row" : "rows"}`;
   };
   form.hidden = false;
   form.addEventListener("submit", (event) => event.preventDefault());
