@@ -19,12 +19,12 @@ from harness.board.build import write_board
 from harness.data import Dataset, load_data
 from harness.engines import Engine, connect
 from harness.errors import OutputsError, SubmissionError, UsageError
-from harness.files import Strict, canonical_json, digest_json, png_bytes, read_grey, read_json
-from harness.imaging.montage import lung_window, montage
+from harness.files import Strict, canonical_json, digest_json, read_grey, read_json
 from harness.label_audit import Audit
 from harness.label_audit import audit as audit_label_sets
 from harness.labels import LabelSet, build_labels
 from harness.outputs import read_folder
+from harness.pictures import make_pictures
 from harness.protocol import Protocol
 from harness.record import (
     Failure,
@@ -33,6 +33,7 @@ from harness.record import (
     Result,
     SubmissionFacts,
     Times,
+    about,
     failure_of,
     keep_protocol,
     make_record,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 NOTED_AT_MOST = 8  # labels that do not look right, by name
-PREVIEW_SIDE = 256  # pixels of a slice in a record's picture
 
 
 class Reporter(Interface):
@@ -158,10 +158,10 @@ def evaluate(
         with reporter.stage("score") as progress:
             outputs = {name: Path(path) for name, path in run.outputs.items()}
             card = score(outputs, dataset, labels, protocol, extractors=extractors, progress=progress)
-    facts = submission_facts(submission)
+    facts, words = submission_facts(submission), about(submission)
     result = _result(facts, protocol, dataset, labels, card, failure=failure)
     if run is None:
-        observed = observe(engine=engine.description, image=None, limits=protocol.limits, lowered=())
+        observed = observe(engine=engine.description, image=None, limits=protocol.limits, lowered=(), about=words)
         attachments: dict[str, bytes] = {}
     else:
         result = msgspec.structs.replace(result, outputs=run.outputs_digest, device=run.device)
@@ -180,6 +180,7 @@ def evaluate(
             build=run.build,
             repeat=run.repeat,
             log=run.log if protocol.publish.logs else "",
+            about=words,
         )
         assert card is not None, "a run that ended is scored"
         attachments = _attachments(protocol, dataset, labels, outputs, card)
@@ -371,7 +372,7 @@ def _result(
 def _attachments(
     protocol: Protocol, dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path], card: Scorecard
 ) -> dict[str, bytes]:
-    """The record's files: per-slice values and features for checking, and a picture where the protocol allows one."""
+    """The record's files: per-slice values and features for checking, and pictures where the protocol allows them."""
     lines = ["case,patient,reference,metric,region,value"]
     for one in card.slices:
         value = "" if one.value is None else f"{one.value:.7g}"
@@ -380,16 +381,5 @@ def _attachments(
     if card.spectra:
         files["spectra.json"] = canonical_json(card.spectra)
     if protocol.publish.images:
-        files["preview.png"] = _preview(dataset, labels, outputs)
+        files |= make_pictures(dataset, labels, outputs, card, protocol.gate)
     return files
-
-
-def _preview(dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path]) -> bytes:
-    """Two slices of different patients: input, output, label and, where known, truth, in a lung window."""
-    cases = dataset.cases
-    rows = []
-    for case in (cases[len(cases) // 4], cases[3 * len(cases) // 4]):
-        paths = [Path(case.lq), outputs[case.name], labels.path(case.name)]
-        paths += [Path(case.truth)] if case.truth else []
-        rows.append([lung_window(read_grey(path), window_hu=dataset.window_hu) for path in paths])
-    return png_bytes(montage(rows, side=PREVIEW_SIDE))

@@ -12,7 +12,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -31,6 +31,7 @@ from harness.submission import Submission
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+WITHDRAWAL = "withdrawn.json"
 SIGNIFICANT_DIGITS = 7  # float32 features carry no more; fewer digits keep equal runs equal
 
 
@@ -94,6 +95,16 @@ class Times(Strict, frozen=True, kw_only=True):
     first_output_s: float | None = None  # cold start: from the container's start until its first output was finished
 
 
+class About(Strict, frozen=True, kw_only=True):
+    """What a submission says of itself, in its own words; empty where it says nothing."""
+
+    description: str = ""
+    license: str = ""
+    code: str = ""
+    paper: str = ""
+    training_data: str = ""
+
+
 class Observed(Strict, frozen=True, kw_only=True):
     """Circumstances of this one run."""
 
@@ -111,7 +122,16 @@ class Observed(Strict, frozen=True, kw_only=True):
     build: BuildPolicy | None = None  # what the image's build was held to and allowed, if it was built here
     repeat: Repeat | None = None  # None where it ran once
     log: str = ""
+    about: About | None = None  # null for reference rows, handed-in outputs and older records
     files: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Withdrawal(Strict, frozen=True, kw_only=True):
+    """`withdrawn.json` beside a record, which itself never changes: it stays visible and no longer ranks."""
+
+    schema: Literal[1] = 1
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+    date: str
 
 
 class Record(Strict, frozen=True, kw_only=True):
@@ -170,6 +190,12 @@ def submission_facts(submission: Submission) -> SubmissionFacts:
     )
 
 
+def about(submission: Submission) -> About:
+    """What a record keeps of a submission's own words."""
+    manifest = submission.manifest
+    return About(**{name: getattr(manifest, name) for name in About.__struct_fields__})
+
+
 def observe(
     *,
     engine: str,
@@ -181,7 +207,7 @@ def observe(
     """The circumstances of a run that ends now on this machine; `more` are the fields of `Observed` that it has."""
     commit, dirty = source_commit()
     return Observed(
-        date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        date=_now(),
         harness=__version__,
         commit=commit,
         dirty=dirty,
@@ -192,6 +218,10 @@ def observe(
         lowered=lowered,
         **more,
     )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _machine() -> dict[str, str]:
@@ -324,16 +354,27 @@ def unsigned_records(leaderboard: Path) -> list[Path]:
 def upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     """A record as plain data in the present schema; what was unknown when it was written stays unknown."""
     result = raw["result"]
-    if result.get("schema") == 1:
-        # 2: values have a unit, and the values without each patient that paired differences are made from.
-        for table in (result["metrics"], result["truth"] or {}):
-            for regions in table.values():
-                for value in regions.values():
-                    value |= {"unit": "", "without": {}}
-    if result.get("schema") in (1, 2):
-        # 3: whether outputs were handed in, and each metric's implementation; older records keep what was unknown.
-        result["schema"] = 3
+    while (upgrade := UPGRADES.get(result.get("schema"))) is not None:
+        upgrade(result)
     return raw
+
+
+def _upgrade_1(result: dict[str, Any]) -> None:
+    """2: values have a unit, and the values without each patient that paired differences are made from."""
+    for table in (result["metrics"], result["truth"] or {}):
+        for regions in table.values():
+            for value in regions.values():
+                value |= {"unit": "", "without": {}}
+    result["schema"] = 2
+
+
+def _upgrade_2(result: dict[str, Any]) -> None:
+    """3: whether outputs were handed in, and each metric's implementation, whose defaults say that it is unknown."""
+    result["schema"] = 3
+
+
+UPGRADES = {1: _upgrade_1, 2: _upgrade_2}
+"""Schema of a result -> what makes it one of the next."""
 
 
 def read_records(leaderboard: Path) -> Iterator[Record]:
@@ -341,3 +382,33 @@ def read_records(leaderboard: Path) -> Iterator[Record]:
     for path in sorted(leaderboard.glob("records/*/*/*/record.json")):
         if not path.parent.name.startswith("."):
             yield read_record(path.parent)
+
+
+# ------------------------------------------------------------------------------------------------ withdrawal
+def withdraw(folder: Path, reason: str) -> Withdrawal:
+    """Withdraw a record: it is shown with the reason and never ranks again.
+
+    UsageError where the folder holds no sound record, no reason is given, or the record is withdrawn already.
+    """
+    read_record(folder)
+    path = folder / WITHDRAWAL
+    if path.exists():
+        raise UsageError(
+            f"{folder}: withdrawn already: {read_json(path, Withdrawal).reason}",
+            fix=f"to change the reason, edit or remove {path}",
+        )
+    withdrawal = Withdrawal(reason=reason.strip(), date=_now())
+    try:
+        msgspec.convert(msgspec.to_builtins(withdrawal), Withdrawal)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"withdrawal of {folder}: {error}", fix="give a reason of 1 to 1000 characters") from error
+    write_json(path, withdrawal)
+    return withdrawal
+
+
+def read_withdrawals(leaderboard: Path) -> dict[str, Withdrawal]:
+    """The withdrawn records of a leaderboard by id. UsageError names a file that is not a withdrawal."""
+    return {
+        path.parent.name: read_json(path, Withdrawal)
+        for path in sorted(leaderboard.glob(f"records/*/*/*/{WITHDRAWAL}"))
+    }

@@ -75,6 +75,20 @@ def test_board_and_list_work_from_records_alone(tmp_path: Path) -> None:
     assert "broken" in harness("list", "records", "--leaderboard", "lb", cwd=tmp_path).stdout
 
 
+def test_a_record_is_withdrawn_by_its_id_with_a_reason(tmp_path: Path) -> None:
+    keep_protocol(tmp_path / "lb", PROTOCOL)
+    record = scored("tv", 1.0)
+    write_record(tmp_path / "lb", record, {})
+    there = ("--leaderboard", "lb")
+    assert_refused(harness("withdraw", record.id, *there, cwd=tmp_path), "--reason")
+    assert_refused(harness("withdraw", "no-such", "--reason", "x", *there, cwd=tmp_path), "no-such")
+    done = harness("withdraw", record.id, "--reason", "trained on the test set", *there, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("README.md", "site/index.html", "leaderboard.csv"):
+        assert "withdrawn: trained on the test set" in (tmp_path / "lb" / name).read_text(), name
+    assert harness("board", "--check", *there, cwd=tmp_path).returncode == 0
+
+
 def test_weights_say_where_to_get_them(tmp_path: Path) -> None:
     done = harness("weights", "list", "--json", HARNESS_CACHE=str(tmp_path))
     rows = json.loads(done.stdout)

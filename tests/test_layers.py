@@ -14,8 +14,8 @@ BASE = ["errors", "files", "process", "download", "torchvision_shim"]
 PURE = ["imaging", "phantom", "features", "metrics", "statistics"]
 STAGES = [
     "sandbox", "dockerfile", "protocol", "secret", "submission", "data", "purify", "labels", "pairs", "anchors",
-    "engines", "image", "outputs", "staging", "run", "measure", "copies", "score", "label_audit", "signing", "record",
-    "audit", "board", "pipeline", "doctor", "terminal", "cli", "__main__",
+    "engines", "image", "outputs", "staging", "run", "measure", "copies", "score", "pictures", "label_audit", "signing",
+    "record", "audit", "board", "pipeline", "doctor", "terminal", "cli", "__main__",
 ]  # fmt: skip
 ORDER = [*BASE, *PURE, *STAGES]
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

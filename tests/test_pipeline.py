@@ -25,14 +25,15 @@ import pytest
 from harness.board.build import check_board, rank_all
 from harness.engines import BASE_IMAGE, Engine
 from harness.engines.docker import DockerEngine
-from harness.files import read_grey
-from harness.pipeline import Evaluation, evaluate, evaluate_anchors
-from harness.protocol import PhantomData, Protocol, Purify, load_protocol
+from harness.files import read_grey, write_grey
+from harness.pipeline import Evaluation, evaluate, evaluate_anchors, evaluate_folder, prepare
+from harness.protocol import PhantomData, Protocol, Publish, Purify, load_protocol
 from harness.record import read_record, read_records
 from harness.submission import load_submission
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).resolve().parent.parent
+KINDS = ("input", "output", "label", "truth")
 SMALL = "patients: 3, slices: 2, size: 128"
 MINI = (ROOT / "protocols" / "phantom-mini.yaml").read_text()
 
@@ -106,7 +107,11 @@ def test_a_submission_becomes_a_record_and_a_row(
     assert result.gate.passed
     assert record.observed.times is not None
     assert record.observed.times.run_s > 0
-    assert set(record.observed.files) == {"features.npz", "preview.png", "slices.csv.gz", "spectra.json"}
+    pictures = {f"{role}-{kind}.webp" for role in ("worst", "median", "best") for kind in KINDS}
+    pictures |= {f"{role}-regions.png" for role in ("worst", "median", "best")} | {"pictures.json", "preview.png"}
+    assert set(record.observed.files) == {"features.npz", "slices.csv.gz", "spectra.json"} | pictures
+    assert record.observed.about is not None
+    assert record.observed.about.license == "Apache-2.0"
 
     text = gzip.decompress((Path(evaluation.folder) / "slices.csv.gz").read_bytes()).decode()
     wanted = {"reference": "truth", "metric": "RMSE", "region": "whole"}
@@ -118,7 +123,22 @@ def test_a_submission_becomes_a_record_and_a_row(
     assert read_grey(Path(evaluation.folder) / "preview.png").shape[0] > 256
 
     check_board(leaderboard)
+    page = leaderboard / "site" / protocol.identity / "tv" / f"{record.id}.html"
+    assert page.read_text().count('class="viewer"') == 3
     assert "Total variation" in (leaderboard / "README.md").read_text()
+
+
+def test_a_protocol_that_publishes_no_images_keeps_none(cache: Path, protocol: Protocol, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    assert cache.is_dir()
+    dataset, _ = prepare(protocol, Quiet(), leaderboard=tmp_path / "lb")
+    for case in dataset.cases:
+        write_grey(outputs / f"{case.name}.png", read_grey(Path(case.lq)))
+    private = msgspec.structs.replace(protocol, publish=Publish(images=False))
+    _, folder = evaluate_folder(outputs, private, reporter=Quiet(), leaderboard=tmp_path / "lb", slug="mine", keep=True)
+    assert folder is not None
+    assert set(read_record(folder).observed.files) == {"features.npz", "slices.csv.gz", "spectra.json"}
+    assert not list((tmp_path / "lb").rglob("*.webp")) + list((tmp_path / "lb").rglob("*.png"))
 
 
 def test_the_same_run_again_repeats_the_record(run: Callable[..., Evaluation]) -> None:

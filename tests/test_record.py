@@ -19,7 +19,9 @@ from harness.record import (
     read_protocol,
     read_record,
     read_records,
+    read_withdrawals,
     rounded,
+    withdraw,
     write_record,
 )
 from harness.sandbox import Limits
@@ -143,3 +145,42 @@ def test_a_record_of_schema_1_is_verified_as_written_and_brought_up_to_date() ->
     value = read_record(folder).result.metrics["KID"]["whole"]
     assert (value.unit, value.without) == ("", {})
     assert value.value > 0
+
+
+def test_a_record_of_schema_2_is_verified_as_written_and_brought_up_to_date() -> None:
+    """Written before records named the implementation of their metrics."""
+    shipped = Path(__file__).resolve().parent.parent / "leaderboard" / "records" / "phantom-2"
+    folder = next(path.parent for path in sorted(shipped.glob("tv/*/record.json")))
+    assert json.loads((folder / "record.json").read_text())["result"]["schema"] == 2
+    result = read_record(folder).result
+    assert (result.schema, result.self_reported, result.implementations) == (3, False, {})
+    assert result.metrics["KID"]["whole"].without
+
+
+def test_a_withdrawal_is_a_file_of_its_own(tmp_path: Path) -> None:
+    record = scored("tv", 1.0)
+    folder, _ = write_record(tmp_path, record, {})
+    before = (folder / "record.json").read_bytes()
+    withdraw(folder, "  trained on the test set ")
+    assert {one: found.reason for one, found in read_withdrawals(tmp_path).items()} == {
+        record.id: "trained on the test set"
+    }
+    assert (folder / "record.json").read_bytes() == before
+    assert [one.id for one in read_records(tmp_path)] == [record.id]
+    with pytest.raises(UsageError, match="withdrawn already: trained on the test set"):
+        withdraw(folder, "again")
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 1001])
+def test_a_withdrawal_needs_a_reason(tmp_path: Path, reason: str) -> None:
+    folder, _ = write_record(tmp_path, scored("tv", 1.0), {})
+    with pytest.raises(UsageError, match="reason"):
+        withdraw(folder, reason)
+    assert read_withdrawals(tmp_path) == {}
+
+
+def test_a_damaged_withdrawal_is_named(tmp_path: Path) -> None:
+    folder, _ = write_record(tmp_path, scored("tv", 1.0), {})
+    (folder / "withdrawn.json").write_text('{"schema": 1}')
+    with pytest.raises(UsageError, match=r"withdrawn\.json"):
+        read_withdrawals(tmp_path)

@@ -1,20 +1,30 @@
-"""Records on disk -> tables on disk."""
+"""Records on disk -> tables and site on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import msgspec
 
-from harness.board import tables
+from harness.board import exports, tables
 from harness.board.ranking import Row, rank
+from harness.board.site import render_site
 from harness.errors import UsageError
 from harness.files import write_text
 from harness.protocol import Protocol
-from harness.record import Record, read_protocol, read_records, record_folder
+from harness.record import Record, read_protocol, read_records, read_withdrawals, record_folder
 from harness.signing import SIGNERS, read_signature, read_signers
+
+SITE = "site"
+ENTRANCE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Leaderboard</title><link rel="icon" href="data:,">
+<meta http-equiv="refresh" content="0; url=site/index.html"></head>
+<body><a href="site/index.html">Leaderboard</a></body></html>
+"""
+"""`index.html` of the leaderboard's folder, which is the root that a web server is given: pages show `records/`."""
+NAMED_AT_MOST = 8  # stale files that the message names
 
 
 def rank_all(leaderboard: Path) -> list[tuple[Protocol, Sequence[Row]]]:
@@ -22,14 +32,18 @@ def rank_all(leaderboard: Path) -> list[tuple[Protocol, Sequence[Row]]]:
 
     UsageError for a damaged record.
     """
-    signers = read_signers(leaderboard)
-    records = sorted(read_records(leaderboard), key=_identity)
+    return _rank(leaderboard, list(read_records(leaderboard)))
+
+
+def _rank(leaderboard: Path, records: Sequence[Record]) -> list[tuple[Protocol, Sequence[Row]]]:
+    reasons = {record: withdrawal.reason for record, withdrawal in read_withdrawals(leaderboard).items()}
     boards = [
         (read_protocol(leaderboard, name, -version), list(group))
-        for (name, version), group in groupby(records, key=_identity)
+        for (name, version), group in groupby(sorted(records, key=_identity), key=_identity)
     ]
+    signers = read_signers(leaderboard)
     return [
-        (protocol, [_with_signer(row, leaderboard, signers) for row in rank(group, protocol)])
+        (protocol, [_with_signer(row, leaderboard, signers) for row in rank(group, protocol, reasons)])
         for protocol, group in boards
     ]
 
@@ -43,26 +57,54 @@ def _with_signer(row: Row, leaderboard: Path, signers: Mapping[str, str] | None)
 
 def render(leaderboard: Path) -> dict[Path, str]:
     """What `harness board` writes: file -> text. The same records give the same bytes."""
-    boards = rank_all(leaderboard)
-    return {
-        leaderboard / "README.md": tables.markdown(boards),
-        leaderboard / "leaderboard.csv": tables.csv(boards),
+    records = list(read_records(leaderboard))
+    boards = _rank(leaderboard, records)
+    files = {
+        "README.md": tables.markdown(boards),
+        "leaderboard.csv": tables.csv(boards),
+        "leaderboard.json": exports.as_json(boards),
+        "leaderboard.tex": exports.latex(boards),
+        "index.html": ENTRANCE,
     }
+    site = render_site(leaderboard, boards, records)
+    files |= {f"{SITE}/{name}": text for name, text in site.items()}
+    return {leaderboard / name: text for name, text in files.items()}
 
 
 def write_board(leaderboard: Path) -> list[Path]:
-    """Rebuild the tables from the records; returns the files written."""
+    """Rebuild tables and site from the records; returns the files written.
+
+    What else lies in the site's folder stays: another run may just have written the pages of its record.
+    """
     files = render(leaderboard)
     for path, text in files.items():
-        write_text(path, text)
+        if not path.is_file() or path.read_bytes() != text.encode():
+            write_text(path, text)
     return list(files)
+
+
+def remove_leftovers(leaderboard: Path, written: Sequence[Path]) -> list[Path]:
+    """Remove what the site's folder holds beside the files just `written`; returns what was removed."""
+    found = _leftovers(leaderboard, written)
+    for path in found:
+        path.unlink()
+    return found
 
 
 def check_board(leaderboard: Path) -> None:
     """UsageError naming the files that differ from what the records give."""
-    stale = [str(path) for path, text in render(leaderboard).items() if not path.is_file() or path.read_text() != text]
+    files = render(leaderboard)
+    stale = [path for path, text in files.items() if not path.is_file() or path.read_bytes() != text.encode()]
+    stale += _leftovers(leaderboard, files)
     if stale:
-        raise UsageError(f"stale: {', '.join(stale)} differ from what the records give", fix="harness board")
+        named = ", ".join(str(path) for path in stale[:NAMED_AT_MOST])
+        more = f" and {len(stale) - NAMED_AT_MOST} more" if len(stale) > NAMED_AT_MOST else ""
+        raise UsageError(f"stale: {named}{more} differ from what the records give", fix="harness board")
+
+
+def _leftovers(leaderboard: Path, files: Collection[Path]) -> list[Path]:
+    there = [path for path in (leaderboard / SITE).rglob("*") if path.is_file()]
+    return sorted(path for path in there if path not in files and not path.name.startswith("."))
 
 
 def check_signed(leaderboard: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -32,18 +32,27 @@ class Row(Strict, frozen=True, kw_only=True):
     tier: int | None = None
     reason: str = ""
     signed_by: str | None = None
+    withdrawn: bool = False
 
 
-def rank(records: Iterable[Record], protocol: Protocol) -> list[Row]:
+def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, str] | None = None) -> list[Row]:
     """Rows of one protocol version: ranked ones first in order, then anchors, then unranked ones with their reason.
 
     Values on different data or labels are not compared: records that differ from most in these digests do not rank.
     Of every submission its newest scored record stands; a failed record stands only where it is newer. Equal
-    values share a rank.
+    values share a rank. `withdrawn` maps the ids of records that no longer count to the reason: they are shown, and
+    the newest of the others stands.
     """
-    current = _current(records)
+    withdrawn = withdrawn or {}
+    given = list(records)
+    current = _current(one for one in given if one.id not in withdrawn)
     test_set = _test_set(current)
     rows = [_place(record, protocol, test_set) for record in current]
+    rows += [
+        Row(record=one, standing="unranked", reason=f"withdrawn: {withdrawn[one.id]}", withdrawn=True)
+        for one in given
+        if one.id in withdrawn
+    ]
     ranked = sorted((row for row in rows if row.standing == "ranked"), key=lambda row: _key(row, protocol))
     rest = sorted(
         (row for row in rows if row.standing != "ranked"),
@@ -65,7 +74,7 @@ def _with_tiers(rows: list[Row], protocol: Protocol) -> list[Row]:
         value, slug = ranking_value(row.record, protocol), row.record.result.submission.slug
         if value is None or row.rank is None or not value.without:
             return rows
-        found[slug] = Replicates(value=value.value, n=value.n, without=value.without)
+        found[slug] = replicates_of(value)
         ranks[slug] = row.rank
     apart = distinguishable(found)
     tier_of = {
@@ -79,6 +88,26 @@ def _with_tiers(rows: list[Row], protocol: Protocol) -> list[Row]:
 def ranking_value(record: Record, protocol: Protocol) -> Value | None:
     """The value that a protocol ranks by, if the record has it."""
     return record.result.metrics.get(protocol.rank_by.metric, {}).get(protocol.rank_by.region)
+
+
+def comparable(rows: Sequence[Row], protocol: Protocol) -> list[Row]:
+    """The scored rows on the data and labels that most share, the withdrawn left out.
+
+    Between these, ranked or not, a difference is one of the outputs.
+    """
+    scored = [row for row in rows if row.record.result.status == "scored" and not row.withdrawn]
+    test_set = _test_set([row.record for row in scored])
+    return [
+        row
+        for row in scored
+        if (row.record.result.data, row.record.result.labels) == test_set
+        and row.record.result.protocol.digest == protocol.digest
+    ]
+
+
+def replicates_of(value: Value) -> Replicates:
+    """What paired differences of a recorded value are made from."""
+    return Replicates(value=value.value, n=value.n, without=value.without)
 
 
 def _current(records: Iterable[Record]) -> list[Record]:

@@ -20,7 +20,9 @@ def markdown(boards: Boards) -> str:
     """The board as markdown: per protocol the whole image against label and truth, the regions folded below."""
     parts = [
         "# Leaderboard",
-        "Written by `harness board` from the records in `records/`; edits by hand are lost.",
+        "Written by `harness board` from the records in `records/`; edits by hand are lost. The same as pages, "
+        "with slices, spectra and paired differences: `site/index.html`; for other places: "
+        "`leaderboard.csv`, `.json`, `.tex`.",
         *(_protocol_section(protocol, rows) for protocol, rows in boards),
     ]
     if not boards:
@@ -74,7 +76,7 @@ def _extractor_notes(rows: Sequence[Row]) -> list[str]:
 
 def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Region) -> str:
     scored = [row for row in rows if row.record.result.status == "scored"]
-    tables = [_reference(row, reference) for row in scored]
+    tables = [reference_table(row, reference) for row in scored]
     examples = {
         metric.name: value
         for metric in protocol.metrics
@@ -103,7 +105,8 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Regi
     return "\n".join(lines)
 
 
-def _reference(row: Row, reference: str) -> Table:
+def reference_table(row: Row, reference: str) -> Table:
+    """The values of a row against `label` or `truth`; empty where it has none."""
     result = row.record.result
     return result.metrics if reference == "label" else result.truth or {}
 
@@ -174,7 +177,7 @@ def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
     }
     lines: list[dict[str, object]] = []
     for reference in ("label", "truth"):
-        for metric, regions in sorted(_reference(row, reference).items()):
+        for metric, regions in sorted(reference_table(row, reference).items()):
             for region, value in sorted(regions.items()):
                 lines.append(
                     common

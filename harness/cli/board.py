@@ -7,16 +7,16 @@ from typing import Any
 
 import rich_click as click
 
-from harness.cli._common import json_option, leaderboard_option, print_rows
+from harness.cli._common import json_option, leaderboard_option, print_rows, record_folder
 
 
 @click.command()
 @leaderboard_option
-@click.option("--check", "only_check", is_flag=True, help="Write nothing; fail if the tables are stale.")
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; fail if anything is stale.")
 @click.option("--signed", is_flag=True, help="With --check: fail if a ranked record has no signature that counts.")
 def board(leaderboard: Path, only_check: bool, signed: bool) -> None:
-    """Rebuild the leaderboard's tables from its records."""
-    from harness.board.build import check_board, check_signed, write_board
+    """Rebuild the leaderboard's tables and its site (site/index.html) from its records."""
+    from harness.board.build import check_board, check_signed, remove_leftovers, write_board
 
     if signed and not only_check:
         raise click.UsageError("--signed goes with --check")
@@ -24,10 +24,30 @@ def board(leaderboard: Path, only_check: bool, signed: bool) -> None:
         check_board(leaderboard)
         if signed:
             check_signed(leaderboard)
-        click.echo("the tables are what the records give")
-    else:
-        for path in write_board(leaderboard):
-            click.echo(str(path))
+        click.echo("tables and site are what the records give")
+        return
+    written = write_board(leaderboard)
+    removed = remove_leftovers(leaderboard, written)
+    click.echo(
+        f"{len(written)} files, among them {leaderboard / 'README.md'} and {leaderboard / 'site' / 'index.html'}"
+    )
+    for path in removed:
+        click.echo(f"removed {path}")
+
+
+@click.command()
+@click.argument("record", type=click.Path(path_type=Path))
+@click.option("--reason", required=True, help="What is wrong with it, for everybody to read.")
+@leaderboard_option
+def withdraw(record: Path, reason: str, leaderboard: Path) -> None:
+    """Withdraw a record (its folder or its id): it stays visible with the reason, and no longer ranks."""
+    from harness.board.build import write_board
+    from harness.record import withdraw as withdraw_record
+
+    folder = record_folder(record, leaderboard)
+    withdraw_record(folder, reason)
+    write_board(folder.resolve().parents[3])
+    click.echo(f"withdrawn: {folder}")
 
 
 @click.command(name="list")

@@ -257,12 +257,11 @@ def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) 
     RECORD is its folder or its id. Begins with the images where there are any (--outputs, a cached run of this machine,
     an anchor), else with the features that the record keeps.
     """
-    folder = record_folder(record, leaderboard)
-
     from harness.errors import ScoringError
     from harness.pipeline import audit as audit_by_reference
     from harness.terminal import TerminalReporter
 
+    folder = record_folder(record, leaderboard)
     checks = audit_by_reference(folder, TerminalReporter(), outputs=outputs)
     differ = [one for one in checks if not one.agrees]
     if as_json:
@@ -291,7 +290,7 @@ def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) 
     if differ:
         named = ", ".join(f"{one.metric} ({one.region}, {one.reference}, {one.tool})" for one in differ[:5])
         raise ScoringError(
-            f"{folder}: {len(differ)} of {len(checks)} values are not the reference tools': {named}",
+            f"{record}: {len(differ)} of {len(checks)} values are not the reference tools': {named}",
             fix="compare the record's harness version and machine with this one's",
         )
 

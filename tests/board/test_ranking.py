@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.board.ranking import rank
+from harness.board.ranking import comparable, rank
 from harness.record import Record, make_record
 from tests.board_records import PROTOCOL, failed, observed, scored
 
@@ -129,3 +129,36 @@ def test_submissions_that_paired_differences_cannot_tell_apart_share_a_tier() ->
 def test_records_without_replicates_have_no_tiers() -> None:
     rows = rank([_with_replicates("a", 1.0), _with_replicates("b", 2.0, -0.1, 0.1)], PROTOCOL)
     assert [row.tier for row in rows] == [None, None]
+
+
+def test_what_stands_on_other_labels_or_is_withdrawn_is_compared_with_nothing() -> None:
+    a, b, gone = scored("a", 1.0), scored("b", 2.0, family=("cnn",)), scored("gone", 0.1)
+    elsewhere = make_record(msgspec.structs.replace(scored("c", 3.0).result, labels="other labels"), observed())
+    rows = rank([a, b, gone, elsewhere, failed("broken")], PROTOCOL, {gone.id: "damaged"})
+    assert (
+        next(row for row in rows if row.record.id == b.id).standing == "unranked"
+    )  # circular, but compared all the same
+    assert {row.record.id for row in comparable(rows, PROTOCOL)} == {a.id, b.id}
+
+
+def test_a_withdrawn_record_is_shown_with_its_reason_and_the_one_before_it_stands() -> None:
+    old, new = scored("tv", 2.0, date="2026-01-01T00:00:00Z"), scored("tv", 1.0, date="2026-02-01T00:00:00Z")
+    other = scored("median", 1.5)
+    rows = rank([old, new, other], PROTOCOL, {new.id: "trained on the test set"})
+    assert [(row.record.id, row.rank, row.reason) for row in rows] == [
+        (other.id, 1, ""),
+        (old.id, 2, ""),
+        (new.id, None, "withdrawn: trained on the test set"),
+    ]
+
+
+def test_a_withdrawn_record_decides_nothing_about_the_others() -> None:
+    """Neither which test set is the common one nor any tier."""
+
+    def with_labels(record: Record, labels: str) -> Record:
+        return make_record(msgspec.structs.replace(record.result, labels=labels), record.observed)
+
+    withdrawn = [with_labels(scored(slug, 0.1), "other labels") for slug in ("x", "y", "z")]
+    rows = rank([scored("a", 1.0), scored("b", 2.0), *withdrawn], PROTOCOL, {one.id: "damaged" for one in withdrawn})
+    assert [(row.record.result.submission.slug, row.standing) for row in rows[:2]] == [("a", "ranked"), ("b", "ranked")]
+    assert {row.reason for row in rows[2:]} == {"withdrawn: damaged"}

@@ -1,0 +1,212 @@
+"""Rows for other places: JSON, LaTeX, a badge, and the results of a model card."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import yaml
+
+from harness.board.ranking import Row, ranking_value, replicates_of
+from harness.board.tables import ARROWS, Boards, reference_table
+from harness.protocol import Protocol
+from harness.score import Value
+from harness.statistics import distinguishable
+
+
+# ------------------------------------------------------------------------------------------------ JSON
+def as_json(boards: Boards) -> str:
+    """Every protocol version with its rows and all their values, as one JSON object of schema 1."""
+    found = {"schema": 1, "protocols": [_protocol_json(protocol, rows) for protocol, rows in boards]}
+    return json.dumps(found, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def _protocol_json(protocol: Protocol, rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "name": protocol.name,
+        "version": protocol.version,
+        "title": protocol.title,
+        "digest": protocol.digest,
+        "rank_by": msgspec.to_builtins(protocol.rank_by),
+        "rows": [_row_json(row) for row in rows],
+    }
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    result = row.record.result
+    return {
+        "record": row.record.id,
+        "slug": result.submission.slug,
+        "name": result.submission.name,
+        "submission_version": result.submission.version,
+        "authors": list(result.submission.authors),
+        "status": result.status,
+        "standing": row.standing,
+        "rank": row.rank,
+        "tier": row.tier,
+        "reason": row.reason,
+        "values": {
+            reference: {
+                metric: {region: _value_json(value) for region, value in regions.items()}
+                for metric, regions in reference_table(row, reference).items()
+            }
+            for reference in ("label", "truth")
+        },
+    }
+
+
+def _value_json(value: Value) -> dict[str, Any]:
+    fields = ("value", "low", "high", "n", "unit", "higher_is_better")
+    return {name: getattr(value, name) for name in fields}
+
+
+# ------------------------------------------------------------------------------------------------ LaTeX
+LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def latex(boards: Boards) -> str:
+    """Booktabs tables of the whole image, against label and truth, of every protocol version that has ranked rows.
+
+    The best ranked value of a column is bold, and what its paired difference does not tell from the best (Holm over
+    the column's pairs, as tiers) carries an equals sign. Descriptive metrics, which have no best, are left out.
+    """
+    parts = [r"% Written by `harness board`; needs \usepackage{booktabs}. Edits by hand are lost."]
+    for protocol, rows in boards:
+        if any(row.standing == "ranked" for row in rows):
+            references = ["label", *(["truth"] if any(row.record.result.truth for row in rows) else [])]
+            parts += [_latex_table(protocol, rows, reference) for reference in references]
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex_table(protocol: Protocol, rows: Sequence[Row], reference: str) -> str:
+    shown = {
+        standing: [row for row in rows if row.standing == standing and row.record.result.status == "scored"]
+        for standing in ("ranked", "anchor")
+    }
+    columns = {
+        metric.name: values
+        for metric in protocol.metrics
+        if (values := _column([*shown["ranked"], *shown["anchor"]], reference, metric.name))
+    }
+    marks = {name: _marks(values, shown["ranked"]) for name, values in columns.items()}
+    heads = []
+    for name, values in columns.items():
+        one = next(iter(values.values()))
+        arrow = {"↑": r" $\uparrow$", "↓": r" $\downarrow$", "": ""}[ARROWS[one.higher_is_better]]
+        heads.append(_tex(f"{name} ({one.unit})" if one.unit else name) + arrow)
+    lines = [
+        r"\begin{table}",
+        r"\centering\small\setlength{\tabcolsep}{3.5pt}",
+        rf"\caption{{{_tex(protocol.title)} (\texttt{{{protocol.identity}}}), whole image against the {reference}. "
+        rf"Ranked by {_tex(protocol.rank_by.metric)} ({protocol.rank_by.region}) against the label. Bold: best ranked "
+        r"value; $^{=}$: not told from it by the paired difference over patients (jackknife, Holm, 5\,\%).}",
+        rf"\label{{tab:{protocol.identity}-{reference}}}",
+        rf"\begin{{tabular}}{{rl{'r' * len(columns)}}}",
+        r"\toprule",
+        " & ".join(["", "Submission", *heads]) + r" \\",
+    ]
+    for group in (shown["ranked"], shown["anchor"]):
+        if group:
+            lines.append(r"\midrule")
+        for row in group:
+            submission = row.record.result.submission
+            cells = [_latex_cell(columns[name].get(row.record.id), marks[name].get(row.record.id)) for name in columns]
+            lines.append(" & ".join([str(row.rank or ""), _tex(submission.name), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def _column(rows: Sequence[Row], reference: str, metric: str) -> dict[str, Value]:
+    """Whole-image values of a metric that has a better end, by record id."""
+    found = {row.record.id: reference_table(row, reference).get(metric, {}).get("whole") for row in rows}
+    return {id_: value for id_, value in found.items() if value is not None and value.higher_is_better is not None}
+
+
+def _marks(values: dict[str, Value], ranked: Sequence[Row]) -> dict[str, str]:
+    """`best` and `tied` among the ranked rows of a column, by record id."""
+    own = {row.record.id: values[row.record.id] for row in ranked if row.record.id in values}
+    if not own:
+        return {}
+    sign = -1 if next(iter(own.values())).higher_is_better else 1
+    best_value = min(sign * value.value for value in own.values())
+    best = [id_ for id_, value in own.items() if sign * value.value == best_value]
+    marks = dict.fromkeys(best, "best")
+    if all(value.without for value in own.values()):
+        apart = distinguishable({id_: replicates_of(value) for id_, value in own.items()})
+        tied = [id_ for id_ in own if id_ not in marks and any(frozenset((id_, one)) not in apart for one in best)]
+        marks |= dict.fromkeys(tied, "tied")
+    return marks
+
+
+def _latex_cell(value: Value | None, mark: str | None) -> str:
+    if value is None:
+        return "--"
+    text = f"{value.value:.4g}"
+    return {"best": rf"\textbf{{{text}}}", "tied": f"{text}$^{{=}}$"}.get(mark or "", text)
+
+
+def _tex(text: str) -> str:
+    """A stranger's text for LaTeX: one line, every character that means something escaped."""
+    line = re.sub(r"[\x00-\x1f\x7f\s]+", " ", text).strip()
+    return "".join(LATEX_ESCAPES.get(character, character) for character in line)
+
+
+# ------------------------------------------------------------------------------------------------ badge
+CHARACTER, PADDING, HEIGHT = 6.6, 10, 20  # pixels; a wide mean of Verdana at 11 pixels
+
+
+def badge(protocol: Protocol, row: Row) -> str:
+    """A badge in the style of shields: the protocol version, and the row's rank and value or why it has none."""
+    value = ranking_value(row.record, protocol)
+    if row.rank is not None and value is not None:
+        message, colour = f"rank {row.rank} · {protocol.rank_by.metric} {value.value:.4g}", "#2b6a4d"
+    else:
+        message, colour = ("reference" if row.standing == "anchor" else "not ranked"), "#5c6470"
+    left, right = (round(len(text) * CHARACTER + 2 * PADDING) for text in (protocol.identity, message))
+    name, message = html.escape(protocol.identity), html.escape(message)
+    width = left + right
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" role="img" '
+        f'aria-label="{name}: {message}"><title>{name}: {message}</title>'
+        f'<clipPath id="r"><rect width="{width}" height="{HEIGHT}" rx="3"/></clipPath>'
+        f'<g clip-path="url(#r)"><rect width="{left}" height="{HEIGHT}" fill="#40464f"/>'
+        f'<rect x="{left}" width="{right}" height="{HEIGHT}" fill="{colour}"/></g>'
+        f'<g fill="#fff" text-anchor="middle" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">'
+        f'<text x="{left / 2:g}" y="14">{name}</text><text x="{left + right / 2:g}" y="14">{message}</text></g></svg>\n'
+    )
+
+
+# ------------------------------------------------------------------------------------------------ model card
+def model_card(protocol: Protocol, row: Row) -> str:
+    """The `model-index` of a Hugging Face model card: whole-image values of a scored row, against label and truth."""
+    result = row.record.result
+    metrics = [
+        {
+            "type": re.sub(r"[^a-z0-9]+", "-", metric.lower()).strip("-"),
+            "name": f"{metric} (whole image, against the {'purified label' if reference == 'label' else 'truth'})",
+            "value": value.value,
+            "args": {"reference": reference, "low": value.low, "high": value.high, "n": value.n, "unit": value.unit},
+        }
+        for reference in ("label", "truth")
+        for metric, regions in sorted(reference_table(row, reference).items())
+        if (value := regions.get("whole"))
+    ]
+    entry = {
+        "name": result.submission.name,
+        "results": [
+            {
+                "task": {"type": "image-to-image", "name": "Ultra-low-dose lung CT denoising"},
+                "dataset": {"type": protocol.identity, "name": protocol.title, "revision": result.data},
+                "metrics": metrics,
+            }
+        ],
+    }
+    return yaml.safe_dump({"model-index": [entry]}, sort_keys=False, allow_unicode=True)

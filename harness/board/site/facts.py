@@ -1,0 +1,198 @@
+"""What a page says beside the values: slices, spectra, costs, commands, how far a metric can be trusted."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from scipy.stats import kendalltau
+
+from harness.board.ranking import Row, comparable
+from harness.board.tables import reference_table
+from harness.files import Strict, read_json
+from harness.measure import SliceValue, Spectra
+from harness.pictures import INDEX, Pictures, Role, choose
+from harness.protocol import Protocol
+from harness.record import Record, record_folder
+
+FEWEST_ROWS = 5  # below, a rank correlation says nothing
+TRUTH = "anchor-truth"
+SLICES = "slices.csv.gz"
+SPECTRA = "spectra.json"
+ATTACHMENTS = (SLICES, SPECTRA, INDEX, "features.npz")  # linked; a file of any other name is no page of ours
+NAMED = {
+    "date",
+    "harness",
+    "commit",
+    "dirty",
+    "machine",
+    "engine",
+    "image",
+    "limits",
+    "lowered",
+    "log",
+    "files",
+    "about",
+}
+"""Fields of `Observed` that a page shows in a place of their own; every other one is a cost."""
+UNITS = {"_s": ("s", 1.0), "_bytes": ("MB", 1e-6), "_gb": ("GB", 1.0)}
+
+Curves = Spectra
+
+
+class Cost(Strict, frozen=True, kw_only=True):
+    """Time, memory or whatever else a run was observed to take."""
+
+    name: str
+    text: str
+
+
+# ------------------------------------------------------------------------------------------------ of a record
+def record_url(record: Record) -> str:
+    """A record's page below the site's folder."""
+    facts = record.result.protocol
+    return f"{facts.name}-{facts.version}/{record.result.submission.slug}/{record.id}.html"
+
+
+def pictures(leaderboard: Path, protocol: Protocol, record: Record) -> Pictures | None:
+    """A record's pictures; None where it has none or the protocol, as it stands now, publishes none."""
+    if not protocol.publish.images or INDEX not in record.observed.files:
+        return None
+    return read_json(record_folder(leaderboard, record) / INDEX, Pictures)
+
+
+def slice_values(leaderboard: Path, record: Record, kind: tuple[str, str, str]) -> dict[str, tuple[str, float]]:
+    """Case -> (patient, value) of one (reference, metric, region), where the record keeps slices."""
+    if SLICES not in record.observed.files:
+        return {}
+    lines = gzip.decompress((record_folder(leaderboard, record) / SLICES).read_bytes()).decode().splitlines()
+    wanted = f",{','.join(kind)},"  # thousands of lines hold other metrics
+    table = csv.DictReader([*lines[:1], *(line for line in lines if wanted in line)])
+    return {line["case"]: (line["patient"], float(line["value"])) for line in table if line["value"]}
+
+
+def extremes(leaderboard: Path, record: Record) -> list[tuple[Role, SliceValue]]:
+    """The slices that pictures are made of (`harness.pictures.choose`), for records that have no pictures."""
+    gate = record.result.gate
+    if gate is None:
+        return []
+    kind = (gate.reference, gate.metric, gate.region)
+    slices = [
+        SliceValue(
+            case=case, patient=patient, reference=gate.reference, metric=gate.metric, region=gate.region, value=value
+        )
+        for case, (patient, value) in slice_values(leaderboard, record, kind).items()
+    ]
+    return choose(slices, kind)
+
+
+def gate_unit(record: Record) -> str:
+    """The unit of the error that slices are chosen by."""
+    gate, result = record.result.gate, record.result
+    if gate is None:
+        return ""
+    table = (result.truth or {}) if gate.reference == "truth" else result.metrics
+    value = table.get(gate.metric, {}).get(gate.region)
+    return "" if value is None else value.unit
+
+
+def spectra(leaderboard: Path, record: Record | None) -> Curves:
+    """A record's noise power spectra, empty where it keeps none."""
+    if record is None or SPECTRA not in record.observed.files:
+        return {}
+    return read_json(record_folder(leaderboard, record) / SPECTRA, Spectra)
+
+
+def costs(record: Record) -> list[Cost]:
+    """Every number that was observed of a run, by its name: fields that newer harnesses add are shown as they are."""
+    observed: dict[str, Any] = msgspec.to_builtins(record.observed)
+    flat = {name: value for name, value in observed.items() if name not in NAMED}
+    found = []
+    for name, value in _flattened(flat):
+        suffix = next((one for one in UNITS if name.endswith(one)), "")
+        unit, factor = UNITS.get(suffix, ("s" if name.startswith("seconds") else "", 1.0))
+        words = name.removesuffix(suffix).replace("_", " ").strip()
+        words = {"build": "building the image", "run": "running it", "seconds per slice": "per slice"}.get(words, words)
+        text = f"{value * factor:.3g} {unit}".strip() if isinstance(value, int | float) else str(value)
+        found.append(Cost(name=words, text=text))
+    return found
+
+
+def _flattened(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found += _flattened(value)
+        elif value is not None and value != "" and value != []:
+            found.append((name, value))
+    return found
+
+
+def commands(protocol: Protocol, record: Record) -> list[str]:
+    """What repeats a record, in the repository that it was made in."""
+    observed, submission = record.observed, record.result.submission
+    lines = [f"git checkout {observed.commit}"] if observed.commit and not observed.dirty else []
+    if submission.anchor and observed.image is None:
+        lines.append(f"harness anchors -p {protocol.name} --leaderboard again")
+    elif record.result.self_reported:
+        lines.append(f"harness score OUTPUTS -p {protocol.name} --record {submission.slug} --leaderboard again")
+    else:
+        lines.append(f"harness run submissions/{submission.slug} -p {protocol.name} --leaderboard again")
+    return lines
+
+
+def plain(value: Any) -> list[tuple[str, str]]:
+    """A protocol's section as names and texts, nested ones with dots."""
+    return [(name, _plain_text(one)) for name, one in _dotted(msgspec.to_builtins(value))]
+
+
+def _dotted(values: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found += _dotted(value, f"{before}{name}.")
+        elif value is not None:
+            found.append((f"{before}{name}", value))
+    return found
+
+
+def _plain_text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def web_address(text: str) -> str:
+    """A stranger's text where it is the address of a page, which may be linked; else empty."""
+    return text if re.fullmatch(r"https?://[^\s<>\"']{1,500}", text) else ""
+
+
+# ------------------------------------------------------------------------------------------------ of a protocol
+def validity(protocol: Protocol, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Kendall's tau-b, metric -> region: how a metric against the label orders a board's rows, and how the gate's
+    error against the truth orders them in the same region.
+
+    Over all rows that can be compared but the truth itself; empty where no truth is known. Descriptive metrics are
+    left out.
+    """
+    known = [row for row in comparable(rows, protocol) if row.record.result.truth]
+    scored = [row for row in known if row.record.result.submission.slug != TRUTH]
+    found: dict[str, dict[str, float]] = {}
+    for metric in protocol.metrics:
+        for region in protocol.regions:
+            pairs = []
+            for row in scored:
+                own = reference_table(row, "label").get(metric.name, {}).get(region)
+                true = reference_table(row, "truth").get(protocol.gate.metric, {}).get(region)
+                if own is not None and true is not None and own.higher_is_better is not None:
+                    pairs.append((-own.value if own.higher_is_better else own.value, true.value))
+            if len(pairs) >= FEWEST_ROWS:
+                tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
+                if tau == tau:  # not a number where all rows are equal
+                    found.setdefault(metric.name, {})[region] = tau
+    return found

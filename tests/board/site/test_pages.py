@@ -1,0 +1,250 @@
+"""The site's pages as text: whole, self-contained, safe with strangers' text. The browser is in `test_browser.py`."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+
+from harness.board.build import check_board, remove_leftovers, render, write_board
+from harness.board.site.columns import number
+from harness.board.site.plots import Axis, ticks
+from harness.errors import UsageError
+from harness.files import write_json
+from harness.label_audit import Audit
+from harness.label_audit.compute import Gate, LabelAudit
+from harness.protocol import Publish
+from harness.record import Record, keep_protocol, record_folder, write_record
+from tests.board.site.board import HOSTILE, leaderboard
+from tests.board_records import PROTOCOL, scored
+
+COMMITTED = Path(__file__).resolve().parents[3] / "leaderboard"
+MAX_SITE_BYTES = 3_000_000  # of the committed records: it is part of the repository
+
+
+class Page(HTMLParser):
+    """Ids, and the addresses that a page loads or links to: (tag, attribute, address)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.addresses: list[tuple[str, str, str]] = []
+        self.tags: list[str] = []
+        self.handlers: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, text in attrs:
+            if name == "id":
+                self.ids.append(str(text))
+            if name in ("href", "src", "srcset", "data", "action", "poster"):
+                self.addresses.append((tag, name, str(text)))
+            if name.startswith("on"):
+                self.handlers.append(name)
+        layers = dict(attrs).get("data-layers")
+        if layers:
+            self.addresses += [("img", "src", url) for url in json.loads(layers).values() if url]
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Record]]:
+    root = tmp_path_factory.mktemp("site")
+    records = leaderboard(root)
+    write_board(root / "leaderboard")
+    return root / "leaderboard", records
+
+
+def page_of(board: Path, record: Record) -> Path:
+    protocol, slug = record.result.protocol, record.result.submission.slug
+    return board / "site" / f"{protocol.name}-{protocol.version}" / slug / f"{record.id}.html"
+
+
+def test_every_record_has_a_page_the_superseded_and_the_withdrawn_too(board: tuple[Path, dict[str, Record]]) -> None:
+    root, records = board
+    says = {
+        "first": "Rank 1",
+        "second": "Rank 2",
+        "superseded": "A newer record of this submission stands",
+        "anchor": "Reference row",
+        "failed": "exit status 1: no weights",
+        "withdrawn": "withdrawn: trained on the test set",
+    }
+    for name, words in says.items():
+        assert words in page_of(root, records[name]).read_text(), name
+    index = (root / "site" / "index.html").read_text()
+    assert "withdrawn: trained on the test set" in index
+    assert "failed at stage run" in index
+
+
+@pytest.mark.parametrize("which", ["made here", "committed"])
+def test_links_lead_somewhere_and_nothing_is_loaded_from_elsewhere(
+    which: str, board: tuple[Path, dict[str, Record]]
+) -> None:
+    root = board[0] if which == "made here" else COMMITTED
+    files = {path.resolve(): text for path, text in render(root).items()}
+    pages = {path: Page(text) for path, text in files.items() if path.suffix == ".html"}
+    for path, page in pages.items():
+        assert len(page.ids) == len(set(page.ids)), f"{path}: an id stands twice"
+        for tag, name, address in page.addresses:
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc:
+                assert (tag, name) == ("a", "href") or address == "data:,", f"{path} loads {address}"
+                assert parts.scheme in ("https", "http", "data"), f"{path} links to {address}"
+                continue
+            target = (path.parent / parts.path).resolve() if parts.path else path
+            assert target in files or target.is_file(), f"{path}: {address} leads nowhere"
+            if parts.fragment and "=" not in parts.fragment:
+                assert parts.fragment in pages[target].ids, f"{path}: {address}"
+
+
+def test_names_and_logs_of_strangers_are_text(board: tuple[Path, dict[str, Record]]) -> None:
+    root, records = board
+    for path in (root / "site").rglob("*.html"):
+        page = Page(path.read_text())
+        assert page.handlers == [], path
+        assert page.tags.count("script") == 1 + len(re.findall(r'<script type="application/json"', path.read_text()))
+    text = page_of(root, records["first"]).read_text()
+    assert "&lt;script&gt;alert(3)" in text
+    assert 'href="javascript:' not in text
+    assert 'href="https://arxiv.org/abs/1"' in text
+    assert "{{ 7 * 7 }}" in page_of(root, records["hostile"]).read_text()
+    badge = (root / "site" / PROTOCOL.identity / "evil" / "badge.svg").read_text()
+    assert "<script" not in badge
+    assert HOSTILE not in badge
+
+
+@pytest.mark.parametrize("publish", [Publish(logs=False), Publish(images=False)])
+def test_what_a_protocol_does_not_publish_is_on_no_page(tmp_path: Path, publish: Publish) -> None:
+    """Also of records that were made while it still did: `publish` is no part of a protocol's digest."""
+    records = leaderboard(tmp_path)
+    board = tmp_path / "leaderboard"
+    keep_protocol(board, msgspec.structs.replace(PROTOCOL, publish=publish))
+    write_board(board)
+    site = {path: path.read_text() for path in (board / "site").rglob("*.html")}
+    text = page_of(board, records["first"]).read_text()
+    assert ("epoch 1" in text) == publish.logs
+    assert any(".webp" in page or "preview.png" in page for page in site.values()) == publish.images
+    assert ("publishes no images" in text) != publish.images
+
+
+def test_an_old_record_says_that_it_holds_no_slices() -> None:
+    path = next(COMMITTED.glob("records/phantom-1/tv/*/record.json")).parent
+    page = render(COMMITTED)[COMMITTED / "site" / "phantom-1" / "tv" / f"{path.name}.html"]
+    assert "older than the slice viewer" in page
+    assert 'class="viewer"' not in page
+
+
+def test_the_same_records_give_the_same_bytes_wherever_they_lie(tmp_path: Path) -> None:
+    leaderboard(tmp_path)
+    here = tmp_path / "leaderboard"
+    first = {path.relative_to(here): text for path, text in render(here).items()}
+    there = here.rename(tmp_path / "elsewhere")
+    assert {path.relative_to(there): text for path, text in render(there).items()} == first
+    assert not any(str(tmp_path) in text for text in first.values())
+
+
+def test_a_stale_page_and_a_leftover_fail_the_check(tmp_path: Path) -> None:
+    records = leaderboard(tmp_path)
+    board = tmp_path / "leaderboard"
+    written = write_board(board)
+    check_board(board)
+    leftover = board / "site" / "old.html"
+    leftover.write_text("old")
+    with pytest.raises(UsageError, match=r"old\.html"):
+        check_board(board)
+    assert remove_leftovers(board, written) == [leftover]
+    check_board(board)
+    page_of(board, records["first"]).write_text("altered")
+    with pytest.raises(UsageError, match=records["first"].id):
+        check_board(board)
+
+
+def test_a_label_report_beside_the_records_is_shown(tmp_path: Path) -> None:
+    leaderboard(tmp_path)
+    board = tmp_path / "leaderboard"
+    gate = Gate(
+        low=0.4, high=0.7, meaning="noise gone", n=12, mean=0.81, least=0.5, most=0.9, within=0.25, passed=False
+    )
+    report = Audit(
+        strategy="ipv2",
+        slices=12,
+        patients=3,
+        denoisers=(),
+        labels=(LabelAudit(weak="cnn", gates={"noise cut": gate}, rankings={}),),
+        truth=None,
+    )
+    page = board / "site" / PROTOCOL.identity / "index.html"
+    assert "No report lies beside these records" in render(board)[page]
+    path = board / "records" / PROTOCOL.identity / "labels.json"
+    write_json(path, report)
+    text = render(board)[page]
+    assert "noise cut" in text
+    assert "FAIL 0.810 (0.500 to 0.900); 25%" in text
+    path.write_text("{}")
+    with pytest.raises(UsageError, match=r"labels\.json"):
+        render(board)
+
+
+def test_fields_that_newer_harnesses_observe_are_shown(board: tuple[Path, dict[str, Record]]) -> None:
+    text = page_of(board[0], board[1]["first"]).read_text()
+    for name, shown in (("per slice", "0.5 s"), ("running it", "2 s"), ("peak memory", "250 MB")):
+        assert f"<dt>{name}</dt><dd>{shown}</dd>" in text
+
+
+def test_the_committed_site_is_small() -> None:
+    site = {path: text for path, text in render(COMMITTED).items() if "site" in path.parts}
+    assert sum(len(text.encode()) for text in site.values()) < MAX_SITE_BYTES
+
+
+def test_empty_leaderboard_has_a_site(tmp_path: Path) -> None:
+    write_board(tmp_path)
+    assert "harness run" in (tmp_path / "site" / "index.html").read_text()
+
+
+def test_pictures_are_linked_where_they_lie(board: tuple[Path, dict[str, Record]]) -> None:
+    root, records = board
+    page = page_of(root, records["second"])
+    shown = [address for tag, _, address in Page(page.read_text()).addresses if tag == "img" and ".webp" in address]
+    folder = record_folder(root, records["second"]).resolve()
+    assert len(shown) > 6
+    assert {(page.parent / address).resolve().parent for address in shown} == {folder}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.000"),
+        (114.0, "114.0"),
+        (-0.5, "−0.5000"),
+        (3.176e-05, "3.176×10⁻⁵"),
+        (12345.6, "12346"),
+        (1e4, "10000"),
+    ],
+)
+def test_numbers_line_up(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("axis", "marks"),
+    [
+        (Axis(low=0, high=10, start=0, end=1), [0, 2, 4, 6, 8, 10]),
+        (Axis(low=0.02, high=0.3, start=0, end=1, log=True), [0.02, 0.05, 0.1, 0.2]),
+        (Axis(low=1e-3, high=1e4, start=0, end=1, log=True), [1e-3, 1e-2, 0.1, 1, 10, 100, 1e3, 1e4]),
+    ],
+)
+def test_ticks_are_round_numbers_within(axis: Axis, marks: list[float]) -> None:
+    assert ticks(axis) == pytest.approx(marks)
+
+
+def test_a_board_of_one_record_has_nothing_to_compare(tmp_path: Path) -> None:
+    keep_protocol(tmp_path, PROTOCOL)
+    write_record(tmp_path, scored("tv", 1.0), {})
+    write_board(tmp_path)
+    assert not (tmp_path / "site" / PROTOCOL.identity / "compare.html").exists()

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import re
+from xml.etree import ElementTree
+
+import msgspec
+from huggingface_hub.repocard_data import model_index_to_eval_results
+from yaml import safe_load
+
+from harness.board.exports import as_json, badge, latex, model_card
+from harness.board.ranking import rank
+from harness.record import Record, make_record
+from tests.board_records import PROTOCOL, failed, observed, scored
+
+HOSTILE = "50 % & \\input{x} <b>_#^~$\n$$"
+
+
+def _with_replicates(slug: str, kid: float, *shifts: float) -> Record:
+    """A record whose KID without each patient in turn is off by `shifts`."""
+    result = scored(slug, kid).result
+    without = {f"p{index}": kid + shift for index, shift in enumerate(shifts)}
+    value = msgspec.structs.replace(result.metrics["KID"]["whole"], without=without)
+    return make_record(msgspec.structs.replace(result, metrics={"KID": {"whole": value}}), observed())
+
+
+def test_json_holds_every_row_and_value() -> None:
+    rows = rank([scored("tv", 1.5), failed("broken")], PROTOCOL)
+    (found,) = json.loads(as_json([(PROTOCOL, rows)]))["protocols"]
+    assert (found["name"], found["version"], found["digest"]) == (PROTOCOL.name, PROTOCOL.version, PROTOCOL.digest)
+    first, last = found["rows"]
+    assert (first["slug"], first["rank"], first["record"]) == ("tv", 1, rows[0].record.id)
+    assert first["values"]["label"]["KID"]["lung"]["value"] == 0.75
+    assert first["values"]["truth"]["KID"]["whole"]["low"] == 2.4  # the truth's KID is 1 more, the interval 0.1 wide
+    assert (last["standing"], last["values"]) == ("unranked", {"label": {}, "truth": {}})
+
+
+def test_latex_marks_the_best_and_what_is_not_told_from_it() -> None:
+    # a and b differ by 0.1, but not in every patient alike; c is as much worse whoever is left out
+    records = [
+        _with_replicates("a", 1.0, -0.5, 0.1, 0.4),
+        _with_replicates("b", 1.1, 0.6, -0.3, -0.3),
+        _with_replicates("c", 2.0, -0.5, 0.1, 0.4001),
+    ]
+    text = latex([(PROTOCOL, rank(records, PROTOCOL))]).partition(r"\end{table}")[0]  # that against the label
+    cells = {line.split(" & ")[1]: line.split(" & ")[2] for line in text.splitlines() if re.match(r"\d & ", line)}
+    assert {name: cell.removesuffix(r" \\") for name, cell in cells.items()} == {
+        "A": r"\textbf{1}",
+        "B": "1.1$^{=}$",
+        "C": "2",
+    }
+
+
+def test_latex_is_whole_and_escapes_names() -> None:
+    rows = rank([scored("evil", 1.0, name=HOSTILE), scored("input", 5.0, anchor=True)], PROTOCOL)
+    text = latex([(PROTOCOL, rows)])
+    assert r"50 \% \& \textbackslash{}input\{x\} <b>\_\#\textasciicircum{}\textasciitilde{}\$ \$\$" in text
+    for name in ("table", "tabular"):
+        assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") == 2  # against label and truth
+    for table in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
+        columns, body = table
+        lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert len(lines) == 3
+        assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in lines} == {len(columns)}
+    assert text.count(r"\midrule") == 4  # reference rows are set apart
+
+
+def test_latex_leaves_out_boards_without_a_ranked_row() -> None:
+    assert "tabular" not in latex([(PROTOCOL, rank([failed("broken")], PROTOCOL))])
+
+
+def test_a_badge_tells_rank_and_value() -> None:
+    first, anchor, last = rank([scored("tv", 1.5), scored("input", 9.0, anchor=True), failed("broken")], PROTOCOL)
+    for row, message in ((first, "rank 1 · KID 1.5"), (anchor, "reference"), (last, "not ranked")):
+        svg = ElementTree.fromstring(badge(PROTOCOL, row))
+        assert svg.attrib["aria-label"] == f"{PROTOCOL.identity}: {message}"
+        assert [node.text for node in svg.iter("{http://www.w3.org/2000/svg}text")] == [PROTOCOL.identity, message]
+
+
+def test_hugging_face_reads_the_model_card() -> None:
+    (row,) = rank([scored("tv", 1.5, name="T: 'V'\n- x")], PROTOCOL)
+    name, results = model_index_to_eval_results(safe_load(model_card(PROTOCOL, row))["model-index"])
+    assert name == "T: 'V'\n- x"
+    assert {(one.metric_type, one.metric_value) for one in results} == {
+        ("kid", 1.5), ("ssim", 0.5), ("kid", 2.5),
+    }  # fmt: skip
+    assert {one.dataset_type for one in results} == {PROTOCOL.identity}
+    assert {one.task_type for one in results} == {"image-to-image"}
