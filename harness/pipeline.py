@@ -163,6 +163,7 @@ def evaluate(
             lowered=run.lowered,
             times=Times(build_s=run.build_s, run_s=run.run_s, seconds_per_slice=run.seconds_per_slice),
             peak_memory_bytes=run.peak_memory_bytes,
+            peak_gpu_memory_bytes=run.peak_gpu_memory_bytes,
             log=run.log if protocol.publish.logs else "",
         )
         assert card is not None, "a run that ended is scored"

@@ -98,6 +98,7 @@ class Observed(Strict, frozen=True, kw_only=True):
     lowered: tuple[str, ...]
     times: Times | None = None
     peak_memory_bytes: int | None = None
+    peak_gpu_memory_bytes: int | None = None
     log: str = ""
     files: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -166,6 +167,7 @@ def observe(
     lowered: tuple[str, ...],
     times: Times | None = None,
     peak_memory_bytes: int | None = None,
+    peak_gpu_memory_bytes: int | None = None,
     log: str = "",
 ) -> Observed:
     """The circumstances of a run that ends now on this machine."""
@@ -182,6 +184,7 @@ def observe(
         lowered=lowered,
         times=times,
         peak_memory_bytes=peak_memory_bytes,
+        peak_gpu_memory_bytes=peak_gpu_memory_bytes,
         log=log,
     )
 

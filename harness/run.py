@@ -84,6 +84,7 @@ class Run(Strict, frozen=True, kw_only=True):
     run_s: float  # the container alone, from its start to its end
     seconds_per_slice: float
     peak_memory_bytes: int | None
+    peak_gpu_memory_bytes: int | None = None
     log: str
     reused: bool = False
 
@@ -130,7 +131,7 @@ def run_submission(
             "cases": [case.name for case in dataset.cases],
             "device": device,
             "seed": seed,
-            "policy": policy_of(granted.limits),
+            "policy": policy_of(granted.limits, runtime=engine.runtime),
         }
     )
     folder = cache_root() / "runs" / key[:32]
@@ -150,6 +151,7 @@ def run_submission(
             model_folder=None if model is None else str(model),
             seed=seed,
             gpu=gpu,
+            runtime=engine.runtime,
         )
         with engine.start(plan) as container:
             for written in container.wait(deadline_s=granted.limits.wall_s):
@@ -364,6 +366,7 @@ def _keep(
         run_s=ended.seconds,
         seconds_per_slice=ended.seconds / len(outputs),
         peak_memory_bytes=ended.peak_memory_bytes,
+        peak_gpu_memory_bytes=ended.peak_gpu_memory_bytes,
     )
     with atomic_folder(folder) as part:
         (part / "outputs").mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,22 @@ leaderboard_option = click.option(
     "--leaderboard", type=click.Path(path_type=Path, file_okay=False), default=Path("leaderboard"), show_default=True
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def _choose_engine(_context: click.Context, _option: click.Parameter, name: str | None) -> None:
+    """For all of this command and the processes that it starts: whatever connects to an engine asks this variable."""
+    if name is not None:
+        from harness.engines import engine_name
+
+        os.environ["HARNESS_ENGINE"] = engine_name(name)
+
+
+engine_option = click.option(
+    "--engine",
+    callback=_choose_engine,
+    expose_value=False,
+    help="Container engine: docker, podman, apptainer. [default: $HARNESS_ENGINE, else docker]",
+)
 
 
 def show_error(error: HarnessError) -> None:

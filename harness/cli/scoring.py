@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from harness.cli._common import console, json_option, leaderboard_option, print_failure, print_json, protocol_option
+from harness.cli._common import (
+    console,
+    engine_option,
+    json_option,
+    leaderboard_option,
+    print_failure,
+    print_json,
+    protocol_option,
+)
 
 if TYPE_CHECKING:
     from harness.pipeline import Evaluation
@@ -28,6 +36,7 @@ features_option = click.option(
 @click.option("--fresh", is_flag=True, help="Run the container again even if the same run is in the cache.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Submissions side by side.")
 @click.option("--share", hidden=True, type=(int, int), default=(0, 1))
+@engine_option
 @features_option
 @json_option
 def run(
@@ -133,6 +142,7 @@ def _value(value: Any) -> str:
     "-p", "--protocol", default="phantom-mini", show_default=True, help="Protocol whose limits and data to use."
 )
 @click.option("--slices", default=3, show_default=True, help="How many slices to run.")
+@engine_option
 def check(submission: Path, protocol: str, slices: int) -> None:
     """Run a few slices under the production limits and say whether the outputs are valid. Nothing is scored."""
     from harness.protocol import load_protocol
@@ -153,9 +163,11 @@ def check(submission: Path, protocol: str, slices: int) -> None:
             entry, dataset, benchmark.limits, seed=benchmark.seed, engine=engine, fresh=True, progress=progress
         )
     screen = console()
+    gpu = done.peak_gpu_memory_bytes
     screen.print(
         f"[green]valid[/]: {len(dataset.cases)} slices in {done.run_s:.1f} s, start included; "
         f"peak memory {_megabytes(done.peak_memory_bytes)}"
+        + (f", of the GPU {_megabytes(gpu)}" if gpu is not None else "")
     )
     for line in done.lowered:
         screen.print(f"lowered on this machine: {line}", highlight=False)

@@ -6,17 +6,16 @@ import contextlib
 import datetime
 import functools
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import docker.errors
-import docker.utils
 import requests
 import urllib3
 
-import docker
 from harness.engines import Exit
+from harness.engines._gpu import GpuMemory
 from harness.errors import InfrastructureError
 from harness.sandbox import OUTPUT, ContainerPlan
 
@@ -41,8 +40,20 @@ def engine_errors(doing: str) -> Iterator[None]:
 class DockerContainer:
     """`harness.engines.Container`: the submission's container, and the holder that keeps its /output alive."""
 
-    def __init__(self, client: Any, *, main: str, holder: str, plan: ContainerPlan, started: float) -> None:
+    def __init__(
+        self,
+        client: Any,
+        *,
+        main: str,
+        holder: str,
+        plan: ContainerPlan,
+        started: float,
+        reopen: Callable[[], Any],
+        gpu_memory: GpuMemory,
+    ) -> None:
         self.client = client
+        self.reopen = reopen
+        self.gpu_memory = gpu_memory
         self.main = main
         self.holder = holder
         self.plan = plan
@@ -71,6 +82,7 @@ class DockerContainer:
                 written = self._output_space()[1] if due else None
             if written is not None:
                 reported = elapsed
+                self.gpu_memory.sample()
                 yield written
             time.sleep(0.02 if elapsed < 2 else 0.2)
 
@@ -78,7 +90,7 @@ class DockerContainer:
         with engine_errors("reading how the container ended"):
             # An engine that goes down stops the container first: the exit status is then not the container's own.
             # The holder is stopped together with it, and a new connection is refused.
-            docker.APIClient(version="auto", timeout=20, **docker.utils.kwargs_from_env()).close()
+            self.reopen().close()
             if not self.client.inspect_container(self.holder)["State"]["Running"]:
                 raise InfrastructureError(
                     "the container engine stopped the containers of the run", fix="start it again and repeat the run"
@@ -93,6 +105,7 @@ class DockerContainer:
                 output_full=self._output_space()[0],
                 seconds=(finished - started).total_seconds(),
                 peak_memory_bytes=self.peak,
+                peak_gpu_memory_bytes=self.gpu_memory.peak,
                 log=self._log_tail(stdout=True),
                 stderr=self._log_tail(stdout=False),
             )
@@ -110,8 +123,11 @@ class DockerContainer:
                 response.close()
 
     def _log_tail(self, *, stdout: bool) -> str:
-        raw = self.client.logs(self.main, stdout=stdout, stderr=True, tail=400)
-        return bytes(raw[-LOG_TAIL_BYTES:]).decode("utf-8", "replace")
+        return self._end_of(self.client.logs(self.main, stdout=stdout, stderr=True, tail=400))
+
+    @staticmethod
+    def _end_of(log: bytes) -> str:
+        return log[-LOG_TAIL_BYTES:].decode("utf-8", "replace")
 
     def _output_space(self) -> tuple[bool, int]:
         """(no byte or no inode left, files written) of /output, asked of the holder.

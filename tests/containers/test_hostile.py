@@ -12,15 +12,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.engines import BASE_IMAGE, Engine
-from harness.engines import docker as engines_docker
+from harness.engines import BASE_IMAGE, Engine, connect
+from harness.engines.podman import open_client as open_podman
 from harness.errors import HarnessError
 from harness.files import read_grey
 from harness.run import Run, run_submission
 from harness.submission import load_submission
 from tests.containers import makers
 from tests.containers.cases import BUILD, CASES, DOCUMENT, ENDS, Case, documented
-from tests.containers.world import CANARY, MARK, Watched, World, make_submission, of_this_process
+from tests.containers.world import (
+    CANARY,
+    MARK,
+    WatchedPodman,
+    Watching,
+    World,
+    client_of,
+    make_submission,
+    of_this_process,
+)
 
 pytestmark = pytest.mark.engine
 ALL = [case for cases in CASES.values() for case in cases]
@@ -29,22 +38,23 @@ KILLED_WITHIN_S = 10  # after the deadline; the kernel's part of it is milliseco
 
 
 @pytest.fixture(scope="module")
-def watched(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watching]:
     """A connection of a user whose configuration names a proxy and its password: the SDK likes to pass these on."""
     configured = tmp_path_factory.mktemp("docker-config")
     proxy = {"httpProxy": "http://user:password@proxy.invalid:3128", "noProxy": "localhost"}
     (configured / "config.json").write_text(json.dumps({"proxies": {"default": proxy}}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOCKER_CONFIG", str(configured))
-        plain = engines_docker.connect()  # as `engine` did, which made sure that there is one
+        plain = connect(engine.name)  # as `engine` did, which made sure that there is one
         assert plain.machine == engine.machine
-        assert plain.client._proxy_configs.http, "the configuration was not read: the case would be vacuous"
-        with Watched(plain.client) as found:
+        client = client_of(plain)
+        assert client._proxy_configs.http, "the configuration was not read: the case would be vacuous"
+        with WatchedPodman(client, reopen=open_podman) if engine.name == "podman" else Watching(client) as found:
             yield found
 
 
 @pytest.fixture
-def world(watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(watched: Watching, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The setting of a case; whatever of the case is left anywhere when it ends is an error."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "tmp").mkdir()
@@ -99,7 +109,15 @@ def attempt(case: Case, world: World) -> Run | HarnessError:
         return error
 
 
-@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name.replace(" ", "-"))
+@pytest.mark.parametrize(
+    ("engine", "case"),
+    [
+        pytest.param(engine, case, id=f"{case.name.replace(' ', '-')}-{engine}")
+        for engine in ("docker", "podman")
+        for case in ALL
+    ],
+    indirect=["engine"],
+)
 def test_a_hostile_submission(
     case: Case, world: World, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
