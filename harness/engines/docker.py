@@ -104,10 +104,11 @@ class DockerEngine:
     def sweep(self) -> list[str]:
         removed = []
         with engine_errors("clearing up what dead runs left behind"):
-            for container in self.client.containers(all=True, filters={"label": OWNER, "name": f"^/{NAME}"}):
-                if is_leftover(container["Labels"]):
+            for container in self.client.containers(all=True, filters={"label": OWNER}):
+                name = container["Names"][0].lstrip("/")
+                if name.startswith(NAME) and is_leftover(container["Labels"]):
                     self._remove_container(container["Id"])
-                    removed.append(container["Names"][0].lstrip("/"))
+                    removed.append(name)
             for volume in self.client.volumes(filters={"label": OWNER})["Volumes"] or ():
                 if volume["Name"].startswith(NAME) and is_leftover(volume["Labels"]):
                     self._remove_volume(volume["Name"])
