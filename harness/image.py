@@ -19,6 +19,11 @@ def image_of(submission: Submission, engine: Engine, policy: BuildPolicy) -> str
     """
     folder, source = Path(submission.folder), submission.manifest.image
     tag = f"ipv2-harness/submissions:{submission.slug}"
+    if source.archive is None and not engine.builds:
+        raise UsageError(
+            f"{submission.slug}: image: this engine builds and pulls nothing, it takes archives",
+            fix="build it elsewhere, docker save IMAGE -o image.tar, and say image: {archive: image.tar}",
+        )
     if source.build is not None:
         context = folder / source.build
         if engine.find_image(BASE_IMAGE) is None:

@@ -177,6 +177,7 @@ def evaluate(
                 first_output_s=run.first_output_s,
             ),
             peak_memory_bytes=run.peak_memory_bytes,
+            peak_gpu_memory_bytes=run.peak_gpu_memory_bytes,
             build=run.build,
             repeat=run.repeat,
             log=run.log if protocol.publish.logs else "",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from harness.errors import InfrastructureError
 
@@ -41,6 +42,26 @@ def run(
         raise InfrastructureError(f"{command[0]}: no such program", fix=f"install {command[0]}") from None
     except subprocess.TimeoutExpired:
         raise InfrastructureError(f"{' '.join(command)}: no answer within {timeout_s:g} s") from None
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], *, stdout: IO[bytes], stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs in a session of its own, without standard input; when the block ends all of it is killed.
+
+    InfrastructureError when the program does not exist.
+    """
+    try:
+        child = subprocess.Popen(
+            list(command), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
+        )
+    except FileNotFoundError:
+        raise InfrastructureError(f"{command[0]}: no such program", fix=f"install {command[0]}") from None
+    try:
+        yield child
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def run_together(

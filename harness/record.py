@@ -119,6 +119,7 @@ class Observed(Strict, frozen=True, kw_only=True):
     lowered: tuple[str, ...]
     times: Times | None = None
     peak_memory_bytes: int | None = None
+    peak_gpu_memory_bytes: int | None = None
     build: BuildPolicy | None = None  # what the image's build was held to and allowed, if it was built here
     repeat: Repeat | None = None  # None where it ran once
     log: str = ""

@@ -95,6 +95,7 @@ class Run(Strict, frozen=True, kw_only=True):
     seconds_per_slice: float  # the start included
     first_output_s: float | None = None  # from the container's start: how long it takes to get going
     peak_memory_bytes: int | None
+    peak_gpu_memory_bytes: int | None = None
     log: str
     build: BuildPolicy | None = None  # what its Dockerfile was held to, if it has one
     repeat: Repeat | None = None
@@ -154,7 +155,7 @@ def run_submission(
                 "cases": [case.name for case in dataset.cases],
                 "device": device,
                 "seed": seed,
-                "policy": policy_of(granted.limits),
+                "policy": policy_of(granted.limits, runtime=engine.runtime),
             }
         )
         folder = cache_root() / "runs" / key[:32]
@@ -173,6 +174,7 @@ def run_submission(
                 model_folder=None if model is None else str(model),
                 seed=seed,
                 gpu=gpu,
+                runtime=engine.runtime,
             )
 
             def execute() -> tuple[dict[str, NDArray[np.uint8]], Exit]:
@@ -341,6 +343,7 @@ def _keep(
         seconds_per_slice=ended.seconds / len(outputs),
         first_output_s=ended.first_output_s,
         peak_memory_bytes=ended.peak_memory_bytes,
+        peak_gpu_memory_bytes=ended.peak_gpu_memory_bytes,
     )
     with atomic_folder(folder) as part:
         write_slices(part / "outputs", outputs)

@@ -181,6 +181,17 @@ def build_policy(environment: Mapping[str, str]) -> BuildPolicy:
     return BuildPolicy(images=tuple(image for image in images if image), network=network)
 
 
+def chosen_runtime(environment: Mapping[str, str]) -> str | None:
+    """The organiser's low-level runtime for runs (HARNESS_RUNTIME: runc, runsc, kata, ...), by the engine's name of it;
+    None leaves the engine's own. UsageError for what is no name."""
+    runtime = environment.get("HARNESS_RUNTIME") or None
+    if runtime is not None and not re.fullmatch(r"[\w.-]+", runtime, re.ASCII):
+        raise UsageError(
+            f"HARNESS_RUNTIME: {runtime!r} is no name of a runtime", fix="unset it, or say runc, runsc, kata"
+        )
+    return runtime
+
+
 # -------------------------------------------------------------------------------- what may run
 class ImageFacts(Strict, frozen=True, kw_only=True):
     """What an image's configuration says, as far as the policy is concerned."""
@@ -254,7 +265,7 @@ class ContainerPlan(Strict, frozen=True, kw_only=True):
     user: str = USER
     open_files: int = 4096
     log_bytes: int = LOG_BYTES
-    runtime: str | None = None
+    runtime: str | None = None  # None: the engine's own
 
 
 def plan_container(
@@ -266,6 +277,7 @@ def plan_container(
     model_folder: str | None,
     seed: int,
     gpu: str | None,
+    runtime: str | None = None,
 ) -> ContainerPlan:
     """Plan the run of a checked image under limits that the machine has (`lower`)."""
     tmp, shm = round(limits.tmp_gb * 1e9), round(limits.shm_gb * 1e9)
@@ -287,6 +299,7 @@ def plan_container(
         tmpfs=tmpfs,
         environment=container_environment(seed=seed, cpus=limits.cpus, gpu=gpu),
         gpu=gpu,
+        runtime=runtime,
     )
 
 
@@ -311,9 +324,13 @@ def container_environment(*, seed: int, cpus: float, gpu: str | None) -> dict[st
     }
 
 
-def policy_of(limits: Limits) -> dict[str, object]:
-    """What of the sandbox can change a result: goes into the key of the inference cache and into the record."""
-    return {"version": POLICY_VERSION, "user": USER, "network": "none", "limits": msgspec.to_builtins(limits)}
+def policy_of(limits: Limits, *, runtime: str | None = None) -> dict[str, object]:
+    """What of the sandbox can change a result: goes into the key of the inference cache.
+
+    A runtime that is not the engine's own is part of it: gVisor is another kernel to a program.
+    """
+    policy = {"version": POLICY_VERSION, "user": USER, "network": "none", "limits": msgspec.to_builtins(limits)}
+    return policy if runtime is None else {**policy, "runtime": runtime}
 
 
 def sanitise(text: str) -> str:

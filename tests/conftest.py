@@ -1,9 +1,13 @@
-"""The one door to a real container engine for all tests that need it."""
+"""The one door to a real container engine for all tests that need it.
+
+A module or test that is to hold for every engine says `@EVERY_ENGINE`; the others run on Docker.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,21 +21,33 @@ from harness.errors import InfrastructureError
 DOCKER = Path(__file__).resolve().parent.parent / "docker"
 
 
+EVERY_ENGINE = pytest.mark.parametrize("engine", ["docker", "podman"], indirect=True)
+
+
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    """A running engine with the base image; both are made if need be. In CI their absence is a failure."""
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """A running engine with the base image; both are made if need be. In CI the absence of Docker is a failure."""
+    name = getattr(request, "param", "docker")
+    if name == "podman" and shutil.which("podman") is None:
+        pytest.skip("podman is not installed (HARNESS_ENGINE=podman docker/start-engine installs it)")
     # one worker of pytest-xdist makes them, the others wait
     with open(Path(tempfile.gettempdir()) / "ipv2-harness-tests.lock", "w") as lock:  # noqa: PTH123
         fcntl.flock(lock, fcntl.LOCK_EX)
         for script in ("start-engine", "build-base"):
-            made = subprocess.run([DOCKER / script], capture_output=True, text=True, check=False)
+            made = subprocess.run(
+                [DOCKER / script],
+                capture_output=True,
+                text=True,
+                check=False,
+                env={**os.environ, "HARNESS_ENGINE": name},
+            )
             if made.returncode != 0:
                 message = f"docker/{script}: {made.stdout}{made.stderr}"
-                if os.environ.get("CI"):
+                if os.environ.get("CI") and name == "docker":
                     pytest.fail(message)
                 pytest.skip(message)
     try:
-        connected = connect()
+        connected = connect(name)
     except InfrastructureError as error:
         pytest.fail(error.message)
     with connected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,22 @@ def record_folder(record: Path, leaderboard: Path) -> Path:
     """The folder of a record that is named by its folder or by its id."""
     known = {path.name: path for path in leaderboard.glob("records/*/*/*")}
     return record if record.is_dir() else known.get(str(record), record)
+
+
+def _choose_engine(_context: click.Context, _option: click.Parameter, name: str | None) -> None:
+    """For all of this command and the processes that it starts: whatever connects to an engine asks this variable."""
+    if name is not None:
+        from harness.engines import engine_name
+
+        os.environ["HARNESS_ENGINE"] = engine_name(name)
+
+
+engine_option = click.option(
+    "--engine",
+    callback=_choose_engine,
+    expose_value=False,
+    help="Container engine: docker, podman, apptainer. [default: $HARNESS_ENGINE, else docker]",
+)
 
 
 def show_error(error: HarnessError) -> None:

@@ -10,6 +10,7 @@ import rich_click as click
 
 from harness.cli._common import (
     console,
+    engine_option,
     json_option,
     leaderboard_option,
     print_failure,
@@ -43,6 +44,7 @@ features_option = click.option(
 )
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Submissions side by side.")
 @click.option("--share", hidden=True, type=(int, int), default=(0, 1))
+@engine_option
 @features_option
 @json_option
 def run(
@@ -175,6 +177,7 @@ def _value(value: Any) -> str:
     "-p", "--protocol", default="phantom-mini", show_default=True, help="Protocol whose limits and data to use."
 )
 @click.option("--slices", default=3, show_default=True, help="How many slices to run.")
+@engine_option
 @leaderboard_option
 def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> None:
     """Run a few slices under the production limits and say whether the outputs are valid. Nothing is scored."""
@@ -196,9 +199,11 @@ def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> No
             entry, dataset, benchmark.limits, seed=benchmark.seed, engine=engine, fresh=True, progress=progress
         )
     screen = console()
+    gpu = done.peak_gpu_memory_bytes
     screen.print(
         f"[green]valid[/]: {len(dataset.cases)} slices in {done.run_s:.1f} s, start included; "
         f"peak memory {_megabytes(done.peak_memory_bytes)}"
+        + (f", of the GPU {_megabytes(gpu)}" if gpu is not None else "")
     )
     for line in done.lowered:
         screen.print(f"lowered on this machine: {line}", highlight=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, Self
 
+from harness.errors import UsageError
 from harness.files import Strict
 from harness.sandbox import BuildPolicy, ContainerPlan, ImageFacts, Machine
 
@@ -23,8 +25,9 @@ class Exit(Strict, frozen=True, kw_only=True):
     out_of_memory: bool  # the kernel killed at least one process of it, whatever the exit code says
     output_full: bool  # /output had no byte or no inode left at the end
     seconds: float  # from start to end
-    first_output_s: float | None  # from start until the first file of /output was finished; None where none is there
+    first_output_s: float | None  # from start until the first file of /output was finished; None if unknown
     peak_memory_bytes: int | None  # file system pages included; None where the engine's machine cannot be looked at
+    peak_gpu_memory_bytes: int | None = None  # of the GPU that it was given, above what was in use before its start
     log: str  # the end of stdout and stderr
     stderr: str  # the end of stderr alone
 
@@ -50,13 +53,28 @@ class Engine(Protocol):
     """A container engine. Every method raises InfrastructureError when the engine does not answer."""
 
     @property
+    def name(self) -> str:
+        """The name by which it is chosen."""
+        ...
+
+    @property
     def machine(self) -> Machine:
         """What the engine's machine has."""
         ...
 
     @property
     def description(self) -> str:
-        """Name, version, runtime and control groups, for the record."""
+        """Name, version, runtime, control groups and which bounds it cannot hold, for the record."""
+        ...
+
+    @property
+    def runtime(self) -> str | None:
+        """The runtime that HARNESS_RUNTIME asks for where it is not the engine's own."""
+        ...
+
+    @property
+    def builds(self) -> bool:
+        """Whether it builds Dockerfiles and pulls images."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -111,11 +129,29 @@ class Engine(Protocol):
         ...
 
 
-def connect(name: str = "docker") -> Engine:
-    """Connect to the engine `name` and sweep what dead harness processes left there.
+def engine_names() -> tuple[str, ...]:
+    """The engines that there are: a module each."""
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py")))
+
+
+def engine_name(asked: str | None = None) -> str:
+    """The engine that is asked for, else that of the environment variable HARNESS_ENGINE, else docker.
+
+    UsageError for one that there is not.
+    """
+    name = asked or os.environ.get("HARNESS_ENGINE") or "docker"
+    if name not in engine_names():
+        raise UsageError(
+            f"engine {name!r}: there is none of that name", fix=f"choose one of {', '.join(engine_names())}"
+        )
+    return name
+
+
+def connect(name: str | None = None) -> Engine:
+    """Connect to the engine `name` (`engine_name`) and sweep what dead harness processes left there.
 
     InfrastructureError names the fix when none answers.
     """
-    engine: Engine = importlib.import_module(f"harness.engines.{name}").connect()
+    engine: Engine = importlib.import_module(f"harness.engines.{engine_name(name)}").connect()
     engine.sweep()
     return engine

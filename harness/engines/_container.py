@@ -6,17 +6,16 @@ import contextlib
 import datetime
 import functools
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import docker.errors
-import docker.utils
 import requests
 import urllib3
 
-import docker
 from harness.engines import Exit
+from harness.engines._gpu import GpuMemory
 from harness.errors import InfrastructureError
 from harness.sandbox import OUTPUT, ContainerPlan
 
@@ -51,8 +50,20 @@ def duration(by_engine_s: float, *, noticed_s: float) -> float:
 class DockerContainer:
     """`harness.engines.Container`: the submission's container, and the holder that keeps its /output alive."""
 
-    def __init__(self, client: Any, *, main: str, holder: str, plan: ContainerPlan, started: float) -> None:
+    def __init__(
+        self,
+        client: Any,
+        *,
+        main: str,
+        holder: str,
+        plan: ContainerPlan,
+        started: float,
+        reopen: Callable[[], Any],
+        gpu_memory: GpuMemory,
+    ) -> None:
         self.client = client
+        self.reopen = reopen
+        self.gpu_memory = gpu_memory
         self.main = main
         self.holder = holder
         self.plan = plan
@@ -82,6 +93,7 @@ class DockerContainer:
                 written = self._output_space()[1] if due else None
             if written is not None:
                 reported = elapsed
+                self.gpu_memory.sample()
                 yield written
             time.sleep(0.02 if elapsed < 2 else 0.2)
 
@@ -89,7 +101,7 @@ class DockerContainer:
         with engine_errors("reading how the container ended"):
             # An engine that goes down stops the container first: the exit status is then not the container's own.
             # The holder is stopped together with it, and a new connection is refused.
-            docker.APIClient(version="auto", timeout=20, **docker.utils.kwargs_from_env()).close()
+            self.reopen().close()
             if not self.client.inspect_container(self.holder)["State"]["Running"]:
                 raise InfrastructureError(
                     "the container engine stopped the containers of the run", fix="start it again and repeat the run"
@@ -107,6 +119,7 @@ class DockerContainer:
                 seconds=seconds,
                 first_output_s=first - started if first and 0 <= first - started <= seconds else None,
                 peak_memory_bytes=self.peak,
+                peak_gpu_memory_bytes=self.gpu_memory.peak,
                 log=self._log_tail(stdout=True),
                 stderr=self._log_tail(stdout=False),
             )
@@ -124,8 +137,11 @@ class DockerContainer:
                 response.close()
 
     def _log_tail(self, *, stdout: bool) -> str:
-        raw = self.client.logs(self.main, stdout=stdout, stderr=True, tail=400)
-        return bytes(raw[-LOG_TAIL_BYTES:]).decode("utf-8", "replace")
+        return self._end_of(self.client.logs(self.main, stdout=stdout, stderr=True, tail=400))
+
+    @staticmethod
+    def _end_of(log: bytes) -> str:
+        return log[-LOG_TAIL_BYTES:].decode("utf-8", "replace")
 
     def _output_space(self) -> tuple[bool, int]:
         """(no byte or no inode left, files written) of /output, asked of the holder.

@@ -122,8 +122,8 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def checked_archive(archive: Path, *, machine: Machine) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """The id of the one image in a `docker save` archive, and the bytes of an archive of our own making.
+def checked_archive(archive: Path, *, machine: Machine) -> Iterator[tuple[ImageFacts, Iterator[bytes]]]:
+    """The facts of the one image in a `docker save` archive, and the bytes of an archive of our own making.
 
     That holds the configuration and its layers and nothing else: no tag that could move, no second image. Before,
     the configuration passes the policy (`harness.sandbox.check_image`) and every layer is read through: what it
@@ -160,7 +160,7 @@ def checked_archive(archive: Path, *, machine: Machine) -> Iterator[tuple[str, I
         ) as error:
             raise BuildError(f"{archive}: not an image archive, uncompressed and whole: {error}", fix=AGAIN) from error
         check_image(facts, machine=machine, device="cpu")
-        yield facts.id, _own_archive(tar, raw, layers)
+        yield facts, _own_archive(tar, raw, layers)
 
 
 def _members(tar: tarfile.TarFile, size: int) -> dict[str, tarfile.TarInfo]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import re
-import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import docker.auth
 import docker.errors
@@ -22,23 +20,39 @@ import msgspec
 import requests
 
 import docker
-from harness import process
 from harness.engines import BASE_IMAGE
-from harness.engines._build import NETWORK, build
+from harness.engines._build import NETWORK, Watch, build
+from harness.engines._classic import classic_build
 from harness.engines._container import DockerContainer, engine_errors
+from harness.engines._gpu import QUERY_IDS, GpuMemory, check_seen, gpus
 from harness.engines._images import ImageConfig, checked_archive
 from harness.engines._owner import OWNER, forget_dead_owners, is_leftover, owner_labels
 from harness.errors import BuildError, GpuRequiredError, ImagePolicyError, InfrastructureError
-from harness.sandbox import INPUT, MODEL, OUTPUT, BuildPolicy, ContainerPlan, ImageFacts, Machine, sanitise
+from harness.sandbox import (
+    INPUT,
+    MODEL,
+    OUTPUT,
+    BuildPolicy,
+    ContainerPlan,
+    ImageFacts,
+    Machine,
+    Quota,
+    chosen_runtime,
+    sanitise,
+)
 
 NAME = "ipv2-harness-"
+
+
+def open_client() -> Any:
+    """A connection to the engine of DOCKER_HOST or of the default socket."""
+    return docker.APIClient(version="auto", timeout=60, **docker.utils.kwargs_from_env())
 
 
 def connect() -> DockerEngine:
     """Connect to the engine of DOCKER_HOST or of the default socket."""
     try:
-        client = docker.APIClient(version="auto", timeout=60, **docker.utils.kwargs_from_env())
-        return DockerEngine(client)
+        return DockerEngine(open_client())
     except (docker.errors.DockerException, requests.RequestException) as error:
         where = os.environ.get("DOCKER_HOST") or "the default socket"
         raise InfrastructureError(
@@ -50,8 +64,13 @@ def connect() -> DockerEngine:
 class DockerEngine:
     """`harness.engines.Engine` for Docker 20.10 and later, classic builder."""
 
-    def __init__(self, client: Any) -> None:
+    name = "docker"
+    builds = True
+    container = DockerContainer
+
+    def __init__(self, client: Any, *, reopen: Callable[[], Any] = open_client) -> None:
         self.client = client
+        self.reopen = reopen
         version = client.version()
         info = client.info()
         local = client.base_url.startswith("http+docker://")  # a Unix socket: the GPUs here are the engine's
@@ -60,10 +79,14 @@ class DockerEngine:
             memory_bytes=info["MemTotal"],
             os=version["Os"],
             architecture=version["Arch"],
-            gpus=_gpus() if local else (),
+            gpus=gpus() if local else (),
         )
+        asked = chosen_runtime(os.environ)
+        self.runtime = None if asked == info["DefaultRuntime"] else asked
+        if self.runtime is not None:
+            self._check_runtime(self.runtime, info)
         groups = info.get("CgroupVersion", "1")
-        self.description = f"docker {version['Version']}, {info['DefaultRuntime']}, cgroup v{groups}"
+        self.description = f"{self.name} {version['Version']}, {asked or info['DefaultRuntime']}, cgroup v{groups}"
 
     def __enter__(self) -> Self:
         return self
@@ -71,13 +94,21 @@ class DockerEngine:
     def __exit__(self, *_: object) -> None:
         self.client.close()
 
+    def _check_runtime(self, runtime: str, info: dict[str, Any]) -> None:
+        if runtime not in info["Runtimes"]:
+            raise InfrastructureError(
+                f"HARNESS_RUNTIME: {self.name} knows no runtime {runtime!r}, but {', '.join(sorted(info['Runtimes']))}",
+                fix="unset it, or register the runtime with the engine (docs/engines.md)",
+            )
+
     def sweep(self) -> list[str]:
         removed = []
         with engine_errors("clearing up what dead runs left behind"):
-            for container in self.client.containers(all=True, filters={"label": OWNER, "name": f"^/{NAME}"}):
-                if is_leftover(container["Labels"]):
+            for container in self.client.containers(all=True, filters={"label": OWNER}):
+                name = container["Names"][0].lstrip("/")
+                if name.startswith(NAME) and is_leftover(container["Labels"]):
                     self._remove_container(container["Id"])
-                    removed.append(container["Names"][0].lstrip("/"))
+                    removed.append(name)
             for volume in self.client.volumes(filters={"label": OWNER})["Volumes"] or ():
                 if volume["Name"].startswith(NAME) and is_leftover(volume["Labels"]):
                     self._remove_volume(volume["Name"])
@@ -103,18 +134,17 @@ class DockerEngine:
         labels: Mapping[str, str] | None = None,
         policy: BuildPolicy | None = None,
     ) -> str:
-        return build(
-            self.client,
-            folder,
-            dockerfile=dockerfile,
-            tag=tag,
-            arguments=arguments or {},
-            labels=labels or {},
-            policy=policy or BuildPolicy(),
-        )
+        policy = policy or BuildPolicy()
+        watch, begin = self._builder(policy, arguments=dict(arguments or {}), labels=dict(labels or {}))
+        return build(self.client, folder, dockerfile=dockerfile, tag=tag, policy=policy, watch=watch, begin=begin)
+
+    def _builder(
+        self, policy: BuildPolicy, *, arguments: dict[str, str], labels: dict[str, str]
+    ) -> tuple[Watch, Callable[[IO[bytes]], Generator[dict[str, Any]]]]:
+        return classic_build(self.client, policy, arguments=arguments, labels=labels, reopen=self.reopen)
 
     def load(self, archive: Path, *, tag: str | None = None) -> str:
-        with checked_archive(archive, machine=self.machine) as (digest, data), engine_errors(f"loading {archive}"):
+        with checked_archive(archive, machine=self.machine) as (facts, data), engine_errors(f"loading {archive}"):
             said = ""
             for event in self.client.load_image(data, quiet=True):
                 if "error" in event:
@@ -122,7 +152,7 @@ class DockerEngine:
                 said += event.get("stream", "")
             # the digest of its configuration, or what an engine with another image store calls it
             named = re.search(r"Loaded image(?: ID)?: (sha256:[0-9a-f]{64})", said)
-            image = self.find_image(digest) or (self.find_image(named[1]) if named is not None else None)
+            image = self.find_image(facts.id) or (self.find_image(named[1]) if named is not None else None)
             if image is None:
                 raise BuildError(f"{archive}: the engine loaded no image: {sanitise(said)[-300:]}")
             if tag is not None:
@@ -196,11 +226,22 @@ class DockerEngine:
         labels = owner_labels(lifetime_s=plan.wall_s + 600)
         try:
             with engine_errors("starting the container"):
+                if plan.gpu is not None:
+                    self._check_gpu(plan, plan.gpu, name=f"{run}-gpu", image=holder_image, labels=labels)
                 self._start_holder(holder, volume=run, image=holder_image, plan=plan, labels=labels)
                 self.client.create_container(**self._create_arguments(plan, name=main, volume=run, labels=labels))
+                gpu_memory = GpuMemory(plan.gpu)
                 started = time.monotonic()
                 self._start_main(main)
-            yield DockerContainer(self.client, main=main, holder=holder, plan=plan, started=started)
+            yield self.container(
+                self.client,
+                main=main,
+                holder=holder,
+                plan=plan,
+                started=started,
+                reopen=self.reopen,
+                gpu_memory=gpu_memory,
+            )
         finally:
             # at an error of the engine or an impatient second Ctrl-C the next start's sweep does it
             with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
@@ -210,7 +251,7 @@ class DockerEngine:
 
     def _start_holder(self, name: str, *, volume: str, image: str, plan: ContainerPlan, labels: dict[str, str]) -> None:
         """Start a trusted container that keeps /output mounted: a memory volume vanishes with its last container."""
-        options = f"size={plan.quota.bytes},nr_inodes={plan.quota.inodes},mode=1777,nosuid,nodev,noexec"
+        options = f"{self._volume_size(plan.quota)},nr_inodes={plan.quota.inodes},mode=1777,nosuid,nodev,noexec"
         self.client.create_volume(
             volume, driver="local", driver_opts={"type": "tmpfs", "device": "tmpfs", "o": options}, labels=labels
         )
@@ -230,22 +271,48 @@ class DockerEngine:
                 security_opt=["no-new-privileges:true"],
                 pids_limit=32,
                 mem_limit=256 * 2**20,
+                ulimits=self._ulimits(nofile=256),
                 mounts=[docker.types.Mount(OUTPUT, volume, type="volume", read_only=True, no_copy=True)],
             ),
         )
         self.client.start(name)
 
+    def _check_gpu(self, plan: ContainerPlan, gpu: str, *, name: str, image: str, labels: dict[str, str]) -> None:
+        """See from inside that the device request is met, in a trusted container under the submission's runtime."""
+        self.client.create_container(
+            image=image,
+            name=name,
+            entrypoint=list(QUERY_IDS),
+            command=[],
+            user=plan.user,
+            labels=labels,
+            environment={"NVIDIA_VISIBLE_DEVICES": gpu},
+            healthcheck={"test": ["NONE"]},
+            use_config_proxy=False,
+            host_config=self.client.create_host_config(
+                network_mode="none",
+                read_only=True,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges:true"],
+                pids_limit=32,
+                ulimits=self._ulimits(nofile=256),
+                device_requests=_device_requests(gpu),
+                runtime=plan.runtime,
+            ),
+        )
+        try:
+            self._start_main(name)
+            self.client.wait(name)
+            listing = self.client.logs(name, tail="all").decode(errors="replace")
+        except docker.errors.APIError as error:  # without the driver's files there is no such program
+            listing = str(error.explanation)
+        finally:
+            self._remove_container(name)
+        check_seen(gpu, listing=listing, engine=self.name)
+
     def _create_arguments(
         self, plan: ContainerPlan, *, name: str, volume: str, labels: dict[str, str]
     ) -> dict[str, Any]:
-        mounts = [
-            docker.types.Mount(INPUT, plan.input, type="bind", read_only=True),
-            docker.types.Mount(OUTPUT, volume, type="volume", no_copy=True),
-        ]
-        if plan.model is not None:
-            mounts.append(docker.types.Mount(MODEL, plan.model, type="bind", read_only=True))
-        gpu = [docker.types.DeviceRequest(device_ids=[plan.gpu], capabilities=[["gpu", "compute", "utility"]])]
-        limit = docker.types.Ulimit
         return {
             "image": plan.image,
             "name": name,
@@ -268,21 +335,30 @@ class DockerEngine:
                 memswap_limit=plan.memory_bytes,
                 shm_size=plan.shm_bytes,
                 oom_score_adj=500,
-                ulimits=[
-                    limit(name="nofile", soft=plan.open_files, hard=plan.open_files),
-                    limit(name="core", soft=0, hard=0),
-                    limit(name="fsize", soft=plan.file_bytes, hard=plan.file_bytes),
-                    limit(name="cpu", soft=plan.cpu_s, hard=plan.cpu_s),
-                ],
-                tmpfs=plan.tmpfs,
-                mounts=mounts,
+                ulimits=self._ulimits(nofile=plan.open_files, core=0, fsize=plan.file_bytes, cpu=plan.cpu_s),
+                **self._mounts(plan, volume),
                 log_config=docker.types.LogConfig(
                     type="json-file", config={"max-size": str(plan.log_bytes), "max-file": "1"}
                 ),
-                device_requests=gpu if plan.gpu is not None else None,
+                device_requests=_device_requests(plan.gpu),
                 runtime=plan.runtime,
             ),
         }
+
+    def _mounts(self, plan: ContainerPlan, volume: str) -> dict[str, Any]:
+        mounts = [
+            docker.types.Mount(INPUT, plan.input, type="bind", read_only=True),
+            docker.types.Mount(OUTPUT, volume, type="volume", no_copy=True),
+        ]
+        if plan.model is not None:
+            mounts.append(docker.types.Mount(MODEL, plan.model, type="bind", read_only=True))
+        return {"mounts": mounts, "tmpfs": plan.tmpfs}
+
+    def _volume_size(self, quota: Quota) -> str:
+        return f"size={quota.bytes}"
+
+    def _ulimits(self, **limits: int) -> list[docker.types.Ulimit]:
+        return [docker.types.Ulimit(name=name, soft=limit, hard=limit) for name, limit in limits.items()]
 
     def _start_main(self, name: str) -> None:
         try:
@@ -311,9 +387,7 @@ class DockerEngine:
 
 
 # -------------------------------------------------------------------------------- helpers
-@functools.cache
-def _gpus() -> tuple[str, ...]:
-    if shutil.which("nvidia-smi") is None:
-        return ()
-    listing = process.run(["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"])
-    return tuple(listing.stdout.split()) if listing.returncode == 0 else ()
+def _device_requests(gpu: str | None) -> list[docker.types.DeviceRequest] | None:
+    if gpu is None:
+        return None
+    return [docker.types.DeviceRequest(device_ids=[gpu], capabilities=[["gpu", "compute", "utility"]])]

@@ -17,10 +17,11 @@ from harness.engines._owner import OWNER
 from harness.errors import ContainerTimeout, GpuRequiredError, ImagePolicyError
 from harness.run import run_submission
 from harness.submission import load_submission
+from tests.conftest import EVERY_ENGINE
 from tests.containers.cases import LIMITS
 from tests.containers.world import client_of, make_dataset, make_submission, of_this_process
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, EVERY_ENGINE]
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +96,7 @@ with connect() as engine:
 """
 
 
-def start_sleeper(tmp_path: Path) -> subprocess.Popen[str]:
+def start_sleeper(engine: Engine, tmp_path: Path) -> subprocess.Popen[str]:
     """A harness process of its own with a container that sleeps; returns once the container has written."""
     here = Path(__file__).resolve().parent
     code = SLEEPER.format(here=str(here), root=str(here.parent.parent))
@@ -104,7 +105,7 @@ def start_sleeper(tmp_path: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "HARNESS_CACHE": str(tmp_path / "cache")},
+        env={**os.environ, "HARNESS_CACHE": str(tmp_path / "cache"), "HARNESS_ENGINE": engine.name},
     )
     timer = threading.Timer(60, child.kill)
     timer.start()
@@ -120,7 +121,7 @@ def running(engine: Engine, owner: str) -> list[str]:
 
 
 def test_an_interrupt_removes_the_container_at_once(engine: Engine, tmp_path: Path) -> None:
-    child = start_sleeper(tmp_path)
+    child = start_sleeper(engine, tmp_path)
     (owner,) = (path.stem for path in (tmp_path / "cache" / "owners").iterdir())
     assert len(running(engine, owner)) == 2
     child.send_signal(signal.SIGINT)
@@ -131,7 +132,7 @@ def test_an_interrupt_removes_the_container_at_once(engine: Engine, tmp_path: Pa
 
 
 def test_a_killed_harness_is_cleared_up_after_and_a_living_one_is_left_alone(engine: Engine, tmp_path: Path) -> None:
-    child = start_sleeper(tmp_path)
+    child = start_sleeper(engine, tmp_path)
     (owner,) = (path.stem for path in (tmp_path / "cache" / "owners").iterdir())
     assert engine.sweep() == []
     assert len(running(engine, owner)) == 2

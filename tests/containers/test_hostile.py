@@ -7,44 +7,76 @@ import re
 import resource
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from harness.engines import BASE_IMAGE, Engine
-from harness.engines import docker as engines_docker
+from harness.engines import BASE_IMAGE, Engine, connect
+from harness.engines.podman import open_client as open_podman
 from harness.errors import HarnessError
 from harness.files import read_grey
 from harness.run import Run, run_submission
 from harness.submission import load_submission
 from tests.containers import makers
 from tests.containers.cases import BUILD, CASES, DOCUMENT, ENDS, Case, documented
-from tests.containers.world import CANARY, MARK, Watched, World, make_submission, of_this_process
+from tests.containers.world import (
+    CANARY,
+    MARK,
+    WatchedPodman,
+    Watching,
+    World,
+    client_of,
+    make_submission,
+    of_this_process,
+)
 
 pytestmark = pytest.mark.engine
 ALL = [case for cases in CASES.values() for case in cases]
+# On other engines than Docker: what every bound of a run and of a build rests on, and what reads /output.
+TELLING = {
+    *("good", "nothing", "link to label", "fifo", "unix socket"),
+    *("disk fill", "inode flood", "sparse file", "huge file", "volume fill", "memory hog", "fork bomb"),
+    *("sleeps for ever", "holds its init", "log flood", "looks everywhere", "finds what is there", "looks around"),
+    *("environment", "engine socket", "setuid", "kernel doors", "tag clobber"),
+    *("build endless", "build fork bomb", "build memory hog", "build many layers"),
+}
+PODMANS_WORDS = {"tag clobber": "failed to exec pid1", "build fork bomb": "exit status 1"}
+RUNS = [
+    *(pytest.param("docker", case, id=case.name.replace(" ", "-")) for case in ALL),
+    *(
+        pytest.param(
+            "podman",
+            replace(case, said=PODMANS_WORDS.get(case.name, case.said)),
+            id=f"{case.name.replace(' ', '-')}-podman",
+        )
+        for case in ALL
+        if case.name in TELLING
+    ),
+]
 HOST_BYTES = 64 * 2**20  # that one case may add to this process, whatever it hands us
 KILLED_WITHIN_S = 10  # after the deadline; the kernel's part of it is milliseconds
 
 
 @pytest.fixture(scope="module")
-def watched(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watching]:
     """A connection of a user whose configuration names a proxy and its password: the SDK likes to pass these on."""
     configured = tmp_path_factory.mktemp("docker-config")
     proxy = {"httpProxy": "http://user:password@proxy.invalid:3128", "noProxy": "localhost"}
     (configured / "config.json").write_text(json.dumps({"proxies": {"default": proxy}}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOCKER_CONFIG", str(configured))
-        plain = engines_docker.connect()  # as `engine` did, which made sure that there is one
+        plain = connect(engine.name)  # as `engine` did, which made sure that there is one
         assert plain.machine == engine.machine
-        assert plain.client._proxy_configs.http, "the configuration was not read: the case would be vacuous"
-        with Watched(plain.client) as found:
+        client = client_of(plain)
+        assert client._proxy_configs.http, "the configuration was not read: the case would be vacuous"
+        with WatchedPodman(client, reopen=open_podman) if engine.name == "podman" else Watching(client) as found:
             yield found
 
 
 @pytest.fixture
-def world(watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(watched: Watching, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The setting of a case; whatever of the case is left anywhere when it ends is an error."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "tmp").mkdir()
@@ -99,7 +131,7 @@ def attempt(case: Case, world: World) -> Run | HarnessError:
         return error
 
 
-@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name.replace(" ", "-"))
+@pytest.mark.parametrize(("engine", "case"), RUNS, indirect=["engine"])
 def test_a_hostile_submission(
     case: Case, world: World, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
@@ -160,12 +192,15 @@ def test_a_hostile_submission(
     assert list((world.folder / "cache").glob("staging/*")) == []
     assert not Path("/tmp/pwned").exists()
 
+    if world.engine.name != "docker":
+        return  # the table is Docker's
     took = "" if ended is None else f"{ended.seconds:.1f} s, {(ended.peak_memory_bytes or 0) / 1e6:.0f} MB"
     record_property("hostile", [case.name, case.status, *ENDS[case.status], case.bound, took])
 
 
 def test_names_are_told_apart() -> None:
     assert len({case.name for case in ALL}) == len(ALL)
+    assert {case.name for case in ALL} >= TELLING
 
 
 def test_the_documents_table_is_the_suites() -> None:

@@ -26,6 +26,7 @@ from harness.data import Dataset
 from harness.engines import BASE_IMAGE, Engine, Exit
 from harness.engines._owner import OWNER, owner_labels
 from harness.engines.docker import DockerEngine
+from harness.engines.podman import PodmanEngine
 from harness.files import write_grey
 from harness.sandbox import ContainerPlan
 
@@ -80,8 +81,8 @@ def of_this_process(engine: Engine) -> list[str]:
     return containers + [one["Name"] for one in client.volumes(filters=ours)["Volumes"] or ()]
 
 
-class Watched(DockerEngine):
-    """The real engine, which also notes of each run what was planned and how it ended."""
+class Watching(DockerEngine):
+    """A real engine, which also notes of each run what was planned and how it ended."""
 
     plan: ContainerPlan | None = None
     ended: Exit | None = None
@@ -100,10 +101,14 @@ class Watched(DockerEngine):
             yield container
 
 
+class WatchedPodman(Watching, PodmanEngine):
+    pass
+
+
 class World:
     """One case's folder, engine and marks."""
 
-    def __init__(self, folder: Path, engine: Watched) -> None:
+    def __init__(self, folder: Path, engine: Watching) -> None:
         self.folder = folder
         self.engine = engine
         self.dataset = make_dataset(folder / "data")

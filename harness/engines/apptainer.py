@@ -1,0 +1,243 @@
+"""Apptainer, for clusters where nobody is root: archives only, and fewer bounds (`NOT_HELD`, docs/engines.md).
+
+It was written from the manual of Apptainer 1.3 and has not run: the command lines below are what the tests look at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import signal
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Self
+
+from harness import process
+from harness.engines import Exit
+from harness.engines._gpu import QUERY_IDS, GpuMemory, check_seen, gpus
+from harness.engines._images import checked_archive
+from harness.errors import BuildError, InfrastructureError, UsageError
+from harness.files import atomic_file, cache_root, read_json, write_json
+from harness.sandbox import INPUT, MODEL, OUTPUT, TMP, BuildPolicy, ContainerPlan, ImageFacts, Machine, chosen_runtime
+
+# of the bounds of ContainerPlan: `description` says it, hence every record
+NOT_HELD = "not held: own user, VOLUMEs read-only, /output and /tmp on disk and watched, shared memory unbounded"
+KILLED, OWN_FAILURE = 137, 255
+LOOKS_EVERY_S = 0.5
+BUILD_ELSEWHERE = "build it with Docker or Podman, docker save IMAGE -o image.tar, and say image: {archive: image.tar}"
+
+
+def connect() -> ApptainerEngine:
+    """The apptainer of this machine, called by an ordinary user."""
+    version = process.run(["apptainer", "--version"])
+    if version.returncode != 0:
+        raise InfrastructureError(f"apptainer --version: {version.stderr.strip()}", fix="mend its installation")
+    if os.geteuid() == 0:
+        raise InfrastructureError(
+            "apptainer as root would run submissions as root", fix="run the harness as an ordinary user, or use Docker"
+        )
+    if (runtime := chosen_runtime(os.environ)) is not None:
+        raise InfrastructureError(f"HARNESS_RUNTIME: apptainer cannot run {runtime!r}", fix="unset it, or use Docker")
+    return ApptainerEngine(version.stdout.split()[-1])
+
+
+def run_command(
+    plan: ContainerPlan, *, image: Path, command: tuple[str, ...], output: Path, scratch: Path
+) -> list[str]:
+    """The complete command line of a run: `image` is a .sif file, `output` and `scratch` are empty host folders."""
+    limits = (f"--nofile={plan.open_files}", "--core=0", f"--fsize={plan.file_bytes}", f"--cpu={plan.cpu_s}")
+    binds = [f"{plan.input}:{INPUT}:ro", f"{output}:{OUTPUT}:rw", f"{scratch}:{TMP}:rw"]
+    if plan.model is not None:
+        binds.append(f"{plan.model}:{MODEL}:ro")
+    return [
+        *("prlimit", *limits),
+        *("apptainer", "--silent", "exec"),
+        *("--containall", "--cleanenv", "--no-home", "--no-umask", "--no-eval"),
+        # what the administrator mounts into every container may hold the labels
+        *("--no-mount", "bind-paths,hostfs"),
+        *("--no-privs", "--drop-caps", "all"),
+        *("--net", "--network", "none"),
+        *("--memory", str(plan.memory_bytes), "--memory-swap", str(plan.memory_bytes)),
+        *("--cpus", f"{plan.cpus:g}", "--pids-limit", str(plan.pids)),
+        *(word for bind in binds for word in ("--bind", bind)),
+        *(word for name, value in sorted(plan.environment.items()) for word in ("--env", f"{name}={value}")),
+        *_gpu_options(plan.gpu),
+        *("--pwd", TMP),
+        str(image),
+        *command,
+    ]
+
+
+def _gpu_options(gpu: str | None) -> tuple[str, ...]:
+    return () if gpu is None else ("--nv", "--env", f"CUDA_VISIBLE_DEVICES={gpu}")
+
+
+class ApptainerEngine:
+    """`harness.engines.Engine` for Apptainer with user namespaces and delegated control groups v2.
+
+    Images are kept as .sif files in the cache folder, under the digest of their configuration.
+    """
+
+    name = "apptainer"
+    builds = False
+    runtime = None
+
+    def __init__(self, version: str) -> None:
+        pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+        self.machine = Machine(
+            cpus=len(os.sched_getaffinity(0)),  # what the batch system has granted
+            memory_bytes=pages,
+            os="linux",
+            architecture=architecture,
+            gpus=gpus(),
+        )
+        self.description = f"apptainer {version}, cgroup v2, {NOT_HELD}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def sweep(self) -> list[str]:
+        """A container is a child of the harness in a folder that the harness removes: nothing is left behind."""
+        return []
+
+    # ---------------------------------------------------------------------------- images
+    def _sif(self, image: str) -> Path:
+        return cache_root() / "apptainer" / f"{image.removeprefix('sha256:')}.sif"
+
+    def find_image(self, name: str) -> str | None:
+        return name if re.fullmatch(r"sha256:[0-9a-f]{64}", name) and self._sif(name).exists() else None
+
+    def build(self, folder: Path, **_: object) -> str:
+        raise UsageError(f"{folder}: apptainer builds no Dockerfile", fix=BUILD_ELSEWHERE)
+
+    def resolve(self, reference: str, **_: object) -> str:
+        raise UsageError(f"{reference}: apptainer pulls nothing for the harness", fix=BUILD_ELSEWHERE)
+
+    def load(self, archive: Path, **_: object) -> str:
+        with checked_archive(archive, machine=self.machine) as (facts, data):
+            sif = self._sif(facts.id)
+            if not sif.exists():
+                with tempfile.TemporaryDirectory(dir=cache_root()) as folder:
+                    own = Path(folder) / "image.tar"
+                    with own.open("wb") as file:
+                        file.writelines(data)
+                    with atomic_file(sif) as part:
+                        command = ["apptainer", "--silent", "build", "--force", str(part), f"docker-archive:{own}"]
+                        done = process.run(command, timeout_s=BuildPolicy().wall_s)
+                        if done.returncode != 0:
+                            raise BuildError(f"{archive}: apptainer build: {done.stderr.strip()[-500:]}")
+            write_json(sif.with_suffix(".json"), facts)
+        return facts.id
+
+    def inspect(self, image: str) -> ImageFacts:
+        return read_json(self._sif(image).with_suffix(".json"), ImageFacts)
+
+    # ---------------------------------------------------------------------------- runs
+    @contextlib.contextmanager
+    def start(self, plan: ContainerPlan) -> Iterator[ApptainerContainer]:
+        sif = self._sif(plan.image)
+        if plan.gpu is not None:
+            look = ["apptainer", "--silent", "exec", "--containall", *_gpu_options(plan.gpu), str(sif), *QUERY_IDS]
+            check_seen(plan.gpu, listing=process.run(look).stdout, engine=self.name)
+        with (
+            tempfile.TemporaryDirectory(dir=Path(plan.input).parent) as folder,
+            (Path(folder) / "log").open("w+b") as log,
+            (Path(folder) / "err").open("w+b") as err,
+        ):
+            output, scratch = Path(folder) / "output", Path(folder) / "scratch"
+            output.mkdir()
+            scratch.mkdir()
+            command = run_command(
+                plan, image=sif, command=self.inspect(plan.image).command, output=output, scratch=scratch
+            )
+            gpu_memory = GpuMemory(plan.gpu)
+            with process.started(command, stdout=log, stderr=err) as child:
+                yield ApptainerContainer(child, plan=plan, folder=Path(folder), gpu_memory=gpu_memory)
+
+
+class ApptainerContainer:
+    """`harness.engines.Container`: a child process and the folders that are bound into it."""
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], *, plan: ContainerPlan, folder: Path, gpu_memory: GpuMemory
+    ) -> None:
+        self.child = child
+        self.plan = plan
+        self.folder = folder
+        self.gpu_memory = gpu_memory
+        self.began = time.monotonic()
+        self.seconds = 0.0
+        self.timed_out = self.full = self.killed = False
+
+    def wait(self, *, deadline_s: float) -> Iterator[int]:
+        while self.child.poll() is None:
+            self.seconds = time.monotonic() - self.began
+            written, files = _contents(self.folder / "output")
+            self.full = written > self.plan.quota.bytes or files > self.plan.quota.inodes
+            self.timed_out = self.seconds > deadline_s
+            log = sum((self.folder / name).stat().st_size for name in ("log", "err"))
+            scratch = _contents(self.folder / "scratch")[0]
+            if self.full or self.timed_out or log > self.plan.log_bytes or scratch > self.plan.memory_bytes:
+                self.killed = True
+                os.killpg(self.child.pid, signal.SIGKILL)
+                self.child.wait()
+            self.gpu_memory.sample()
+            yield files
+            time.sleep(LOOKS_EVERY_S)
+
+    def exit(self) -> Exit:
+        code = self.child.returncode
+        code = 128 - code if code < 0 else code
+        err = self._end("err")
+        if code == OWN_FAILURE and "FATAL:" in err:
+            raise InfrastructureError(
+                f"apptainer could not start the container: {err.strip()[-500:]}",
+                fix="control groups v2 must be delegated to you, user namespaces be allowed (docs/engines.md)",
+            )
+        written, files = _contents(self.folder / "output")
+        full = self.full or written > self.plan.quota.bytes or files > self.plan.quota.inodes
+        return Exit(
+            code=code,
+            timed_out=self.timed_out,
+            out_of_memory=code == KILLED and not self.killed,  # nobody else but the kernel kills a container
+            output_full=full,
+            seconds=self.seconds,
+            first_output_s=None,
+            peak_memory_bytes=None,
+            peak_gpu_memory_bytes=self.gpu_memory.peak,
+            log=self._end("log") + err,
+            stderr=err,
+        )
+
+    def output(self) -> Generator[bytes]:
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            with tarfile.open(fileobj=file, mode="w") as tar:  # links and devices as such: nothing is followed
+                tar.add(self.folder / "output", ".")
+            file.seek(0)
+            while chunk := file.read(64 * 1024):
+                yield chunk
+
+    def _end(self, name: str) -> str:
+        data = (self.folder / name).read_bytes()
+        return data[-64 * 1024 :].decode("utf-8", "replace")
+
+
+def _contents(folder: Path) -> tuple[int, int]:
+    """(bytes by size, files) below a folder."""
+    total = count = 0
+    for top, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            with contextlib.suppress(OSError):
+                total += (Path(top) / name).lstat().st_size
+                count += 1
+    return total, count

@@ -1,0 +1,255 @@
+"""Podman, by the Docker API of its service: the same sandbox, and what Podman needs to be told to hold its bounds.
+
+Found out on Podman 4.3.1; docs/engines.md says what it cannot hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import IO, Any
+
+import docker.errors
+import docker.types
+import requests
+
+import docker
+from harness.engines import Exit
+from harness.engines._build import KILL_WAIT_S, MEMORY_SHARE, Watch
+from harness.engines._container import DockerContainer
+from harness.engines.docker import DockerEngine
+from harness.errors import InfrastructureError
+from harness.files import cache_root, write_json
+from harness.sandbox import INPUT, MODEL, OUTPUT, PAGE, BuildPolicy, ContainerPlan, Quota, chosen_runtime
+
+SOCKET = "unix:///run/ipv2-harness-engine/podman.sock"  # where docker/start-engine lets it listen
+START = "HARNESS_ENGINE=podman docker/start-engine starts it (as root on Debian or Ubuntu)"
+PROCESSES_OF_A_USER = 32768  # the least that a kernel has; Podman would ask for more than a bounded root may set
+# What Podman passes on from its service's environment into containers: an empty value of ours comes first.
+PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
+READ_ONLY = "ro,nosuid,nodev,noexec,size=4096"  # over the /run and /var/tmp that Podman makes writable
+KILLED = 137
+# Podman's system call filter lets them all through, Docker's none: doors to new namespaces and to the kernel's keys.
+REFUSED_CALLS = {
+    *("add_key", "keyctl", "request_key", "reboot", "name_to_handle_at"),
+    *("clone", "clone3", "setns", "unshare", "pivot_root", "mount", "umount", "umount2"),
+    *("fsconfig", "fsmount", "fsopen", "fspick", "mount_setattr", "move_mount", "open_tree"),
+}
+NEW_NAMESPACES = 0x7E020000  # the flags of clone that make any
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def open_client() -> Any:
+    """A connection to the service of CONTAINER_HOST or to the one that docker/start-engine starts."""
+    where = os.environ.get("CONTAINER_HOST") or SOCKET
+    return docker.APIClient(base_url=where, version="auto", timeout=60)
+
+
+def connect() -> PodmanEngine:
+    """Connect to the service of CONTAINER_HOST or to the one that docker/start-engine starts."""
+    try:
+        return PodmanEngine(open_client(), reopen=open_client)
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        where = os.environ.get("CONTAINER_HOST") or SOCKET
+        raise InfrastructureError(f"no service of Podman answers at {where}: {error}", fix=START) from error
+
+
+class PodmanEngine(DockerEngine):
+    """`harness.engines.Engine` for Podman's service on this machine, run by root with control groups of its own."""
+
+    name = "podman"
+
+    def __init__(self, client: Any, *, reopen: Callable[[], Any]) -> None:
+        super().__init__(client, reopen=reopen)
+        self.container = PodmanContainer
+        self.runtime = chosen_runtime(os.environ)  # the service's own, if it is here at all
+        info = client.info()
+        if "name=rootless" in info["SecurityOptions"] or info["CgroupDriver"] != "cgroupfs" or os.geteuid() != 0:
+            raise InfrastructureError(
+                "Podman's service must be root's, with --cgroup-manager=cgroupfs, and the harness be run by root: "
+                "else the bounds of a build do not hold",
+                fix=START,
+            )
+        self.layers = Path(info["DockerRootDir"]) / "overlay"
+        if info["Driver"] != "overlay":
+            raise InfrastructureError(
+                f"Podman stores images by {info['Driver']!r}, expected 'overlay': to watch a build's disk",
+                fix='set driver = "overlay" in /etc/containers/storage.conf',
+            )
+
+        self.seccomp = self._write_seccomp()
+
+    def _write_seccomp(self) -> str:
+        """Podman's own system call filter without the calls that Docker's refuses as well; returns its path."""
+        answer = self.client.get(f"{self.client.base_url}/v4.0.0/libpod/info").json()
+        try:
+            profile = json.loads(Path(answer["host"]["security"]["seccompProfilePath"]).read_bytes())
+        except (LookupError, OSError, ValueError) as error:
+            raise InfrastructureError(
+                f"Podman's system call filter cannot be read: {error!r}", fix="install golang-github-containers-common"
+            ) from error
+        for rule in profile["syscalls"]:
+            if rule["action"] == "SCMP_ACT_ALLOW":
+                rule["names"] = [name for name in rule["names"] if name not in REFUSED_CALLS]
+        harmless = {"index": 0, "value": NEW_NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}
+        profile["syscalls"].append({"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [harmless]})
+        path = cache_root() / "podman-seccomp.json"
+        write_json(path, profile)
+        return str(path)
+
+    def _check_runtime(self, runtime: str, info: dict[str, Any]) -> None:
+        # its API knows many runtimes, installed or not, and takes no notice of the one that a container asks for
+        raise InfrastructureError(
+            f"HARNESS_RUNTIME: Podman's service runs {info['DefaultRuntime']}, not {runtime!r}, and has one for all",
+            fix=f"docker/start-engine --stop, then HARNESS_RUNTIME={runtime} " + START,
+        )
+
+    def _builder(
+        self, policy: BuildPolicy, *, arguments: dict[str, str], labels: dict[str, str]
+    ) -> tuple[Watch, Callable[[IO[bytes]], Generator[dict[str, Any]]]]:
+        watch = _PodmanWatch(self.client, policy, layers=self.layers)
+        memory = min(policy.memory_bytes, round(MEMORY_SHARE * self.machine.memory_bytes))
+        parameters = {
+            "networkmode": policy.network,
+            "memory": memory,
+            "memswap": memory,
+            "cgroupparent": watch.cgroup_parent,
+            "buildargs": json.dumps(arguments),
+            "labels": json.dumps(labels),
+            "forcerm": True,
+            "httpproxy": False,
+            "securityopt": json.dumps([f"seccomp={self.seccomp}"]),
+        }
+
+        def begin(context: IO[bytes]) -> Generator[dict[str, Any]]:
+            # by hand: the SDK has no parameter for the parent of the control groups
+            with self.client.post(
+                f"{self.client.base_url}/v{self.client.api_version}/build",
+                params=parameters,
+                data=context,
+                headers={"Content-Type": "application/x-tar"},
+                stream=True,
+                timeout=policy.wall_s + KILL_WAIT_S,
+            ) as answer:
+                self.client._raise_for_status(answer)
+                for line in answer.iter_lines():
+                    yield json.loads(line)
+
+        return watch, begin
+
+    def _mounts(self, plan: ContainerPlan, volume: str) -> dict[str, Any]:
+        # as bindings: of a mount Podman's API forgets noexec
+        binds = [f"{plan.input}:{INPUT}:ro", f"{volume}:{OUTPUT}:rw,nocopy,nosuid,nodev,noexec"]
+        if plan.model is not None:
+            binds.append(f"{plan.model}:{MODEL}:ro")
+        return {"binds": binds, "tmpfs": {"/run": READ_ONLY, "/var/tmp": READ_ONLY, **plan.tmpfs}}
+
+    def _create_arguments(self, plan: ContainerPlan, **names: Any) -> dict[str, Any]:
+        arguments = super()._create_arguments(plan, **names)
+        proxies = {name: "" for lower in PROXIES for name in (lower, lower.upper())}
+        arguments["host_config"]["SecurityOpt"].append(f"seccomp={self.seccomp}")
+        return {**arguments, "environment": {**proxies, **plan.environment}}
+
+    def _volume_size(self, quota: Quota) -> str:
+        # `size` is a quota of projects to Podman, which most file systems do not have
+        return f"nr_blocks={-(-quota.bytes // os.sysconf('SC_PAGE_SIZE'))}"
+
+    def _ulimits(self, **limits: int) -> list[docker.types.Ulimit]:
+        return super()._ulimits(nproc=PROCESSES_OF_A_USER, **limits)
+
+
+class PodmanContainer(DockerContainer):
+    """A container whose end Podman does not tell whole: the kernel is asked whether it killed a process for memory."""
+
+    oom_kills = 0
+
+    def exit(self) -> Exit:
+        self.state["OOMKilled"] = (
+            self.state["OOMKilled"]
+            or self.oom_kills > 0
+            # ended between two looks: nobody outside but the kernel sends this signal
+            or (self.state["ExitCode"] == KILLED and not self.timed_out)
+        )
+        return super().exit()
+
+    def _sample_memory(self) -> None:
+        super()._sample_memory()
+        for path in self._memory_files:
+            for name in ("memory.oom_control", "memory.events"):  # control groups v1 and v2
+                with contextlib.suppress(OSError):
+                    counted = re.search(r"^oom_kill (\d+)$", path.with_name(name).read_text(), re.MULTILINE)
+                    self.oom_kills = max(self.oom_kills, int(counted[1]) if counted else 0)
+
+    def _log_tail(self, *, stdout: bool) -> str:
+        # `tail` loses the beginnings of lines that were written in parts; the log is bounded as it is
+        return self._end_of(self.client.logs(self.main, stdout=stdout, stderr=True, tail="all"))
+
+
+class _PodmanWatch(Watch):
+    """The processes of a build run below a control group of ours: there they are limited, found and killed."""
+
+    builder = "podman build"
+    layer_line = re.compile(r"--> ([0-9a-f]{11,12})\n")
+
+    def __init__(self, client: Any, policy: BuildPolicy, *, layers: Path) -> None:
+        super().__init__(client, policy)
+        self.group = f"ipv2-harness-build-{uuid.uuid4().hex[:12]}"
+        self.cgroup_parent = (
+            f"/{self.group}/run"  # below ours: Podman sets limits of its own on the one that it is told
+        )
+        self.store = layers
+
+    def __enter__(self) -> Watch:
+        group = self._pids_root() / self.group
+        try:
+            group.mkdir()
+            (group / "pids.max").write_text(str(self.policy.pids))
+        except OSError as error:
+            raise InfrastructureError(
+                f"{group}: the processes of a build cannot be limited: {error.strerror}",
+                fix="run the harness as root, with control groups mounted writable",
+            ) from error
+        self.others = set(self._layer_folders())
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._kill()
+        for top in {self._pids_root(), *CGROUPS.iterdir()}:  # a controller each in version 1
+            for group in (top / self.group / "run", top / self.group):
+                with contextlib.suppress(OSError):
+                    group.rmdir()
+
+    @staticmethod
+    def _pids_root() -> Path:
+        return CGROUPS / "pids" if (CGROUPS / "pids").is_dir() else CGROUPS
+
+    def _layer_folders(self) -> list[Path]:
+        return [folder for folder in self.store.iterdir() if (folder / "diff").is_dir()]
+
+    def _written(self) -> int:
+        """All that is new in the store, so what builds beside this one write is counted, too."""
+        folders = [folder / "diff" for folder in self._layer_folders() if folder not in self.others]
+        return sum(_disk_use(folder) for folder in folders)
+
+    def _kill(self) -> None:
+        for members in (self._pids_root() / self.group).rglob("cgroup.procs"):
+            for process in members.read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(process), 9)
+
+
+def _disk_use(folder: Path) -> int:
+    """Bytes on disk of all below a folder, each file as at least a block; what vanishes meanwhile is left out."""
+    total = 0
+    for top, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            with contextlib.suppress(OSError):
+                facts = os.lstat(os.path.join(top, name))  # noqa: PTH118  # many thousands
+                total += max(facts.st_blocks * 512, PAGE)
+    return total
