@@ -161,16 +161,20 @@ def test_a_run_killed_at_any_moment_loses_nothing_and_ends_with_the_same_record(
     moments = random.Random(seed)
     killed = 0
     with engine.start(sleeps) as sibling:  # of a process that lives, this one, with the same cache
-        for number in range(KILLS):
+        while killed < KILLS:
             setting.forget()
             setting.another_build()
-            moment = took * (number + moments.random()) / KILLS
-            told = f"kill {number}, {moment:.2f} s after the start, of {took:.2f} s (seed {seed})"
+            moment = took * (killed + moments.random()) / KILLS
+            told = f"kill {killed}, {moment:.2f} s after the start, of {took:.2f} s (seed {seed})"
+            began = time.monotonic()
             process = setting.start()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(moment)
             process.kill()
-            killed += process.wait() == -signal.SIGKILL
+            if process.wait() == -signal.SIGKILL:
+                killed += 1
+            else:  # it was done before: the machine is quicker than it was
+                took = 0.9 * (time.monotonic() - began)
             assert process.stdout is not None
             process.stdout.close()
             assert setting.records() in ([], whole), told
@@ -181,7 +185,6 @@ def test_a_run_killed_at_any_moment_loses_nothing_and_ends_with_the_same_record(
             assert setting.half_written() == [], told
             assert {path: finished(setting.cache)[path] for path in kept} == kept, told
             assert leftovers(engine) == [], told
-        assert killed >= 8, f"the machine was much quicker than at first (seed {seed})"
         assert next(sibling.wait(deadline_s=900)) == 0, "the sibling's container was touched"
 
 
