@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import uuid
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -115,7 +116,9 @@ class PodmanEngine(DockerEngine):
         watch = _PodmanWatch(self.client, policy, layers=self.layers)
         memory = min(policy.memory_bytes, round(MEMORY_SHARE * self.machine.memory_bytes))
         parameters = {
-            "networkmode": policy.network,
+            # in its builder's words: what Docker calls none it takes for the machine's own network
+            "networkmode": "NetworkDisabled" if policy.network == "none" else "NetworkEnabled",
+            "nsoptions": json.dumps([{"Name": "network", "Host": False}]),
             "memory": memory,
             "memswap": memory,
             "cgroupparent": watch.cgroup_parent,
@@ -203,6 +206,7 @@ class _PodmanWatch(Watch):
             f"/{self.group}/run"  # below ours: Podman sets limits of its own on the one that it is told
         )
         self.store = layers
+        self.outside: set[int] = set()  # processes in the machine's network at the last look
 
     def __enter__(self) -> Watch:
         group = self._pids_root() / self.group
@@ -234,14 +238,30 @@ class _PodmanWatch(Watch):
 
     def _written(self) -> int:
         """All that is new in the store, so what builds beside this one write is counted, too."""
+        self._check_network()
         folders = [folder / "diff" for folder in self._layer_folders() if folder not in self.others]
         return sum(_disk_use(folder) for folder in folders)
 
+    def _check_network(self) -> None:
+        """Another version's API may understand the request for no network otherwise, and say nothing."""
+        own = Path("/proc/self/ns/net").stat().st_ino
+        outside = set()
+        for process in self._processes():
+            with contextlib.suppress(OSError):  # ended just now
+                if Path(f"/proc/{process}/ns/net").stat().st_ino == own:
+                    outside.add(process)
+        if outside & self.outside and self.policy.network == "none":  # at two looks: at its very start each is there
+            self._stop("runs in the machine's network: this version of Podman is not supported")
+        self.outside = outside
+
     def _kill(self) -> None:
-        for members in (self._pids_root() / self.group).rglob("cgroup.procs"):
-            for process in members.read_text().split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(process), 9)
+        for process in self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def _processes(self) -> list[int]:
+        groups = (self._pids_root() / self.group).rglob("cgroup.procs")
+        return [int(process) for members in groups for process in members.read_text().split()]
 
 
 def _disk_use(folder: Path) -> int:
