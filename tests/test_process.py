@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import InfrastructureError, UsageError
 from harness.files import read_grey
-from harness.process import map_slices, run, run_together
+from harness.process import map_slices, run, run_together, started
 
 
 def test_run_gives_status_and_text() -> None:
@@ -24,6 +24,22 @@ def test_a_missing_or_silent_program_is_the_machines_fault() -> None:
         run(["no-such-program"])
     with pytest.raises(InfrastructureError, match=r"within 0\.2 s"):
         run([sys.executable, "-c", "import time; time.sleep(30)"], timeout_s=0.2)
+
+
+def test_what_was_started_is_killed_with_its_children_when_the_block_ends(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with out.open("wb") as log, started(["sh", "-c", "sleep 60 & echo $!; wait"], stdout=log, stderr=log) as child:
+        while not (said := out.read_text()).endswith("\n"):
+            assert child.poll() is None
+    assert child.returncode == -signal.SIGKILL
+    state = Path(f"/proc/{int(said)}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+    with (
+        pytest.raises(InfrastructureError, match="no-such-program"),
+        out.open("wb") as log,
+        started(["no-such-program"], stdout=log, stderr=log),
+    ):
+        pass
 
 
 def test_slices_are_mapped_in_order_with_progress() -> None:
