@@ -104,6 +104,9 @@ def test_the_board_says_who_signed_where_it_is_said_who_may(tmp_path: Path) -> N
     assert signers == {"TV": "Organiser 0", "MEDIAN": "–", "NLM": "–"}
     rows = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text())))
     assert {row["slug"]: row["signed_by"] for row in rows} == {"tv": "Organiser 0", "median": "", "nlm": ""}
+    pages = {path.parent.name: path.read_text() for path in (tmp_path / "site").glob("*/*/*.html")}
+    assert "<dt>signed by</dt><dd>Organiser 0</dd>" in pages["tv"]
+    assert "<dt>signed by</dt><dd>nobody whose signature counts</dd>" in pages["median"]
 
 
 def test_ranked_records_that_nobody_known_signed_are_named(tmp_path: Path) -> None:
