@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +71,7 @@ def image_values(
     the noisy input's gate metric."""
     wanted = [(one.name, one.metric) for one in protocol.metrics if metrics_of.load(one.metric).KIND == "image"]
     gate = [(name, module) for name, module in wanted if name == protocol.gate.metric]
-    # torch computes with all cores by itself, and a worker process would take seconds to import it
+    # a worker process would take seconds to import torch
     by_torch = [(name, metric) for name, metric in wanted if getattr(metrics_of.load(metric), "USES_TORCH", False)]
     light = [one for one in wanted if one not in by_torch]
     of_outputs, of_inputs = [], []
@@ -79,13 +81,28 @@ def image_values(
         of_inputs.append((case, Path(case.lq), targets, regions[index], gate, [protocol.gate.region], hu_per_grey))
     done = map_slices(_slice_values, [*of_outputs, *of_inputs])
     own, noisy = done[: len(cases)], done[len(cases) :]
-    for case, output, targets, codes, *_ in of_outputs if by_torch else ():
-        own.append(_slice_values(case, output, targets, codes, by_torch, protocol.regions, hu_per_grey))
+    if by_torch:
+        tasks = [(*one[:4], by_torch, *one[5:]) for one in of_outputs]
+        own += _in_torch_threads(tasks)
     return (
         [one for values, _ in own for one in values],
         [one for _, spectra in own for one in spectra],
         [one for values, _ in noisy for one in values],
     )
+
+
+def _in_torch_threads(tasks: Sequence[tuple[Any, ...]]) -> list[tuple[list[SliceValue], list[SliceSpectrum]]]:
+    """`_slice_values` of every task, a thread a core, each with one thread of torch's: the order in which float32 is
+    summed, and so the last digits, would depend on how many there are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(lambda task: _slice_values(*task), tasks))
+    finally:
+        torch.set_num_threads(before)
 
 
 def _slice_values(

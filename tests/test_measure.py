@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from harness.data import Case
 from harness.files import write_grey
@@ -83,3 +84,35 @@ def test_equal_images_have_no_spectrum(protocol: Protocol, tmp_path: Path) -> No
     values, found, _ = image_values([case], paths[0], {"label": paths[1]}, paths[2], protocol, 1.0)
     assert mean_spectra(found, 1.0) == {}
     assert {one.value for one in values if one.metric == "NPS frequency"} == {None}
+
+
+def test_values_by_torch_do_not_depend_on_its_threads(protocol: Protocol, tmp_path: Path) -> None:
+    """With two threads torch sums in another order, which slices as large as these show in the 7th digit."""
+    wanted = msgspec.structs.replace(
+        protocol, metrics=(*protocol.metrics, Metric(name="SSIM", metric="ssim"), Metric(name="VIF", metric="vif"))
+    )
+    rng = np.random.default_rng(5)
+    cases = []
+    for number in range(4):
+        clean = rng.integers(40, 200, (512, 512))
+        images = {"lq": clean, "gt": clean, "out": np.clip(clean + rng.normal(0, SIGMA, clean.shape), 0, 255)}
+        for kind, pixels in images.items():
+            write_grey(tmp_path / kind / f"s{number}.png", pixels.astype(np.uint8))
+        write_grey(tmp_path / "codes" / f"s{number}.png", np.full((512, 512), Code.BODY, np.uint8))
+        paths = {kind: str(tmp_path / kind / f"s{number}.png") for kind in ("lq", "gt")}
+        cases.append(Case(name=f"s{number}", patient="p", pixel_mm=0.7, **paths))
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            outputs, targets, codes = (
+                [tmp_path / kind / f"{one.name}.png" for one in cases] for kind in ("out", "gt", "codes")
+            )
+            values, _, _ = image_values(cases, outputs, {"label": targets}, codes, wanted, 1.0)
+            found.append([one for one in values if one.metric in ("SSIM", "VIF")])
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+    assert len({one.value for one in found[0]}) > 4

@@ -14,7 +14,7 @@ neither more nor less of it is better. Image metrics also have
 * where the value sums up a radial spectrum, `spectrum(image, reference, mask, *, pixel_mm)` (frequencies and power, or
   None) and `of_spectrum`, which makes the value of it: records then hold the spectrum too;
 * `REGIONS`: the regions of `harness.imaging.regions` that the metric means something in, None for all of them;
-* `USES_TORCH = True` where torch computes the value, on all cores by itself: worker processes are spared its import.
+* `USES_TORCH = True` where torch computes the value: threads do it, worker processes are spared its import.
 
 `value` is None where there is nothing to measure in this slice and region (no vessel, no nodule, no residual noise):
 such a slice is left out of a mean, as one without the region is. ScoringError is for arguments that no slice has:

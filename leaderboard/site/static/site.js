@@ -1,0 +1,314 @@
+// Sorting, filtering, the slice viewer and paired differences. No library; every page reads well without it.
+"use strict";
+
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const json = (id) => JSON.parse(document.getElementById(id).textContent);
+// as `number` of harness/board/site/columns.py
+const number = (x, digits = 4) => {
+  if (Math.abs(x) >= 10 ** digits) return x.toFixed(0).replace("-", "−");
+  const text = x !== 0 && Math.abs(x) < 1e-4 ? x.toExponential(digits - 1) : x.toPrecision(digits);
+  const [mantissa, exponent] = text.split("e");
+  const raised = [...(exponent ?? "").replace("+", "")].map((sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]);
+  return (exponent ? `${mantissa}×10${raised.join("")}` : mantissa).replace("-", "−");
+};
+const interval = (low, high) => `[${number(low, 3)}, ${number(high, 3)}]`;
+const element = (tag, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+};
+
+// ---------------------------------------------------------------- sorting: within each group, empty cells last
+function sortable(table) {
+  const heads = all("thead th", table);
+  heads.forEach((head, column) => {
+    const button = element("button", { type: "button" });
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const first = head.dataset.first === "down" ? "descending" : "ascending";
+      const other = first === "ascending" ? "descending" : "ascending";
+      const order = head.getAttribute("aria-sort") === first ? other : first;
+      heads.forEach((one) => one.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", order);
+      sortBy(table, column, order === "ascending" ? 1 : -1);
+    });
+  });
+}
+
+function sortBy(table, column, sign) {
+  const key = (row) => {
+    const cell = row.cells[column];
+    if (cell.dataset.v !== undefined) return Number(cell.dataset.v);
+    return cell.tagName === "TH" ? cell.textContent.trim().toLowerCase() : null;
+  };
+  for (const body of table.tBodies) {
+    const rows = [...body.rows].filter((row) => !row.classList.contains("group"));
+    const keyed = rows.map((row) => [key(row), row]);
+    keyed.sort(([a], [b]) => (a === null) - (b === null) || sign * (a < b ? -1 : a > b ? 1 : 0));
+    body.append(...keyed.map(([, row]) => row));
+  }
+}
+
+// ---------------------------------------------------------------- filtering
+function filters(form) {
+  const board = document.getElementById(form.dataset.for);
+  const update = () => {
+    const words = form.elements.text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const body of all("tbody", board)) {
+      const off = form.elements[body.dataset.group]?.checked === false;
+      let left = 0;
+      for (const row of body.rows) {
+        if (row.classList.contains("group")) continue;
+        const name = row.dataset.name.toLowerCase();
+        row.hidden = off || !words.every((word) => name.includes(word));
+        left += !row.hidden;
+      }
+      body.hidden = left === 0;
+      shown += left;
+    }
+    form.querySelector(".count").textContent = `${shown} ${shown === 1 ? "row" : "rows"}`;
+  };
+  form.hidden = false;
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", update);
+  update();
+}
+
+// ---------------------------------------------------------------- another region or reference in the board's table
+function switchable(form) {
+  const board = document.getElementById(form.dataset.for);
+  const values = json(`${form.dataset.for}-data`);
+  const table = board.querySelector("table");
+  const rows = all("tbody tr[data-scored]", table);
+  const heads = all("thead th", table);
+  const update = () => {
+    const found = values[form.elements.reference.value]?.[form.elements.region.value] ?? {};
+    heads.forEach((head, index) => {
+      const name = head.dataset.metric;
+      if (name === undefined) return;
+      const list = found[name];
+      head.hidden = !list;
+      const ranked = (list ?? []).filter((one, at) => one && rows[at].classList.contains("ranked"));
+      const ends = (ranked.length > 1 ? ranked : (list ?? []).filter(Boolean)).flat();
+      const low = Math.min(...ends), high = Math.max(...ends);
+      rows.forEach((row, at) => fill(row.cells[index], list?.[at], low, high, !list));
+    });
+    for (const row of all("tbody tr:not([data-scored]):not(.group)", table)) {
+      heads.forEach((head, index) => { if (head.dataset.metric !== undefined) row.cells[index].hidden = head.hidden; });
+    }
+  };
+  form.hidden = false;
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", update);
+  update();
+}
+
+function fill(cell, triple, low, high, hidden) {
+  cell.hidden = hidden;
+  cell.removeAttribute("title");
+  delete cell.dataset.v;
+  cell.textContent = "–";
+  if (!triple) return;
+  const [value, from, to] = triple;
+  cell.dataset.v = value;
+  cell.textContent = number(value);
+  if (from === undefined) return;
+  cell.title = `95 % interval ${interval(from, to)}`;
+  if (high === low) return;
+  const bar = element("i", { className: "ci" });
+  const percent = (x) => Math.round(100 * Math.min(1, Math.max(0, (x - low) / (high - low))));
+  bar.classList.toggle("beside", value < low || value > high);
+  bar.style.setProperty("--l", percent(from));
+  bar.style.setProperty("--a", percent(value));
+  bar.style.setProperty("--r", percent(to));
+  cell.append(bar);
+}
+
+// ---------------------------------------------------------------- slice viewer
+// Windows and differences are filters of the style sheet: a canvas could not be read on a page opened from disk.
+const PRESETS = { lung: [-600, 1500], "soft tissue": [40, 400], bone: [400, 1800] };
+
+function viewer(root) {
+  const layers = JSON.parse(root.dataset.layers);
+  const controls = root.querySelector(".controls"), stage = root.querySelector(".stage");
+  const control = (name) => controls.querySelector(`[name="${name}"]`);
+  const [low, high] = (root.dataset.window ?? "0 255").split(" ").map(Number);
+  const unit = root.dataset.window ? " HU" : "";
+  const whole = [(low + high) / 2, high - low];
+  const presets = root.dataset.window ? { ...PRESETS, "all there is": whole } : { "all there is": whole };
+  const under = stage.querySelector(".under"), over = stage.querySelector(".over");
+  const overlay = stage.querySelector(".overlay");
+
+  for (const name of ["first", "second"]) {
+    for (const kind of Object.keys(layers)) if (kind !== "regions") control(name).append(element("option", {}, kind));
+    control(name).value = root.dataset[name];
+  }
+  for (const name of [...Object.keys(presets), "own"]) control("preset").append(element("option", {}, name));
+  Object.assign(control("level"), { min: low, max: high, step: 1 });
+  Object.assign(control("width"), { min: Math.min(20, high - low), max: high - low, step: 1 });
+  const choose = (name) => {
+    if (presets[name]) [control("level").value, control("width").value] = presets[name];
+  };
+
+  const update = () => {
+    const difference = control("mode").value === "difference";
+    for (const [image, name] of [[under, "first"], [over, "second"]]) {
+      const kind = control(name).value;
+      if (image.getAttribute("src") !== layers[kind]) image.src = layers[kind];
+      image.alt = kind;
+      image.style.filter = `url(#${root.querySelector("filter").id})`;
+    }
+    const level = Number(control("level").value), width = Number(control("width").value);
+    const slope = (high - low) / width, intercept = (low - level) / width + 0.5;
+    for (const part of root.querySelectorAll("feComponentTransfer > *")) {
+      part.setAttribute("slope", slope);
+      part.setAttribute("intercept", intercept);
+    }
+    const gain = Number(control("gain").value);
+    stage.classList.toggle("difference", difference);
+    stage.style.setProperty("--wipe", `${control("wipe").value}%`);
+    stage.style.setProperty("--gain", gain);
+    control("level-text").textContent = `${level}${unit}`;
+    control("width-text").textContent = `${width}${unit}`;
+    control("gain-text").textContent = `±${Math.round((high - low) / gain)}${unit || " grey"}`;
+    for (const name of ["wipe", "level", "width"]) control(name).closest("label").hidden = difference;
+    control("preset").closest("label").hidden = difference;
+    control("gain").closest("label").hidden = !difference;
+    if (overlay && control("regions")) {
+      overlay.hidden = !control("regions").checked;
+      controls.querySelector(".legend").hidden = overlay.hidden;
+    }
+  };
+  controls.addEventListener("input", (event) => {
+    if (event.target.name === "preset") choose(event.target.value);
+    if (["level", "width"].includes(event.target.name)) control("preset").value = "own";
+    update();
+  });
+  stage.addEventListener("pointermove", (event) => {
+    if (event.pointerType !== "mouse" && event.buttons === 0) return;
+    const box = stage.getBoundingClientRect();
+    control("wipe").value = (100 * (event.clientX - box.left)) / box.width;
+    update();
+  });
+  choose(Object.keys(presets)[0]);
+  controls.hidden = false;
+  update();
+}
+
+// ---------------------------------------------------------------- paired differences (harness.statistics.paired_difference)
+function difference(first, second, quantiles) {
+  const without = [];
+  for (let index = 2; index < first.length; index++) {
+    if (first[index] !== null && second[index] !== null) without.push(first[index] - second[index]);
+  }
+  const value = first[0] - second[0], count = without.length;
+  if (first[1] !== second[1] || count < 2) return { value };
+  const mean = without.reduce((sum, x) => sum + x, 0) / count;
+  const squares = without.reduce((sum, x) => sum + (x - mean) ** 2, 0);
+  const half = quantiles[count] * Math.sqrt(((count - 1) / count) * squares);
+  return { value, low: value - half, high: value + half };
+}
+
+function compare(form) {
+  const data = json("comparison");
+  const regions = all("#differences th[data-region]").map((head) => head.dataset.region);
+  const asked = new URLSearchParams(location.hash.slice(1));
+  const index = (id, otherwise) => {
+    const found = data.rows.findIndex((row) => row.id === id);
+    return found < 0 ? otherwise : found;
+  };
+  for (const select of [form.elements.a, form.elements.b]) {
+    data.rows.forEach((row, at) => select.append(new Option(row.name, at)));
+  }
+  form.elements.a.value = index(asked.get("a"), 0);
+  const next = form.elements.a.value === "0" ? 1 : 0;
+  form.elements.b.value = index(asked.get("b"), next);
+
+  const update = () => {
+    const a = Number(form.elements.a.value), b = Number(form.elements.b.value);
+    history.replaceState(null, "", `#a=${data.rows[a].id}&b=${data.rows[b].id}`);
+    const body = document.querySelector("#differences tbody");
+    body.replaceChildren();
+    for (const [metric, of] of Object.entries(data.values[form.elements.reference.value])) {
+      const { unit, higher } = data.metrics[metric];
+      const sign = higher === null ? "" : higher ? " ↑" : " ↓";
+      const head = element("th", { scope: "row" }, metric, unit ? element("small", {}, ` ${unit}`) : "", sign);
+      const row = element("tr", {}, head);
+      for (const region of regions) row.append(differenceCell(of[region]?.[a], of[region]?.[b], higher, data.quantiles));
+      body.append(row);
+    }
+    mostDifferent(data, a, b);
+  };
+  form.hidden = false;
+  all(".scripted").forEach((section) => (section.hidden = false));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", update);
+  update();
+}
+
+function differenceCell(first, second, higher, quantiles) {
+  const cell = element("td", { className: "num" }, "–");
+  if (!first || !second) return cell;
+  const found = difference(first, second, quantiles);
+  const text = number(found.value);
+  cell.textContent = text;
+  if (found.low === undefined) return cell;
+  if (higher !== null && (found.low > 0 || found.high < 0)) {
+    const first = found.value > 0 === higher;
+    cell.className += first ? " better-a" : " better-b";
+    cell.textContent = first ? `◀ ${text}` : `${text} ▶`;
+  }
+  cell.append(element("small", {}, interval(found.low, found.high)));
+  return cell;
+}
+
+function mostDifferent(data, a, b) {
+  const { cases, values, metric, region, reference } = data.slices;
+  const place = document.querySelector("#most tbody");
+  place.replaceChildren();
+  const found = (cases ?? []).map((name, at) => [name, values[a][at], values[b][at]]);
+  const both = found.filter(([, x, y]) => x !== null && y !== null && x !== y);
+  both.sort((one, other) => Math.abs(other[1] - other[2]) - Math.abs(one[1] - one[2]));
+  const [first, second] = [data.rows[a], data.rows[b]];
+  for (const [name, x, y] of both.slice(0, 8)) {
+    const links = [[first, "first"], [second, "second"]].filter(([row]) => row.pictures[name]);
+    const cell = element("td");
+    links.forEach(([row, word], at) => cell.append(at ? ", " : "", element("a", { href: `${row.page}#slices-title` }, word)));
+    if (!links.length) cell.append("–");
+    const numbers = [x, y, x - y].map((value) => element("td", { className: "num" }, number(value)));
+    place.append(element("tr", {}, element("th", { scope: "row" }, element("code", {}, name)), ...numbers, cell));
+  }
+  document.getElementById("most-note").textContent = both.length
+    ? `By ${metric} (${region}, against the ${reference}); a record keeps pictures of its worst, median and best slice.`
+    : "The records keep no values by slice that differ.";
+  pairViewer(first, second);
+}
+
+function pairViewer(first, second) {
+  const common = Object.keys(first.pictures).filter((name) => second.pictures[name]);
+  const section = document.getElementById("pair"), select = document.getElementById("pair-case");
+  section.hidden = !common.length || first === second;
+  if (section.hidden) return;
+  select.replaceChildren(...common.map((name) => new Option(name, name)));
+  select.onchange = () => {
+    const one = first.pictures[select.value], other = second.pictures[select.value];
+    const made = document.getElementById("pair-viewer").content.firstElementChild.cloneNode(true);
+    const layers = { first: one.output, second: other.output, input: one.input, label: one.label };
+    if (one.truth) layers.truth = one.truth;
+    made.dataset.layers = JSON.stringify({ ...layers, regions: one.regions });
+    if (first.window) made.dataset.window = first.window.join(" ");
+    made.querySelector(".overlay").src = one.regions;
+    document.getElementById("pair-place").replaceChildren(made);
+    viewer(made);
+  };
+  select.onchange();
+}
+
+all("table.sortable").forEach(sortable);
+all("form.filters").forEach(filters);
+all("form.switch").forEach(switchable);
+all(".viewer").forEach(viewer);
+const comparison = document.getElementById("compare");
+if (comparison) compare(comparison);
