@@ -112,6 +112,8 @@ def write_handover(
         data=inputs.digest,
         slices=digest_outputs(noisy_slices(inputs)),
     )
+    # as it will be read: an int that stands for a float digests to something else
+    handover = msgspec.convert(msgspec.to_builtins(handover), Handover)
     handover = msgspec.structs.replace(handover, digest=_digest(handover))
     refuse_existing(folder)
     with atomic_folder(folder) as part:
