@@ -54,13 +54,13 @@ def check(base: str, head: str, protocol: str, slices: int, leaderboard: Path) -
     from harness.errors import UsageError
     from harness.protocol import load_protocol
 
-    benchmark = load_protocol(protocol)
     try:
         pull = _pull_request(base, head)
     except UsageError as error:
         click.echo("Refused:\n\n" + quoted(f"{error.message}\ndo: {error.fix}"))
         raise
 
+    benchmark = load_protocol(protocol)
     verdicts = []
     if pull.changed:
         from harness.engines import connect
