@@ -29,7 +29,7 @@ from tests.clone import LABEL, Clone
 from tests.containers.world import client_of
 
 ROOT = Path(__file__).resolve().parent.parent
-SHOUTS = 'CMD ["sh", "-c", "echo \':: ::error::mine ##[add-mask]this @everyone <b>\' >&2; exit 1"]'
+SHOUTS = 'CMD ["sh", "-c", "echo \':: ::error::mine ##[add-mask]this @everyone <b> [/b]\' >&2; exit 1"]'
 
 
 @pytest.fixture
@@ -267,6 +267,7 @@ def test_what_is_run_apart_gets_the_record_of_harness_run(
     board = tmp_path / "whole"
     whole = ci("run", "submissions/ci-good", "submissions/ci-shouts", "-p", "tiny", "--leaderboard", str(board))
     assert whole.returncode == 20, whole.stderr
+    assert "[/b]" in whole.stdout  # no markup of the table's
     clone.git("checkout", "--quiet", "main")
 
     between = ("--base", "main", "--head", "theirs", "-p", "tiny")

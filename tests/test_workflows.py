@@ -49,6 +49,18 @@ def bash(text: str, *, cwd: Path, **environment: str) -> subprocess.CompletedPro
     )
 
 
+def check_commands(text: str) -> None:
+    """Every `harness ci` in a script is one that the program knows, with all options that it wants."""
+    for verb, rest in re.findall(r"\bharness ci (\w+)(.*)", text.replace("\\\n", " ")):
+        command = cli.commands["ci"].commands[verb]  # type: ignore[attr-defined]
+        known = {option for parameter in command.params for option in parameter.opts}
+        given = set(re.findall(r"\s(--?[a-z-]+)", rest.split(">")[0]))
+        assert given
+        assert given <= known
+        required = [set(one.opts) for one in command.params if one.required and one.param_type_name == "option"]
+        assert all(options & given for options in required)
+
+
 # -------------------------------------------------------------------------------- who may do what
 def test_only_the_jobs_that_need_them_have_rights_and_secrets() -> None:
     rights = {}
@@ -105,14 +117,16 @@ def test_actions_are_pinned_and_files_and_commands_exist(path: Path, tmp_path: P
         assert parsed.returncode == 0, parsed.stderr
         for file in re.findall(r"^docker/[\w-]+", text, flags=re.MULTILINE):
             assert os.access(ROOT / file, os.X_OK)
-        for verb, rest in re.findall(r"\bharness ci (\w+)(.*)", text.replace("\\\n", " ")):
-            command = cli.commands["ci"].commands[verb]  # type: ignore[attr-defined]
-            known = {option for parameter in command.params for option in parameter.opts}
-            given = set(re.findall(r"\s(--?[a-z-]+)", rest.split(">")[0]))
-            assert given
-            assert given <= known
-            required = [set(one.opts) for one in command.params if one.required and one.opts[0].startswith("--")]
-            assert all(options & given for options in required)
+        check_commands(text)
+
+
+def test_the_gitlab_file_of_the_docs_parses_and_its_commands_exist() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "ci.md").read_text(), flags=re.DOTALL)
+    jobs = {name: job for name, job in yaml.safe_load(text).items() if name not in ("stages", ".base")}
+    assert list(jobs) == yaml.safe_load(text)["stages"]
+    for name, job in jobs.items():
+        assert any(f"harness ci {name}" in line for line in job["script"])
+    check_commands(text)
 
 
 # -------------------------------------------------------------------------------- what they do

@@ -115,9 +115,11 @@ def run(base: str, head: str, protocol: str, given: Path, output: Path) -> None:
     from harness.engines import connect
     from harness.errors import HarnessError
     from harness.handover import read_inputs
+    from harness.labels import refuse_existing
     from harness.protocol import load_protocol
     from harness.terminal import TerminalReporter
 
+    refuse_existing(output)
     benchmark = load_protocol(protocol)
     pull, noisy = _pull_request(base, head), read_inputs(given, benchmark)
     statuses = []
