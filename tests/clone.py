@@ -21,7 +21,7 @@ class Clone:
         self.git("init", "--quiet", "--initial-branch=main")
         self.write("protocols/tiny.yaml", PROTOCOL)
         self.write("harness/judge.py", "what judges\n")
-        self.write("leaderboard/records/tiny-1/protocol.json", "{}\n")
+        self.write("leaderboard/README.md", "no records yet\n")
         self.submission("older")
         self.commit()
 

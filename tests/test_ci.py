@@ -16,6 +16,7 @@ from typing import Any
 import docker.errors
 import pytest
 
+from harness.board.build import check_board
 from harness.ci import Verdict, as_markdown, submission_of
 from harness.data import load_data
 from harness.engines import BASE_IMAGE, Engine
@@ -27,6 +28,7 @@ from harness.pull_request import MAX_FILES, PullRequest, extract, read_pull_requ
 from harness.record import about, read_records, submission_facts
 from tests.clone import LABEL, Clone
 from tests.containers.world import client_of
+from tests.github import bash, script
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOUTS = 'CMD ["sh", "-c", "echo \':: ::error::mine ##[add-mask]this @everyone <b> [/b]\' >&2; exit 1"]'
@@ -123,7 +125,7 @@ def test_a_refusal_is_a_verdict_too(clone: Clone, ci: Callable[..., subprocess.C
 
 
 def test_records_are_refused_without_a_submission_too(clone: Clone) -> None:
-    clone.write("leaderboard/records/tiny-1/protocol.json", "{ }\n")
+    clone.write("leaderboard/README.md", "first\n")
     with pytest.raises(UsageError, match="written by the harness alone"):
         clone.pull_request()
 
@@ -270,23 +272,36 @@ def test_what_is_run_apart_gets_the_record_of_harness_run(
     assert "[/b]" in whole.stdout  # no markup of the table's
     clone.git("checkout", "--quiet", "main")
 
-    between = ("--base", "main", "--head", "theirs", "-p", "tiny")
-    given, out, apart = tmp_path / "inputs", tmp_path / "out", tmp_path / "apart"
+    # ---- as the workflow does it: its scripts, on two machines
+    given, out, apart = tmp_path / "inputs" / "tiny", tmp_path / "handover-1-1", clone.folder / "leaderboard"
     assert ci("ci", "inputs", "-p", "tiny", "-o", str(given)).returncode == 0
     assert {path.name for path in given.iterdir()} == {"inputs.json", "lq"}
-    ran = ci("ci", "run", *between, "--inputs", str(given), "-o", str(out), cache="gpu")
+    job = partial(
+        bash,
+        cwd=clone.folder,
+        GITHUB_SHA=clone.git("rev-parse", "main"),
+        HEAD=clone.git("rev-parse", "theirs"),
+        PROTOCOL="tiny",
+        RUNNER_TEMP=str(tmp_path),
+        GITHUB_RUN_ID="1",
+        GITHUB_RUN_ATTEMPT="1",
+    )
+    assert job(script("score.yml", "Run"), HEAD="theirs").returncode == 2  # a branch moves
+    ran = job(script("score.yml", "Run"), INPUTS=str(tmp_path / "inputs"), HARNESS_CACHE=str(tmp_path / "gpu"))
     assert ran.returncode == 0, ran.stderr
     # the machine that runs containers never had a label, a normal-dose slice or the truth
     assert {path.name for path in (tmp_path / "gpu").iterdir()} & {"data", "labels", "features"} == set()
     assert sorted(path.name for path in out.iterdir()) == ["ci-good", "ci-shouts"]
 
-    scoring = ("ci", "score", str(out), *between, "--leaderboard", str(apart))
-    scored = ci(*scoring, "--json")
+    key = subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519"], capture_output=True, text=True, check=True)
+    scored = job(script("score.yml", "Score"), KEY=key.stdout, SECRET="", HARNESS_CACHE=str(tmp_path / "cache"))
     assert scored.returncode == 20, scored.stderr
-    assert [row["exit"] for row in json.loads(scored.stdout)] == [0, 20], scored.stdout
+    assert "[/b]" in scored.stdout
+    assert list(tmp_path.glob("private.*")) == []
+    assert len(list(apart.rglob("signature.json"))) == 2
     expected = {record.id: record for record in read_records(board)}
     found = {record.id: record for record in read_records(apart)}
-    assert set(found) == set(expected) == {row["record"] for row in json.loads(scored.stdout)}
+    assert set(found) == set(expected)
     assert len(found) == 2
     for name, record in found.items():
         assert record.result == expected[name].result
@@ -296,7 +311,7 @@ def test_what_is_run_apart_gets_the_record_of_harness_run(
             assert record.observed.times is not None
             assert record.observed.image is not None
             assert record.observed.image.startswith("sha256:")
-    assert (apart / "README.md").is_file()
+    check_board(apart)
 
     # ---- and what was touched on the way is refused by name
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
@@ -362,7 +377,8 @@ def test_what_is_run_apart_gets_the_record_of_harness_run(
         restore()
 
     swap_outputs()
-    refused = ci(*scoring[:-1], str(tmp_path / "refused"), "--json")
+    scoring = ("ci", "score", str(out), "--base", "main", "--head", "theirs", "-p", "tiny")
+    refused = ci(*scoring, "--leaderboard", str(tmp_path / "refused"), "--json")
     assert refused.returncode == 20
     rows = {row["submission"]: row for row in json.loads(refused.stdout)}
     assert (rows["ci-good"]["exit"], rows["ci-good"]["record"]) == (2, "")

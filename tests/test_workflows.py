@@ -5,48 +5,16 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from harness.cli import cli
 from tests.clone import Clone
+from tests.github import GITHUB, ROOT, bash, load, script, steps_of
 
-ROOT = Path(__file__).resolve().parent.parent
-GITHUB = ROOT / ".github"
 FILES = [*sorted((GITHUB / "workflows").glob("*.yml")), GITHUB / "actions" / "harness" / "action.yml"]
-
-
-def load(path: Path) -> dict[Any, Any]:
-    loaded: dict[Any, Any] = yaml.safe_load(path.read_text())
-    return loaded
-
-
-def steps_of(path: Path) -> Iterator[dict[str, Any]]:
-    loaded = load(path)
-    for part in loaded["jobs"].values() if "jobs" in loaded else [loaded["runs"]]:
-        yield from part["steps"]
-
-
-def script(workflow: str, name: str) -> str:
-    (found,) = (step["run"] for step in steps_of(GITHUB / "workflows" / workflow) if step.get("name") == name)
-    return str(found)
-
-
-def bash(text: str, *, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """As GitHub runs a step of `shell: bash`."""
-    return subprocess.run(
-        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", text],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def check_commands(text: str) -> None:
@@ -143,7 +111,6 @@ def test_the_check_step_hands_on_a_refusal(tmp_path: Path) -> None:
         BASE=base,
         HEAD=head,
         GITHUB_STEP_SUMMARY=str(tmp_path / "summary"),
-        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     )
     assert done.returncode == 2, done.stderr
     text = (clone.folder / "verdict.md").read_text()
@@ -205,3 +172,31 @@ def test_a_link_in_the_place_of_the_verdict_is_not_followed(tmp_path: Path) -> N
     (tmp_path / "verdict" / "verdict.md").symlink_to("/proc/self/environ")
     assert forge.comment().returncode == 0
     assert not (tmp_path / "body").exists()
+
+
+def test_the_board_update_holds_the_leaderboard_and_nothing_else(tmp_path: Path) -> None:
+    clone, forge = Clone(tmp_path / "clone"), Forge(tmp_path, number="7")
+    clone.git("init", "--quiet", "--bare", str(tmp_path / "origin"))
+    clone.git("remote", "add", "origin", str(tmp_path / "origin"))
+    clone.write("verdict.txt", "left lying about\n")
+
+    def update() -> subprocess.CompletedProcess[str]:
+        return bash(
+            script("score.yml", "Open the board update"),
+            cwd=clone.folder,
+            PATH=f"{forge.folder / 'bin'}:{os.environ['PATH']}",
+            NUMBER="7",
+            HEAD="a" * 40,
+            GITHUB_RUN_ID="1",
+            GITHUB_REF_NAME="main",
+        )
+
+    assert update().stdout == "no new record\n"
+    assert clone.git("ls-remote", "origin") == ""
+    clone.write("leaderboard/records/tiny-1/x/0/record.json", "{}\n")
+    done = update()
+    assert done.returncode == 0, done.stderr
+    (pushed,) = clone.git("ls-remote", "origin").splitlines()
+    assert pushed.endswith("refs/heads/board/7-aaaaaaaaaaaa-1")
+    changed = clone.git("diff", "--name-only", "main", pushed.split()[0])
+    assert changed == "leaderboard/records/tiny-1/x/0/record.json"
