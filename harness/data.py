@@ -34,34 +34,46 @@ KINDS = ("lq", "gt", "truth", "again", "regions")  # the images of a phantom's s
 NAMED_AT_MOST = 8  # offenders that an error message lists before it only counts
 
 
-class Case(Strict, frozen=True, kw_only=True):
-    """One slice of a test set; the paths lead to 8-bit grey PNGs of one size, whose pixels are `pixel_mm` wide.
+class NoisySlice(Strict, frozen=True, kw_only=True):
+    """What a run may know of one slice: `lq` leads to an 8-bit grey PNG, whose pixels are `pixel_mm` wide."""
+
+    name: str
+    lq: str
+    pixel_mm: float | None = None
+
+
+class Case(NoisySlice, frozen=True, kw_only=True):
+    """One slice of a test set; the paths lead to 8-bit grey PNGs of one size.
 
     `truth` is the noise-free reference aligned with `lq`, `again` another normal-dose scan aligned with it, and
     `regions` the label map of the low-dose slice (codes of `harness.imaging.regions`); only the phantom has them.
     """
 
-    name: str
     patient: str
-    lq: str
     gt: str
     truth: str | None = None
     again: str | None = None
     regions: str | None = None
-    pixel_mm: float | None = None
 
 
-class Dataset(Strict, frozen=True, kw_only=True):
-    """A checked test set. `window_hu` is the HU of grey 0 and of grey 255.
+class Inputs(Strict, frozen=True, kw_only=True):
+    """The noisy slices of a test set, which are all that a run needs of it: a machine that runs strangers' containers
+    need hold no answer. `window_hu` is the HU of grey 0 and of grey 255.
 
-    `digest` covers names, patients, the pixels of every image, window and pixel sizes. `names_key` keys the names that
-    containers see where the protocol has a secret; else they are keyed by the installation.
+    `digest` is the whole test set's. `names_key` keys the names that containers see where the protocol has a secret;
+    else they are keyed by the installation.
     """
 
-    cases: tuple[Case, ...]
+    cases: tuple[NoisySlice, ...]
     window_hu: tuple[float, float] | None
     digest: str
     names_key: bytes | None = None
+
+
+class Dataset(Inputs, frozen=True, kw_only=True):
+    """A checked test set. `digest` covers names, patients, the pixels of every image, window and pixel sizes."""
+
+    cases: tuple[Case, ...]
 
 
 def load_data(

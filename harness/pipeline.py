@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
-from typing import Protocol as Interface
 
 import msgspec
 from msgspec import UNSET
 
 from harness.anchors import anchors_of, make_anchor
+from harness.attempt import Attempt, Reporter, attempt
 from harness.board.build import write_board
 from harness.data import Dataset, load_data
 from harness.engines import Engine, connect
@@ -32,15 +32,11 @@ from harness.record import (
     Record,
     Result,
     SubmissionFacts,
-    Times,
-    about,
-    failure_of,
     keep_protocol,
     make_record,
     observe,
     protocol_facts,
     read_record,
-    submission_facts,
     write_record,
 )
 from harness.run import Run, cached_outputs, digest_outputs, run_submission
@@ -49,28 +45,21 @@ from harness.signing import signing_key
 from harness.submission import ANCHOR_PREFIX, Submission, load_submission
 
 if TYPE_CHECKING:
-    from harness.audit import Check
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-Progress = Callable[[int, int], None]
+    from harness.audit import Check
+    from harness.features import Extractor
+
 NOTED_AT_MOST = 8  # labels that do not look right, by name
 
 
-class Reporter(Interface):
-    """Shows long work: `stage` opens one named stage and yields the callable that takes (done, total); `note` is a
-    line that the user should read."""
-
-    def stage(self, name: str) -> AbstractContextManager[Progress]: ...
-
-    def note(self, text: str) -> None: ...
-
-
 class Evaluation(Strict, frozen=True, kw_only=True):
-    """A finished evaluation: its record, where it lies, whether it is new, and the run, if it came to its end."""
+    """A finished evaluation: its record, where it lies, whether it is new, and the run, if it came to its end here."""
 
     record: Record
     folder: str
     new: bool
-    run: Run | None
+    run: Run | None = None
 
 
 def prepare(
@@ -133,62 +122,49 @@ def evaluate(
     keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
     dataset, labels = prepare(protocol, reporter, leaderboard=leaderboard, engine=engine)
-    failure: Failure | None = None
-    run: Run | None = None
+    tried, run = attempt(
+        submission, dataset, protocol, engine=engine, reporter=reporter, fresh=fresh, share=share, repeat=repeat
+    )
+    outputs = {name: Path(path) for name, path in run.outputs.items()} if run else {}
+    evaluation = conclude(
+        tried,
+        outputs,
+        protocol,
+        dataset,
+        labels,
+        extractors=extractors,
+        leaderboard=leaderboard,
+        reporter=reporter,
+        key=key,
+    )
+    return msgspec.structs.replace(evaluation, run=run)
+
+
+def conclude(
+    tried: Attempt,
+    outputs: Mapping[str, Path],
+    protocol: Protocol,
+    dataset: Dataset,
+    labels: LabelSet,
+    *,
+    extractors: Sequence[Extractor],
+    leaderboard: Path,
+    reporter: Reporter,
+    key: Ed25519PrivateKey | None,
+) -> Evaluation:
+    """Score the verified `outputs` of an attempt (none if it failed), write its record and rebuild the board."""
     card: Scorecard | None = None
-    outputs: dict[str, Path] = {}
-    try:
-        with reporter.stage("run") as progress:
-            run = run_submission(
-                submission,
-                dataset,
-                protocol.limits,
-                seed=protocol.seed,
-                engine=engine,
-                fresh=fresh,
-                publish_logs=protocol.publish.logs,
-                share=share,
-                repeat=repeat,
-                note=reporter.note,
-                progress=progress,
-            )
-    except SubmissionError as error:
-        failure = failure_of(error)
-    if run is not None:
+    attachments: dict[str, bytes] = {}
+    if tried.failure is None:
         with reporter.stage("score") as progress:
-            outputs = {name: Path(path) for name, path in run.outputs.items()}
             card = score(outputs, dataset, labels, protocol, extractors=extractors, progress=progress)
-    facts, words = submission_facts(submission), about(submission)
-    result = _result(facts, protocol, dataset, labels, card, failure=failure)
-    if run is None:
-        observed = observe(engine=engine.description, image=None, limits=protocol.limits, lowered=(), about=words)
-        attachments: dict[str, bytes] = {}
-    else:
-        result = msgspec.structs.replace(result, outputs=run.outputs_digest, device=run.device)
-        observed = observe(
-            engine=run.engine,
-            image=run.image,
-            limits=run.limits,
-            lowered=run.lowered,
-            times=Times(
-                build_s=run.build_s,
-                run_s=run.run_s,
-                seconds_per_slice=run.seconds_per_slice,
-                first_output_s=run.first_output_s,
-            ),
-            peak_memory_bytes=run.peak_memory_bytes,
-            peak_gpu_memory_bytes=run.peak_gpu_memory_bytes,
-            build=run.build,
-            repeat=run.repeat,
-            log=run.log if protocol.publish.logs else "",
-            about=words,
-        )
-        assert card is not None, "a run that ended is scored"
         attachments = _attachments(protocol, dataset, labels, outputs, card)
-    record = make_record(result, observed)
+    result = _result(tried.submission, protocol, dataset, labels, card, failure=tried.failure)
+    result = msgspec.structs.replace(result, outputs=tried.outputs, device=tried.device)
+    record = make_record(result, tried.observed)
     folder, new = write_record(leaderboard, record, attachments, key=key)
     write_board(leaderboard)
-    return Evaluation(record=record, folder=str(folder), new=new, run=run)
+    return Evaluation(record=record, folder=str(folder), new=new)
 
 
 def evaluate_anchors(

@@ -64,6 +64,31 @@ def started(command: Sequence[str], *, stdout: IO[bytes], stderr: IO[bytes]) -> 
         child.wait()
 
 
+def run_into(command: Sequence[str], path: Path, *, cwd: Path, timeout_s: float = 600.0) -> None:
+    """Run a command without a shell and without standard input and write its output, byte for byte, to a file.
+
+    InfrastructureError when it does not exist, fails, or does not end within `timeout_s` seconds.
+    """
+    with path.open("wb") as file:
+        try:
+            subprocess.run(
+                list(command),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.PIPE,
+                timeout=timeout_s,
+                check=True,
+            )
+        except FileNotFoundError:
+            raise InfrastructureError(f"{command[0]}: no such program", fix=f"install {command[0]}") from None
+        except subprocess.TimeoutExpired:
+            raise InfrastructureError(f"{' '.join(command)}: no answer within {timeout_s:g} s") from None
+        except subprocess.CalledProcessError as error:
+            said = ascii(error.stderr.decode(errors="replace").strip())
+            raise InfrastructureError(f"{' '.join(command)}: ended with status {error.returncode}: {said}") from None
+
+
 def run_together(
     commands: Sequence[Sequence[str]],
     *,

@@ -23,7 +23,7 @@ from harness.files import Strict, atomic_folder, digest_file, digest_json, read_
 from harness.process import source_commit
 from harness.protocol import Protocol
 from harness.run import Repeat
-from harness.sandbox import BuildPolicy, Limits
+from harness.sandbox import BuildPolicy, Limits, sanitise
 from harness.score import ExtractorFacts, Fidelity, Table
 from harness.signing import SIGNATURE, public_key, read_signature, write_signature
 from harness.submission import Submission
@@ -167,8 +167,8 @@ def failure_of(error: SubmissionError) -> Failure:
         code=error.code,
         exit_status=error.exit_code,
         party=error.party,
-        message=error.message,
-        fix=error.fix,
+        message=sanitise(error.message),  # it may quote a stranger
+        fix=sanitise(error.fix),
     )
 
 

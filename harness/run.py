@@ -1,4 +1,4 @@
-"""Run: Submission x Dataset -> Run. Builds the image, runs it in the sandbox, keeps its outputs once verified."""
+"""Run: Submission x Inputs -> Run. Builds the image, runs it in the sandbox, keeps its outputs once verified."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import Dataset
+from harness.data import Inputs
 from harness.download import NotTheFile, download
 from harness.engines import Engine, Exit
 from harness.errors import (
@@ -104,7 +104,7 @@ class Run(Strict, frozen=True, kw_only=True):
 
 def run_submission(
     submission: Submission,
-    dataset: Dataset,
+    dataset: Inputs,
     limits: Limits,
     *,
     seed: int,
@@ -302,7 +302,7 @@ def digest_outputs(outputs: Mapping[str, NDArray[np.uint8]]) -> str:
     return digest_bytes(*parts)
 
 
-def _kept(folder: Path, dataset: Dataset) -> Run | None:
+def _kept(folder: Path, dataset: Inputs) -> Run | None:
     """The cached run, or None where there is none or it is damaged; a damaged one is removed."""
     if not folder.exists():
         return None
@@ -317,7 +317,7 @@ def _kept(folder: Path, dataset: Dataset) -> Run | None:
     return msgspec.structs.replace(run, outputs=paths, reused=True)
 
 
-def cached_outputs(dataset: Dataset, digest: str) -> dict[str, Path] | None:
+def cached_outputs(dataset: Inputs, digest: str) -> dict[str, Path] | None:
     """Outputs of that digest (`digest_outputs`) for a data set among the cached runs: case name -> PNG, or None."""
     for folder in sorted((cache_root() / "runs").glob("[!.]*")):
         # by what it says of itself first: `_kept` reads every image, and removes what is not whole for this data set

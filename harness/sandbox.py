@@ -339,4 +339,6 @@ def sanitise(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     # control characters, and those that turn the direction of what follows
     text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", text)
-    return re.sub(r"^(\s*)(?:::|##\[)+", r"\1", text, flags=re.MULTILINE)
+    # GitHub's runner takes ##[ anywhere in a line, and :: after any blanks
+    text = re.sub(r"#{2,}\[+", "", text)
+    return re.sub(r"^([^\S\n]*)(?:::[^\S\n]*)+", r"\1", text, flags=re.MULTILINE)

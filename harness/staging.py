@@ -1,4 +1,4 @@
-"""Staging: Dataset and weights -> the folders that a container may read."""
+"""Staging: Inputs and weights -> the folders that a container may read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import Case, Dataset
+from harness.data import Inputs, NoisySlice
 from harness.files import cache_root, private_folder, read_grey, write_grey, write_json
 
 
@@ -34,7 +34,7 @@ def installation_secret() -> bytes:
         part.unlink(missing_ok=True)
 
 
-def opaque_names(dataset: Dataset) -> dict[str, Case]:
+def opaque_names(dataset: Inputs) -> dict[str, NoisySlice]:
     """The cases by the names that a container sees, in the order of these: names and order say nothing."""
     secret = dataset.names_key or installation_secret()
     names = {
@@ -47,7 +47,7 @@ def opaque_names(dataset: Dataset) -> dict[str, Case]:
 @contextlib.contextmanager
 def staged(
     slices: Mapping[str, NDArray[np.uint8]],
-    cases: Mapping[str, Case],
+    cases: Mapping[str, NoisySlice],
     window_hu: tuple[float, float] | None,
     weights: list[tuple[str, Path]],
 ) -> Iterator[tuple[Path, Path | None]]:

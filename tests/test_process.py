@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import InfrastructureError, UsageError
 from harness.files import read_grey
-from harness.process import map_slices, run, run_together, started
+from harness.process import map_slices, run, run_into, run_together, started
 
 
 def test_run_gives_status_and_text() -> None:
@@ -105,3 +105,16 @@ def test_an_interrupt_ends_the_commands_that_run_and_starts_no_more(tmp_path: Pa
     assert (tmp_path / "one").read_text() == "tidied"
     assert not (tmp_path / "two").exists()
     assert ended[0].returncode == 130
+
+
+def test_output_goes_into_a_file_byte_for_byte(tmp_path: Path) -> None:
+    source, made = tmp_path / "source", tmp_path / "made"
+    source.write_bytes(bytes(range(256)) + b"\r\n")
+    run_into(["cat", "source"], made, cwd=tmp_path)
+    assert made.read_bytes() == source.read_bytes()
+    with pytest.raises(InfrastructureError, match=r"status 1: .*No such file"):
+        run_into(["cat", "not-there"], made, cwd=tmp_path)
+    with pytest.raises(InfrastructureError, match="no such program"):
+        run_into(["no-such-program"], made, cwd=tmp_path)
+    with pytest.raises(InfrastructureError, match=r"no answer within 0\.1 s"):
+        run_into(["sleep", "5"], made, cwd=tmp_path, timeout_s=0.1)

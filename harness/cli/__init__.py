@@ -16,6 +16,7 @@ from click.exceptions import Exit
 from harness import __version__
 from harness.cli._common import show_error
 from harness.cli.board import board, list_, withdraw
+from harness.cli.ci import ci
 from harness.cli.organiser import secret, sign
 from harness.cli.purification import labels, noise, pairs
 from harness.cli.scoring import anchors, audit, check, run, score
@@ -65,6 +66,7 @@ def cli() -> None:
 
 
 for verb in (
-    new, check, run, score, audit, anchors, labels, pairs, noise, board, withdraw, list_, weights, secret, sign, doctor
+    new, check, run, score, audit, anchors, labels, pairs, noise, board, withdraw, list_, weights, secret, sign, ci,
+    doctor,
 ):  # fmt: skip
     cli.add_command(verb)

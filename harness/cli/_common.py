@@ -78,9 +78,10 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(*(rows[0] if rows else ["nothing there"]))
     for row in rows:
-        table.add_row(*(str(cell) for cell in row.values()))
+        table.add_row(*(escape(str(cell)) for cell in row.values()))  # a stranger's words are no markup
     console().print(table)

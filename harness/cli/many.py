@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,12 @@ def run_many(
         print_json(table)
     else:
         print_rows(table, as_json=False)
-    found = {row["exit"] for row in table if row["exit"]}
+    leave_with_worst(row["exit"] for row in table)
+
+
+def leave_with_worst(statuses: Iterable[int]) -> None:
+    """End the process with the worst of several exit statuses, unless all of them are 0."""
+    found = {status for status in statuses if status}
     if found:
         sys.exit(next((status for status in WORST_FIRST if status in found), InfrastructureError.exit_code))
 

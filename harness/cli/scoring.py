@@ -186,22 +186,18 @@ def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> No
 
     benchmark, entry = load_protocol(protocol), load_submission(submission)
 
-    from harness.data import first_cases, load_data
+    from harness.attempt import check as try_out
     from harness.engines import connect
-    from harness.run import run_submission
     from harness.terminal import TerminalReporter
 
-    reporter = TerminalReporter()
-    with reporter.stage("data") as progress:
-        dataset = first_cases(load_data(benchmark, leaderboard=leaderboard, progress=progress), slices)
-    with connect() as engine, reporter.stage("run") as progress:
-        done = run_submission(
-            entry, dataset, benchmark.limits, seed=benchmark.seed, engine=engine, fresh=True, progress=progress
+    with connect() as engine:
+        done = try_out(
+            entry, benchmark, slices=slices, leaderboard=leaderboard, engine=engine, reporter=TerminalReporter()
         )
     screen = console()
     gpu = done.peak_gpu_memory_bytes
     screen.print(
-        f"[green]valid[/]: {len(dataset.cases)} slices in {done.run_s:.1f} s, start included; "
+        f"[green]valid[/]: {len(done.outputs)} slices in {done.run_s:.1f} s, start included; "
         f"peak memory {_megabytes(done.peak_memory_bytes)}"
         + (f", of the GPU {_megabytes(gpu)}" if gpu is not None else "")
     )
