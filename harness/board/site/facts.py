@@ -38,9 +38,17 @@ NAMED = {
     "log",
     "files",
     "about",
+    "build",
+    "repeat",
 }
 """Fields of `Observed` that a page shows in a place of their own; every other one is a cost."""
 UNITS = {"_s": ("s", 1.0), "_bytes": ("MB", 1e-6), "_gb": ("GB", 1.0)}
+WORDS = {
+    "build": "building the image",
+    "run": "running it",
+    "seconds per slice": "per slice",
+    "first output": "first output after",
+}
 
 Curves = Spectra
 
@@ -117,7 +125,7 @@ def costs(record: Record) -> list[Cost]:
         suffix = next((one for one in UNITS if name.endswith(one)), "")
         unit, factor = UNITS.get(suffix, ("s" if name.startswith("seconds") else "", 1.0))
         words = name.removesuffix(suffix).replace("_", " ").strip()
-        words = {"build": "building the image", "run": "running it", "seconds per slice": "per slice"}.get(words, words)
+        words = WORDS.get(words, words)
         text = f"{value * factor:.3g} {unit}".strip() if isinstance(value, int | float) else str(value)
         found.append(Cost(name=words, text=text))
     return found
