@@ -1,9 +1,10 @@
 # make demo   set everything up and run the main job on the embedded phantom
 # make test   set everything up and pass the tests, the hostile submissions last
+# make docs   the documents as a site: build/docs/index.html
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup engine demo lint test hostile clean
+.PHONY: setup engine demo lint test hostile docs clean
 
 demo: setup engine
 	$(BIN)/harness run submissions/tv
@@ -21,6 +22,10 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/harness board --check
+
+docs: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 setup: .venv/.ready
 
