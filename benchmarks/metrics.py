@@ -30,7 +30,7 @@ from harness.score import Table, load_extractors, score
 LADDERS = {"blur": "#0072b2", "noise": "#d55e00"}  # two of Okabe & Ito's colours
 OF_LUNG, OF_NODULES = ("vessel contrast",), ("nodule contrast",)
 WIDTH, HEIGHT, COLUMNS = 190, 130, 4  # pixels of a panel, panels a row
-LEFT, RIGHT, TOP, BOTTOM = 48, 10, 26, 22  # margins within a panel
+LEFT, RIGHT, TOP, BOTTOM = 56, 10, 26, 22  # margins within a panel
 
 
 def scored(protocol: Protocol, dataset: Dataset) -> dict[str, list[Table]]:
@@ -113,7 +113,7 @@ def _panel(found: dict[str, list[Table]], metric: str) -> str:
     title = metric if region == "whole" else f"{metric} ({region})"
     parts = [f'<text x="{LEFT}" y="16" font-weight="bold">{escape(title)}</text>']
     for value, y in ((high, TOP + 4), (low, HEIGHT - BOTTOM)):
-        parts.append(f'<text x="{LEFT - 6}" y="{y}" text-anchor="end" fill="#555">{value:.3g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y}" text-anchor="end" fill="#555">{value:.2g}</text>')
     axis = f"M{LEFT},{TOP} V{HEIGHT - BOTTOM + 4} H{WIDTH - RIGHT}"
     parts.append(f'<path d="{axis}" fill="none" stroke="#bbb"/>')
     for kind, line in lines.items():

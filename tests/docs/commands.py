@@ -73,8 +73,8 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e '.[dev]'": As(
         run="python3 -m venv --help && test -f constraints.txt && grep '^dev = ' pyproject.toml"
     ),
-    "docker/start-engine": As(run="bash -n docker/start-engine"),  # the tests' engine runs already, by this very script
-    "docker/build-base": As(run="bash -n docker/build-base"),
+    "docker/start-engine": As(run="test -x docker/start-engine"),  # the fixture `engine` has just run both
+    "docker/build-base": As(run="test -x docker/build-base"),
     ".venv/bin/harness run submissions/tv": As(run="harness run submissions/tv"),
     'eval "$(_HARNESS_COMPLETE=bash_source harness)"': As(
         run='eval "$(_HARNESS_COMPLETE=bash_source harness)" && complete -p harness'
