@@ -1,9 +1,10 @@
 # make demo   set everything up and run the main job on the embedded phantom
 # make test   set everything up and pass the tests, the hostile submissions last
+# make docs   the documents as a site: build/docs/index.html
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup engine demo lint test hostile clean
+.PHONY: setup engine demo lint test hostile docs clean
 
 demo: setup engine
 	$(BIN)/harness run submissions/tv
@@ -22,13 +23,16 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/harness board --check
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer with venv is needed (Debian: apt-get install python3-venv)" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 engine: setup

@@ -1,6 +1,6 @@
 """The error tree: what went wrong, at which stage, whose fault it is, what to do, and the exit status for it.
 
-The exit statuses are a contract (README, "Exit status"); CI scripts of other people branch on them.
+The exit statuses are a contract (docs/contract.md, "Exit status"); CI scripts of other people branch on them.
 """
 
 from __future__ import annotations

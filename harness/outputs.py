@@ -20,7 +20,8 @@ from harness.sandbox import Quota, largest_png
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NAMED_AT_MOST = 5  # examples of one kind in a message
 FIX = (
-    "write one 8-bit single-channel PNG of the input's size and name per case to $HARNESS_OUTPUT (submissions/template)"
+    "write one 8-bit single-channel PNG of the input's size and name per case to $HARNESS_OUTPUT, as "
+    "submissions/template does: np.uint8(np.clip(clean, 0, 255).round()), saved under case['file']"
 )
 
 
@@ -179,7 +180,7 @@ def read_outputs(
     OutputQuotaError for files larger than the quota (sparse ones).
     """
     found: dict[str, NDArray[np.uint8]] = {}
-    wrong: list[str] = []
+    wrong: dict[str, str] = {}
     stray: list[str] = []
     # 4 kB a member for its headers
     limit = quota.bytes + quota.inodes * 4096 + 2**20
@@ -200,7 +201,7 @@ def read_outputs(
                 try:
                     found[case] = _read_member(members, member, size=sizes[case])
                 except Rejected as error:
-                    wrong.append(f"{name} {error}")
+                    wrong[case] = str(error)
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         raise OutputsError(f"/output cannot be read: {error}", fix=FIX) from error
     return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
@@ -214,7 +215,7 @@ def read_folder(folder: Path, *, sizes: Mapping[str, tuple[int, int]]) -> dict[s
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder", fix="name the folder that holds one <case>.png per case")
     found: dict[str, NDArray[np.uint8]] = {}
-    wrong: list[str] = []
+    wrong: dict[str, str] = {}
     stray: list[str] = []
     for path in sorted(folder.iterdir()):
         case = path.name.removesuffix(".png")
@@ -226,16 +227,21 @@ def read_folder(folder: Path, *, sizes: Mapping[str, tuple[int, int]]) -> dict[s
                 raise Rejected("is no regular file")
             found[case] = _read_bytes(path.stat().st_size, path.read_bytes, size=sizes[case])
         except Rejected as error:
-            wrong.append(f"{path.name} {error}")
+            wrong[case] = str(error)
     return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
 
 
 def _complete(
-    found: dict[str, NDArray[np.uint8]], *, wrong: list[str], stray: list[str], sizes: Mapping[str, tuple[int, int]]
+    found: dict[str, NDArray[np.uint8]],
+    *,
+    wrong: dict[str, str],
+    stray: list[str],
+    sizes: Mapping[str, tuple[int, int]],
 ) -> dict[str, NDArray[np.uint8]]:
-    """What was found, in the order of `sizes`; OutputsError unless it is every case and nothing else."""
-    rejected = {text.split(".png ", 1)[0] for text in wrong}
-    missing = [f"{case}.png" for case in sizes if case not in found and case not in rejected]
+    """What was found, in the order of `sizes`; OutputsError unless it is every case and nothing else.
+
+    `wrong` is why by case."""
+    missing = [f"{case}.png" for case in sizes if case not in found and case not in wrong]
     if missing or wrong or stray:
         raise _complaint(missing=missing, wrong=wrong, stray=stray, total=len(sizes))
     return {case: found[case] for case in sizes}
@@ -273,12 +279,29 @@ def _shown(name: str) -> str:
     return ascii(name if len(name) <= 60 else name[:57] + "...")
 
 
-def _complaint(*, missing: list[str], wrong: list[str], stray: list[str], total: int) -> OutputsError:
+def _complaint(*, missing: list[str], wrong: dict[str, str], stray: list[str], total: int) -> OutputsError:
     lines = []
-    for what, items in (("missing", missing), ("wrong", wrong), ("not expected", stray)):
-        if items:
-            more = f", and {len(items) - NAMED_AT_MOST} more" if len(items) > NAMED_AT_MOST else ""
-            lines.append(f"{len(items)} {what}: {'; '.join(items[:NAMED_AT_MOST])}{more}")
+    for what, count, items in (
+        ("missing", len(missing), missing),
+        ("wrong", len(wrong), _by_reason(wrong)),
+        ("not expected", len(stray), stray),
+    ):
+        if count:
+            lines.append(f"{count} {what}: {_some(items, '; ')}")
     if len(missing) == total and not wrong and not stray:
         lines = [f"/output is empty, expected {total} files"]
     return OutputsError(f"outputs of {total} cases: " + ". ".join(lines), fix=FIX)
+
+
+def _by_reason(wrong: dict[str, str]) -> list[str]:
+    """One clause a reason: most often every file has the same, which is said once."""
+    clauses = []
+    for reason in dict.fromkeys(wrong.values()):
+        first, *others = [f"{case}.png" for case, why in wrong.items() if why == reason]
+        clauses.append(f"{first} {reason}" + (f" (so it is with {_some(others, ', ')})" if others else ""))
+    return clauses
+
+
+def _some(items: list[str], separator: str) -> str:
+    more = f", and {len(items) - NAMED_AT_MOST} more" if len(items) > NAMED_AT_MOST else ""
+    return separator.join(items[:NAMED_AT_MOST]) + more

@@ -29,11 +29,11 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     """
 
     patients: Positive
-    slices: Positive
-    size: Annotated[int, msgspec.Meta(ge=64, le=1024)] = 512
-    dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02
+    slices: Positive  # of each patient
+    size: Annotated[int, msgspec.Meta(ge=64, le=1024)] = 512  # pixels, height and width
+    dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02  # of the low-dose scan, as a share of the normal dose
     view: Literal["full", "tight", "table-across", "closed-cavity", "mixed"] = "full"
-    nodule_slices: Annotated[int, msgspec.Meta(ge=0)] = 0
+    nodule_slices: Annotated[int, msgspec.Meta(ge=0)] = 0  # of each patient, at most
     seed: int | Commitment = 2602
 
     def __post_init__(self) -> None:
@@ -49,15 +49,15 @@ class FolderData(Strict, frozen=True, kw_only=True, tag_field="source", tag="fol
     """
 
     path: str
-    window_hu: tuple[float, float] | None = None
-    pixel_mm: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    window_hu: tuple[float, float] | None = None  # HU of grey 0 and of grey 255; without it values are in grey levels
+    pixel_mm: Annotated[float, msgspec.Meta(gt=0)] | None = None  # width of a pixel
     patient: str | None = None
 
 
 class Noise(Strict, frozen=True, kw_only=True):
     """Corrected Add Noise: the scanner that made the normal-dose slices, and the fraction of its dose to simulate."""
 
-    dose: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    dose: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # as a share of the normal dose
     scanner: Scanner
 
 
@@ -95,14 +95,16 @@ class Metric(Strict, frozen=True, kw_only=True):
     everything outside it and runs the whole network once more. The two never compare with each other.
     """
 
-    name: str
+    name: str  # on the board; names must differ
     metric: str
-    features: str | None = None
+    features: str | None = None  # needed by distribution metrics, and by no other
     definition: Literal["pooled", "masked"] = "pooled"
 
 
 class RankBy(Strict, frozen=True, kw_only=True):
-    metric: str
+    """The value, against the label, that ranks."""
+
+    metric: str  # the name of one of the protocol's metrics
     region: Region = "whole"
 
 
@@ -116,8 +118,10 @@ class Gate(Strict, frozen=True, kw_only=True):
 
 
 class Publish(Strict, frozen=True, kw_only=True):
-    logs: bool = True
-    images: bool = True
+    """What records may show: not all of it where slices are patients'."""
+
+    logs: bool = True  # what containers say, in records and messages
+    images: bool = True  # slices of outputs, inputs and labels
 
 
 class Protocol(Strict, frozen=True, kw_only=True):
@@ -125,18 +129,18 @@ class Protocol(Strict, frozen=True, kw_only=True):
 
     schema: Literal[1]
     name: Name
-    version: Positive
+    version: Positive  # a changed benchmark is a new version
     title: str
     data: PhantomData | FolderData
     description: str = ""
     purify: Purify = Purify()
-    regions: tuple[Region, ...] = ("whole", "background", "body", "lung")
-    metrics: tuple[Metric, ...]
+    regions: tuple[Region, ...] = ("whole", "background", "body", "lung")  # every metric is taken over each
+    metrics: tuple[Metric, ...]  # columns of the board
     rank_by: RankBy
     gate: Gate = Gate()
     limits: Limits = Limits()
     publish: Publish = Publish()
-    seed: int = 2602
+    seed: int = 2602  # containers get it as HARNESS_SEED; noise that is added to training inputs is drawn by it
 
     def __post_init__(self) -> None:
         names = [metric.name for metric in self.metrics]

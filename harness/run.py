@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import signal
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +64,19 @@ from harness.submission import Submission, Weights
 
 Progress = Callable[[int, int], None]
 MAX_WEIGHTS_BYTES = 20 * 10**9
-KILLED_FOR_FILE_SIZE = 128 + 25  # SIGXFSZ, as the init process passes it on
+SIGNALLED = 128  # an exit status above it is a signal's number, as the init process passes it on
+KILLED_FOR_FILE_SIZE = SIGNALLED + signal.SIGXFSZ
+ADVICE = {
+    r"name resolution|getaddrinfo|network is unreachable|max retries|urlopen error": "there is no network in the "
+    "sandbox: put what it downloads into the image, or declare it under weights in submission.yaml",
+    r"read-only file system|permission denied": "only /output and /tmp can be written to, and nobody is root: "
+    "send scratch files and caches to /tmp",
+    r"no space left on device": "/tmp and /output are size-limited (tmp_gb of the protocol's limits): write less",
+    r"no module named|modulenotfounderror": "install the package in the Dockerfile; without a network it comes as a "
+    "wheel in the folder",
+    r"cuda|nvidia": "run on the device that HARNESS_DEVICE names (cpu, cuda); gpu: in submission.yaml asks for one",
+}
+"""What the last line of a failed container's stderr points to (a pattern, in small letters), and what helps."""
 
 
 class Repeat(Strict, frozen=True, kw_only=True):
@@ -178,9 +192,14 @@ def run_submission(
             )
 
             def execute() -> tuple[dict[str, NDArray[np.uint8]], Exit]:
-                log = cache_root() / "logs" / f"{submission.slug}.log"
                 found, ended = _execute(
-                    plan, sizes, limits=granted.limits, engine=engine, quote=publish_logs, log=log, progress=progress
+                    plan,
+                    sizes,
+                    limits=granted.limits,
+                    engine=engine,
+                    quote=publish_logs,
+                    log=log_file(submission.slug),
+                    progress=progress,
                 )
                 return {case.name: found[name] for name, case in cases.items()}, ended
 
@@ -205,6 +224,11 @@ def run_submission(
                 run = msgspec.structs.replace(run, repeat=_compare(outputs, [execute()[0] for _ in range(1, repeat)]))
                 write_json(folder / "run.json", run)
         return run
+
+
+def log_file(slug: str) -> Path:
+    """Where the end of the log of a submission's last failed run is kept, for its own eyes."""
+    return cache_root() / "logs" / f"{slug}.log"
 
 
 def _execute(
@@ -290,7 +314,12 @@ def _raise_for(ended: Exit, *, device: Device, limits: Limits, quote: bool) -> N
             fix="write one 8-bit PNG per case and nothing else there; scratch files belong in /tmp",
         )
     if ended.code != 0:
-        raise ContainerError(f"the container ended with exit status {ended.code}{said}", fix=f"correct it; {see}")
+        number = ended.code - SIGNALLED
+        by = f" (killed by {signal.Signals(number).name})" if number in set(signal.Signals) else ""
+        helps = [advice for pattern, advice in ADVICE.items() if re.search(pattern, said.lower())]
+        raise ContainerError(
+            f"the container ended with exit status {ended.code}{by}{said}", fix=f"{(helps or ['correct it'])[0]}; {see}"
+        )
 
 
 # -------------------------------------------------------------------------------- the cache

@@ -45,12 +45,13 @@ class Limits(Strict, frozen=True, kw_only=True):
     A protocol states them, a submission may ask for less, and what the machine has less of is lowered and recorded.
     """
 
-    wall_s: float = 3600
-    memory_gb: float = 16
-    cpus: float = 4
-    shm_gb: float = 2
-    tmp_gb: float = 4
-    pids: int = 512
+    # floats even where whole: a default must digest as the same number does once it was written and read
+    wall_s: float = 3600.0  # from the container's start to its end
+    memory_gb: float = 16.0  # of its processes, no swap
+    cpus: float = 4.0
+    shm_gb: float = 2.0  # size of /dev/shm
+    tmp_gb: float = 4.0  # size of /tmp, and of the largest file
+    pids: int = 512  # processes and threads
 
     def __post_init__(self) -> None:
         _check_positive(self)

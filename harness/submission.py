@@ -25,9 +25,9 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 class Image(Strict, frozen=True, kw_only=True):
     """Where the image comes from: exactly one of a build folder, an archive, or a reference by digest."""
 
-    build: str | None = None
-    archive: str | None = None
-    ref: str | None = None
+    build: str | None = None  # folder with a Dockerfile, within the submission's
+    archive: str | None = None  # one image from `docker save`, uncompressed
+    ref: str | None = None  # name@sha256:<64 hex digits>, pulled
 
     def __post_init__(self) -> None:
         given = [value for value in (self.build, self.archive, self.ref) if value is not None]
@@ -40,30 +40,30 @@ class Image(Strict, frozen=True, kw_only=True):
 class Weights(Strict, frozen=True, kw_only=True):
     """A file of weights that the harness fetches and mounts read-only under /opt/ml/model."""
 
-    url: str
+    url: str  # https; its last part is the file's name under /opt/ml/model
     sha256: Sha256
 
 
 class Manifest(Strict, frozen=True, kw_only=True):
-    """`submission.yaml` (README, "Your submission")."""
+    """`submission.yaml`: what a submission says of itself (docs/contract.md)."""
 
     schema: Literal[1]
-    name: Text
-    version: Text
+    name: Text  # on the leaderboard
+    version: Text  # your model's
     authors: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
     image: Image
-    gpu: Literal["none", "optional", "required"] = "none"
+    gpu: Literal["none", "optional", "required"] = "none"  # optional: a GPU where there is one, else the CPU
     anchor: bool = False  # a reference row (the noisy input itself): shown, never ranked
     description: str = ""
     license: str = ""
-    code: str = ""
-    paper: str = ""
+    code: str = ""  # where its source is
+    paper: str = ""  # what to cite
     contact: str = ""
-    weights: tuple[Weights, ...] = ()
-    limits: AskedLimits | None = None
+    weights: tuple[Weights, ...] = ()  # fetched before the run
+    limits: AskedLimits | None = None  # only to ask for less than the protocol grants
     family: tuple[str, ...] = ()  # weak denoisers that it shares code or weights with
     training_data: str = ""
-    deterministic: bool = True
+    deterministic: bool = True  # false where two runs may differ
 
 
 class Submission(Strict, frozen=True, kw_only=True):

@@ -196,6 +196,103 @@ def test_a_new_submission_is_the_template_under_its_own_name(tmp_path: Path) -> 
     assert (tmp_path / "my-model" / "denoise.py").read_text() == "mine"
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A cache that tests of containers share."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A protocol of two slices that is scored by image metrics alone."""
+    text = (protocol_folder() / "phantom-mini.yaml").read_text()
+    text = re.sub(r"^  - .*(frechet|kernel|vif).*\n", "", text, flags=re.MULTILINE).replace(
+        "metric: KID", "metric: RMSE"
+    )
+    path = tmp_path / "small.yaml"
+    path.write_text(text.replace("patients: 3, slices: 4, size: 256", "patients: 2, slices: 1, size: 128"))
+    return path
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("", 0, ("valid: 2 slices", "limits: 600 s", "next: harness run")),
+        ("import torch_geometry", 20, ("No module named 'torch_geometry'", "install the package", "Traceback")),
+        ("import urllib.request as u; u.urlopen('https://example.org')", 20, ("no network in the sandbox", "logs/my")),
+        ("open('/weights.bin', 'w')", 20, ("only /output and /tmp", "Read-only file system: '/weights.bin'")),
+        ("import os; os.kill(os.getpid(), 11)", 20, ("exit status 139 (killed by SIGSEGV)",)),
+        (
+            "np.uint8 = np.uint16",
+            30,
+            ("2 wrong: ", ".png has 16 bits per channel", "so it is with", "np.uint8(np.clip"),
+        ),
+        ("del manifest['cases'][0]", 30, ("1 missing: ", ".png", "per case")),
+    ],
+)
+def test_a_check_says_in_plain_words_what_is_wrong(
+    engine: Engine, cache: str, small: Path, tmp_path: Path, line: str, status: int, said: tuple[str, ...]
+) -> None:
+    assert engine.find_image(BASE_IMAGE)
+    entry = tmp_path / "my-model"
+    shutil.copytree(ROOT / "submissions" / "template", entry)
+    program = (entry / "denoise.py").read_text()
+    (entry / "denoise.py").write_text(program.replace("\nfor case", f"\n{line}\nfor case"))
+    done = harness("check", str(entry), "-p", str(small), HARNESS_CACHE=cache)
+    assert done.returncode == status, done.stderr
+    for text in said:
+        assert text in done.stdout + done.stderr
+
+
+@pytest.mark.engine
+def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
+    engine: Engine, cache: str, small: Path, tmp_path: Path
+) -> None:
+    assert engine.find_image(BASE_IMAGE)
+    board = tmp_path / "lb"
+    options = ("-p", str(small), "--leaderboard", str(board))
+    here = partial(harness, HARNESS_CACHE=cache)
+    done = here("run", "submissions/tv", *options)
+    assert done.returncode == 0, done.stderr
+    (page,) = board.glob("site/phantom-mini-3/tv/*.html")
+    (record,) = board.glob("records/phantom-mini-3/tv/*")
+    panel = done.stdout[done.stdout.index("Total variation on phantom-mini-3 ─") :]
+    for said in ("rank 1 of 1 (tier 1) by RMSE, whole", "2 slices in ", "; peak memory ", str(record), str(page)):
+        assert said in panel
+    again = here("run", "submissions/tv", *options).stdout
+    assert "(a cached run)" in again
+    assert "there already, with the same result" in again
+    shutil.copytree(ROOT / "submissions" / "template", tmp_path / "broken")
+    (tmp_path / "broken" / "denoise.py").write_text("raise SystemExit('no weights today')\n")
+    failed = here("run", str(tmp_path / "broken"), *options)
+    assert failed.returncode == 20
+    (page,) = board.glob("site/phantom-mini-3/broken/*.html")
+    assert "failed, not ranked: exit status 20" in failed.stdout
+    assert str(page) in failed.stdout
+    circular = here("run", "submissions/cnn", *options).stdout
+    assert "scored, not ranked: circular" in circular
+
+
+def test_a_shell_completes_verbs_protocols_and_submissions(tmp_path: Path) -> None:
+    def completed(*words: str, cwd: Path = ROOT) -> list[str]:
+        """What the shell offers in the place of the last word."""
+        asked = {
+            "_HARNESS_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(("harness", *words)),
+            "COMP_CWORD": str(len(words)),
+        }
+        return harness(cwd=cwd, **asked).stdout.split()
+
+    assert completed("aud") == ["plain,audit"]
+    assert completed("run", "submissions/t") == ["plain,submissions/template", "plain,submissions/tv"]
+    assert completed("check", "submissions/tv", "-p", "phantom-") == ["plain,phantom-fov", "plain,phantom-mini"]
+    assert completed("run", "/tmp/m") == ["file,/tmp/m"]  # the shell goes on with files
+    assert completed("run", "-p", "ph", cwd=tmp_path) == ["file,ph"]
+    for shell, mark in (("bash", "complete -o nosort"), ("zsh", "#compdef harness"), ("fish", "complete --no-files")):
+        assert mark in harness(_HARNESS_COMPLETE=f"{shell}_source").stdout
+
+
 @pytest.mark.engine
 def test_the_doctor_says_what_is_there_and_what_to_do(engine: Engine, tmp_path: Path) -> None:
     assert engine.find_image(BASE_IMAGE)

@@ -238,6 +238,12 @@ def test_long_lists_are_cut() -> None:
         read(A, B, *(file_entry(f"./s{number}") for number in range(9)))
 
 
+def test_files_that_are_wrong_alike_share_one_reason() -> None:
+    with pytest.raises(OutputsError) as caught:
+        read(file_entry("./a1.png", b"text"), file_entry("./b2.png", b"more text"))
+    assert "2 wrong: a1.png is not a PNG file (so it is with b2.png)" in caught.value.message
+
+
 def test_a_sparse_giant_is_refused_by_its_header() -> None:
     info = tarfile.TarInfo("./a1.png")
     info.size = 2**40

@@ -31,7 +31,7 @@ def main() -> NoReturn:
     """Entry point: run a verb; print a HarnessError with its fix and leave with its exit status."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="harness", standalone_mode=False)
     except Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:

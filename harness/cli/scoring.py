@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from harness.cli._common import (
+    complete_protocol,
+    complete_submission,
     console,
     engine_option,
     json_option,
@@ -25,13 +27,22 @@ if TYPE_CHECKING:
     from harness.record import Result
 
 
+LOG_LINES = 12  # of a failed container that `check` shows: a traceback's end
+
 features_option = click.option(
     "--features-on", default="cpu", show_default=True, help="Device that the extractors run on: cpu, cuda."
 )
 
 
 @click.command()
-@click.argument("submissions", nargs=-1, required=True, metavar="SUBMISSION...", type=click.Path(path_type=Path))
+@click.argument(
+    "submissions",
+    nargs=-1,
+    required=True,
+    metavar="SUBMISSION...",
+    type=click.Path(path_type=Path),
+    shell_complete=complete_submission,
+)
 @protocol_option
 @leaderboard_option
 @click.option("--fresh", is_flag=True, help="Run the container again even if the same run is in the cache.")
@@ -97,8 +108,7 @@ def run(
         print_json(evaluation.record)
     else:
         _print_scores(evaluation.record.result, benchmark)
-        _print_run(evaluation, deterministic=entry.manifest.deterministic)
-        _print_place(evaluation, benchmark, leaderboard)
+        _print_place(evaluation, benchmark, leaderboard, deterministic=entry.manifest.deterministic)
     failure = evaluation.record.result.failure
     if failure is not None:
         print_failure(failure.stage, failure.exit_status, failure.party, failure.message, failure.fix)
@@ -128,41 +138,58 @@ def _print_scores(result: Result, protocol: Protocol) -> None:
             screen.print(facts.note, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_run(evaluation: Evaluation, *, deterministic: bool) -> None:
-    run = evaluation.run
-    if run is None:
-        return
+def _print_place(evaluation: Evaluation, protocol: Protocol, leaderboard: Path, *, deterministic: bool) -> None:
+    """The end of a run in one panel: where it stands and why, what it cost, and where record and page are."""
+    from rich.panel import Panel
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    record, run = evaluation.record, evaluation.run
+    lines = {"result": _standing(evaluation, protocol, leaderboard)}
+    if run is not None:
+        first = "" if run.first_output_s is None else f", the first after {run.first_output_s:.2g} s"
+        cached = " (a cached run)" if run.reused else ""
+        lines["cost"] = (
+            f"{len(run.outputs)} slices in {run.run_s:.1f} s{first}; "
+            f"peak memory {_megabytes(run.peak_memory_bytes)}{cached}"
+        )
+        if run.repeat is not None:
+            lines["repeat"] = f"run {run.repeat.runs} times: {run.repeat}"
+    lines["record"] = evaluation.folder + ("" if evaluation.new else " (there already, with the same result)")
+    lines["page"] = str(leaderboard / "site" / protocol.identity / record.result.submission.slug / f"{record.id}.html")
     screen = console()
-    first = "" if run.first_output_s is None else f", the first after {run.first_output_s:.2g} s"
-    screen.print(
-        f"{len(run.outputs)} slices in {run.run_s:.1f} s{first}; peak memory {_megabytes(run.peak_memory_bytes)}"
-        + (" (a cached run)" if run.reused else ""),
-        highlight=False,
-    )
-    if run.repeat is not None:
-        screen.print(f"run {run.repeat.runs} times: {run.repeat}", highlight=False)
-        if run.repeat.differing_slices and deterministic:
-            screen.print(
-                "the manifest calls it deterministic: seed it by HARNESS_SEED, or say deterministic: false",
-                style="yellow",
-                highlight=False,
-            )
+    if not screen.is_terminal:  # a log has no width that a path would have to be broken at
+        screen.width = max(screen.width, *(len(line) + 16 for line in lines.values()))
+    grid = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
+    for name, line in lines.items():
+        grid.add_row(name, Text(line))
+    colour = "red" if record.result.failure else "green"
+    title = Text(f"{record.result.submission.name} on {protocol.identity}")
+    screen.print(Panel(grid, title=title, title_align="left", border_style=colour, expand=False), highlight=False)
+    if run is not None and run.repeat is not None and run.repeat.differing_slices and deterministic:
+        screen.print(
+            "the manifest calls it deterministic: seed it by HARNESS_SEED, or say deterministic: false",
+            style="yellow",
+            highlight=False,
+        )
 
 
-def _print_place(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> None:
+def _standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> str:
+    """Rank and tier of a record on its board, or why it has none."""
     from harness.board.build import rank_all
 
-    screen = console()
-    result = evaluation.record.result
-    for board, rows in rank_all(leaderboard):
-        for row in rows:
-            if (board.identity, row.record.id) == (protocol.identity, evaluation.record.id) and not result.failure:
-                place = f"rank {row.rank} of {sum(one.rank is not None for one in rows)}" if row.rank else "not ranked"
-                place += f" (tier {row.tier})" if row.tier else ""
-                reason = f": {row.reason}" if row.reason else f" by {protocol.rank_by.metric}"
-                screen.print(f"{place}{reason}", markup=False, highlight=False, soft_wrap=True)
-    word = "new record" if evaluation.new else "same result as the record that is there"
-    screen.print(f"{word}: {evaluation.folder}", markup=False, highlight=False, soft_wrap=True)
+    failure = evaluation.record.result.failure
+    if failure is not None:
+        return f"{evaluation.record.result.status}, not ranked: exit status {failure.exit_status}, explained below"
+    boards = {board.identity: rows for board, rows in rank_all(leaderboard)}
+    rows = boards[protocol.identity]
+    row = next((one for one in rows if one.record.id == evaluation.record.id), None)
+    if row is None:
+        return "not on the board: a newer record of this submission stands there"
+    if row.rank is None:
+        return f"scored, not ranked: {row.reason}"
+    by, tier = protocol.rank_by, f" (tier {row.tier})" if row.tier else ""
+    return f"rank {row.rank} of {sum(one.rank is not None for one in rows)}{tier} by {by.metric}, {by.region}"
 
 
 def _value(value: Any) -> str:
@@ -172,9 +199,14 @@ def _value(value: Any) -> str:
 
 
 @click.command()
-@click.argument("submission", type=click.Path(path_type=Path))
+@click.argument("submission", type=click.Path(path_type=Path), shell_complete=complete_submission)
 @click.option(
-    "-p", "--protocol", default="phantom-mini", show_default=True, help="Protocol whose limits and data to use."
+    "-p",
+    "--protocol",
+    default="phantom-mini",
+    show_default=True,
+    help="Protocol whose limits and data to use.",
+    shell_complete=complete_protocol,
 )
 @click.option("--slices", default=3, show_default=True, help="How many slices to run.")
 @engine_option
@@ -188,21 +220,42 @@ def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> No
 
     from harness.attempt import check as try_out
     from harness.engines import connect
+    from harness.errors import ContainerError
     from harness.terminal import TerminalReporter
 
-    with connect() as engine:
-        done = try_out(
-            entry, benchmark, slices=slices, leaderboard=leaderboard, engine=engine, reporter=TerminalReporter()
-        )
     screen = console()
-    gpu = done.peak_gpu_memory_bytes
+    try:
+        with connect() as engine:
+            done = try_out(
+                entry, benchmark, slices=slices, leaderboard=leaderboard, engine=engine, reporter=TerminalReporter()
+            )
+    except ContainerError:
+        _print_log(entry.slug)
+        raise
+    limits, gpu = done.limits, done.peak_gpu_memory_bytes
     screen.print(
         f"[green]valid[/]: {len(done.outputs)} slices in {done.run_s:.1f} s, start included; "
         f"peak memory {_megabytes(done.peak_memory_bytes)}"
         + (f", of the GPU {_megabytes(gpu)}" if gpu is not None else "")
+        + f"\nlimits: {limits.wall_s:g} s, {limits.memory_gb:g} GB of memory, {limits.cpus:g} cores",
+        highlight=False,
     )
     for line in done.lowered:
         screen.print(f"lowered on this machine: {line}", highlight=False)
+    screen.print(f"next: harness run {submission}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_log(slug: str) -> None:
+    """The end of what a container said before it failed, and where more of it is."""
+    from harness.run import log_file
+
+    path = log_file(slug)
+    said = path.read_text().strip().splitlines() if path.is_file() else []
+    if said:
+        screen = console(stderr=True)
+        screen.print(f"the end of its log, {path}:", markup=False, highlight=False, soft_wrap=True)
+        for line in said[-LOG_LINES:]:
+            screen.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _megabytes(value: int | None) -> str:

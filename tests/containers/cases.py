@@ -19,7 +19,7 @@ BUILD = BuildPolicy(
     wall_s=5, memory_bytes=10**8, pids=50, disk_bytes=6 * 10**7, context_bytes=8 * 10**6, log_bytes=2**20
 )  # fmt: skip
 
-# exit status -> stage and party of the error (README, "Exit status")
+# exit status -> stage and party of the error (docs/contract.md, "Exit status")
 ENDS = {
     0: ("scored", "nobody's"),
     2: ("setup", "usage"),

@@ -264,12 +264,14 @@ class OwnEngine:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        # in a network of its own: a daemon without a bridge removes the bridge of the machine's daemon
         (self.folder / "pid").unlink(missing_ok=True)
         (self.folder / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["dockerd", "--data-root", self.folder / "data", "--exec-root", self.folder / "exec", "--pidfile",
-                 self.folder / "pid", "--host", self.host, "--bridge=none", "--iptables=false", "--ip6tables=false"],
+                ["unshare", "--net", "dockerd", "--data-root", self.folder / "data",
+                 "--exec-root", self.folder / "exec", "--pidfile", self.folder / "pid", "--host", self.host, "--bridge=none",
+                 "--iptables=false", "--ip6tables=false"],
                 stdout=log, stderr=log,
             )  # fmt: skip
         for _ in range(300):
@@ -314,6 +316,9 @@ def own_engine(engine: Engine) -> Iterator[OwnEngine]:
 def on_own_engine(own_engine: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> OwnEngine:
     """The engine that everything in the test, and every process that it starts, talks to."""
     monkeypatch.setenv("DOCKER_HOST", own_engine.host)
+    assert own_engine.process is not None
+    if own_engine.process.poll() is not None:  # a test that failed left it stopped
+        own_engine.start()
     return own_engine
 
 

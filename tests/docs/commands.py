@@ -1,0 +1,176 @@
+"""The commands that the documents tell people to type, and how each is run by the tests: as it stands where it can be.
+
+They run in a folder of their own that looks like a checkout, whose protocols are tiny ones under the same names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(r"(harness|make|python3?|pip|docker|git|openssl) [a-z-]|(docker|\.venv/bin)/\S|eval |\(umask ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A line to type, and the lines that the document shows as its output, if any."""
+
+    text: str
+    shown: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> int:
+        """The exit status that the shown output tells of."""
+        said = re.search(r"exit status (\d+)$", "\n".join(self.shown), re.MULTILINE)
+        return int(said[1]) if said else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """A change that the document tells to make, as a diff of whole lines."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class As:
+    """How a command is run where it cannot be as it stands."""
+
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Help:
+    """Not run, for a stated reason: only the --help of `of`, which must know every option that the command uses."""
+
+    of: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dry:
+    """`make`, told to say what it would do."""
+
+    why: str
+
+
+class AsItStands:
+    """Run letter for letter."""
+
+
+HERE = AsItStands()
+SETUP = Dry(why="it sets this machine up, or runs all of the tests")
+HOW: dict[str, As | Help | Dry | AsItStands] = {
+    # setting up
+    "make demo": SETUP,
+    "make test": SETUP,
+    "make setup": SETUP,
+    "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e '.[dev]'": As(
+        run="python3 -m venv --help && test -f constraints.txt && grep '^dev = ' pyproject.toml"
+    ),
+    "docker/start-engine": As(run="test -x docker/start-engine"),  # the fixture `engine` has just run both
+    "docker/build-base": As(run="test -x docker/build-base"),
+    ".venv/bin/harness run submissions/tv": As(run="harness run submissions/tv"),
+    'eval "$(_HARNESS_COMPLETE=bash_source harness)"': As(
+        run='eval "$(_HARNESS_COMPLETE=bash_source harness)" && complete -p harness'
+    ),
+    # a submitter's
+    "harness new my-model": HERE,
+    'harness new my-model --author "Jane Doe"': HERE,
+    "harness check submissions/my-model": HERE,
+    "harness run submissions/my-model": HERE,
+    "harness run submissions/my-model --repeat 2": HERE,
+    "harness labels -o set/": HERE,
+    "harness score outputs/": HERE,
+    # an organiser's
+    "harness doctor": HERE,
+    "harness list": HERE,
+    "harness list protocols": HERE,
+    "harness list records": HERE,
+    "harness run submissions/tv -p protocols/other.yaml --leaderboard /somewhere/else": As(
+        run="harness run submissions/tv -p protocols/other.yaml --leaderboard somewhere/else"
+    ),
+    "harness run submissions/tv -p protocols/phantom-mini.yaml --leaderboard /somewhere/else": As(
+        run="harness run submissions/tv -p protocols/phantom-mini.yaml --leaderboard somewhere/else"
+    ),
+    "harness run submissions/tv -p patient-uldct": HERE,  # the phantom's slices stand for the patients'
+    "harness run submissions/* --jobs 2": HERE,
+    "harness anchors -p phantom": HERE,
+    "harness board": HERE,
+    "harness board --check": HERE,
+    "harness labels -p phantom --report --json > leaderboard/records/phantom-3/labels.json": HERE,
+    "harness withdraw RECORD --reason TEXT": As(run="harness withdraw $RECORD --reason TEXT"),
+    "harness weights list": HERE,
+    "harness weights verify": HERE,
+    "harness weights download inception": Help(of="harness weights download", why="needs a network, and is 100 MB"),
+    "(umask 077; openssl genpkey -algorithm ed25519 -out ~/private/key.pem)": HERE,
+    "harness sign": HERE,
+    "harness sign RECORD...": As(run="harness sign $RECORD"),
+    "harness sign --all": HERE,
+    "harness board --check --signed": As(
+        run='echo "signers: [{name: A, key: $(harness sign | sed s/.*:.//)}]" > leaderboard/signers.yaml && '
+        "harness board && harness board --check --signed"
+    ),
+    # a reviewer's
+    "harness audit RECORD": As(run="harness audit $RECORD"),
+    "harness audit RECORD --outputs FOLDER --json": As(run="harness audit $RECORD --outputs outputs --json"),
+    "harness run submissions/tv --fresh --leaderboard /tmp/again": As(
+        run="harness run submissions/tv --fresh --leaderboard again"
+    ),
+    # measuring
+    ".venv/bin/python -m benchmarks.metrics --pictures docs": Help(
+        of="python3 -m benchmarks.metrics", why="two minutes of scoring"
+    ),
+    ".venv/bin/python benchmarks/purification.py --pictures docs": Help(
+        of="python3 benchmarks/purification.py", why="minutes of measuring"
+    ),
+    # purification
+    "harness labels -p phantom -o labels/": HERE,
+    "harness labels -p phantom --report": HERE,
+    "harness pairs -p phantom --strategy ipv2 --variant corrected -o pairs/": HERE,
+    "harness noise -p mine.yaml -o noise.yaml": Help(
+        of="harness noise", why="it seeks smooth ground in slices of full size, for a minute (tests/test_pairs.py fits)"
+    ),
+    "harness pairs -p mine.yaml --variant corrected --noise noise.yaml -o pairs/": As(
+        run="harness pairs -p mine.yaml --variant corrected --noise noise.yaml -o others/"
+    ),
+}
+
+
+def blocks(text: str) -> Iterator[tuple[str, list[str]]]:
+    """(language, lines) of each fenced block of a document, and ("", lines) of each indented one."""
+    lines = iter(text.splitlines())
+    block: list[str] = []
+    for line in lines:
+        fence = re.match(r"\s*```(\w*)", line)
+        if not fence and line.startswith("    "):
+            block.append(line.strip())
+            continue
+        if block and line.strip():
+            yield "", block
+            block = []
+        if fence:
+            yield fence[1], list(iter(lambda: next(lines), "```"))
+    if block:
+        yield "", block
+
+
+def steps(document: Path) -> Iterator[Command | Edit]:
+    """What a document tells to type and to change, in its order."""
+    for language, lines in blocks(document.read_text()):
+        if language == "diff":
+            (old,), (new,) = ([line[1:] for line in lines if line.startswith(sign)] for sign in "-+")
+            yield Edit(old=old, new=new)
+        elif language == "console":
+            for part in re.split(r"^\$ ", "\n".join(lines), flags=re.MULTILINE)[1:]:
+                text, *shown = part.splitlines()
+                yield Command(text=text, shown=tuple(shown))
+        elif language in ("", "bash", "sh"):
+            for line in lines:
+                if COMMAND.match(line):
+                    yield Command(text=re.sub(r"\s+#.*$", "", line))
