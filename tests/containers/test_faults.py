@@ -270,8 +270,8 @@ class OwnEngine:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["unshare", "--net", "dockerd", "--data-root", self.folder / "data",
-                 "--exec-root", self.folder / "exec", "--pidfile", self.folder / "pid", "--host", self.host, "--bridge=none",
-                 "--iptables=false", "--ip6tables=false"],
+                 "--exec-root", self.folder / "exec", "--pidfile", self.folder / "pid",
+                 "--host", self.host, "--bridge=none", "--iptables=false", "--ip6tables=false"],
                 stdout=log, stderr=log,
             )  # fmt: skip
         for _ in range(300):

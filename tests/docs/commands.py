@@ -65,6 +65,7 @@ class AsItStands:
 
 HERE = AsItStands()
 SETUP = Dry(why="it sets this machine up, or runs all of the tests")
+PULL_REQUEST = "tests/test_ci.py runs it on pull requests of its own"
 HOW: dict[str, As | Help | Dry | AsItStands] = {
     # setting up
     "make demo": SETUP,
@@ -115,6 +116,17 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness board --check --signed": As(
         run='echo "signers: [{name: A, key: $(harness sign | sed s/.*:.//)}]" > leaderboard/signers.yaml && '
         "harness board && harness board --check --signed"
+    ),
+    "harness run submissions/my_model --engine podman": Help(
+        of="harness run", why="tests/engines and tests/containers run on Podman where it is installed"
+    ),
+    "harness ci check --base main --head FETCH_HEAD": Help(of="harness ci check", why=PULL_REQUEST),
+    "harness ci inputs -p phantom -o inputs/": HERE,
+    "harness ci run --base main --head FETCH_HEAD -p phantom --inputs inputs/ -o handover/": Help(
+        of="harness ci run", why=PULL_REQUEST
+    ),
+    "harness ci score handover/ --base main --head FETCH_HEAD -p phantom": Help(
+        of="harness ci score", why=PULL_REQUEST
     ),
     # a reviewer's
     "harness audit RECORD": As(run="harness audit $RECORD"),
