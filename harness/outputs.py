@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import tarfile
+import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -179,13 +182,19 @@ def read_outputs(
     by that name, every case present. OutputsError lists everything that is missing, superfluous or wrong;
     OutputQuotaError for files larger than the quota (sparse ones).
     """
-    found: dict[str, NDArray[np.uint8]] = {}
+    read: dict[str, Future[NDArray[np.uint8]]] = {}
     wrong: dict[str, str] = {}
     stray: list[str] = []
+    # inflating and decoding take longer than the stream; so many files at most wait for it in memory
+    cores = os.cpu_count() or 1
+    room = threading.BoundedSemaphore(2 * cores)
     # 4 kB a member for its headers
     limit = quota.bytes + quota.inodes * 4096 + 2**20
     try:
-        with tarfile.open(fileobj=io.BufferedReader(_Bounded(tar, limit)), mode="r|") as members:
+        with (
+            ThreadPoolExecutor(cores) as pool,
+            tarfile.open(fileobj=io.BufferedReader(_Bounded(tar, limit)), mode="r|") as members,
+        ):
             for member in members:
                 name = member.name.removeprefix("./")
                 if name in ("", ".") and member.isdir():
@@ -199,11 +208,21 @@ def read_outputs(
                     stray.append(_shown(name) + ("" if member.isreg() else f" ({_kind(member)})"))
                     continue
                 try:
-                    found[case] = _read_member(members, member, size=sizes[case])
+                    data = _member_bytes(members, member, size=sizes[case])
                 except Rejected as error:
                     wrong[case] = str(error)
+                    continue
+                room.acquire()
+                read[case] = pool.submit(_read_slice, data, size=sizes[case])
+                read[case].add_done_callback(lambda _: room.release())
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         raise OutputsError(f"/output cannot be read: {error}", fix=FIX) from error
+    found: dict[str, NDArray[np.uint8]] = {}
+    for case, pixels in read.items():
+        try:
+            found[case] = pixels.result()
+        except Rejected as error:
+            wrong[case] = str(error)
     return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
 
 
@@ -225,7 +244,8 @@ def read_folder(folder: Path, *, sizes: Mapping[str, tuple[int, int]]) -> dict[s
         try:
             if path.is_symlink() or not path.is_file():
                 raise Rejected("is no regular file")
-            found[case] = _read_bytes(path.stat().st_size, path.read_bytes, size=sizes[case])
+            _check_length(path.stat().st_size, size=sizes[case])
+            found[case] = _read_slice(path.read_bytes(), size=sizes[case])
         except Rejected as error:
             wrong[case] = str(error)
     return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
@@ -247,22 +267,27 @@ def _complete(
     return {case: found[case] for case in sizes}
 
 
-def _read_bytes(length: int, read: Callable[[], bytes], *, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """An image of `size` from a file of `length` bytes, which are read only if they are not too many."""
+def _check_length(length: int, *, size: tuple[int, int]) -> None:
     height, width = size
     if length > largest_png(height, width):
         raise Rejected(f"has {length} bytes, a PNG of that size needs at most {largest_png(height, width)}")
-    pixels = read_png(read(), height=height, width=width)
+
+
+def _read_slice(data: bytes, *, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image of `size` from a file that is not too long."""
+    height, width = size
+    pixels = read_png(data, height=height, width=width)
     check_grey_levels(pixels)
     return pixels
 
 
-def _read_member(members: tarfile.TarFile, member: tarfile.TarInfo, *, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _member_bytes(members: tarfile.TarFile, member: tarfile.TarInfo, *, size: tuple[int, int]) -> bytes:
     if not member.isreg():
         raise Rejected(f"is a {_kind(member)}, expected a regular file")
+    _check_length(member.size, size=size)
     file = members.extractfile(member)
     assert file is not None  # a regular file
-    return _read_bytes(member.size, file.read, size=size)
+    return file.read()
 
 
 def _kind(member: tarfile.TarInfo) -> str:

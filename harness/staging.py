@@ -58,7 +58,9 @@ def staged(
     with private_folder(cache_root() / "staging") as private:
         inputs = private / "input"
         inputs.mkdir()
-        write_slices(inputs, slices)
+        write_slices(
+            inputs, slices, compression="none"
+        )  # they live as long as the container, which reads them faster so
         listed = [
             {
                 "name": name,
@@ -87,7 +89,7 @@ def read_slices(paths: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
         return dict(zip(paths, pool.map(read_grey, map(Path, paths.values())), strict=True))
 
 
-def write_slices(folder: Path, images: Mapping[str, NDArray[np.uint8]]) -> None:
+def write_slices(folder: Path, images: Mapping[str, NDArray[np.uint8]], *, compression: str = "quick") -> None:
     """Write `<name>.png` into `folder`, on all cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda name: write_grey(folder / f"{name}.png", images[name], quick=True), images))
+        list(pool.map(lambda name: write_grey(folder / f"{name}.png", images[name], compression=compression), images))

@@ -188,14 +188,6 @@ class PodmanContainer(DockerContainer):
                     counted = re.search(r"^oom_kill (\d+)$", path.with_name(name).read_text(), re.MULTILINE)
                     self.oom_kills = max(self.oom_kills, int(counted[1]) if counted else 0)
 
-    def _output_space(self) -> tuple[bool, int]:
-        # of the mount itself: for minutes after every command in a container a process of Podman's stays
-        volume = self.client.inspect_volume(self.holder.removesuffix("-holder"))["Mountpoint"]
-        if not os.path.ismount(volume):  # a service in a mount namespace of its own
-            return super()._output_space()
-        space = os.statvfs(volume)
-        return space.f_bavail == 0 or space.f_ffree == 0, space.f_files - space.f_ffree - 1
-
     def _log_tail(self, *, stdout: bool) -> str:
         # `tail` loses the beginnings of lines that were written in parts; the log is bounded as it is
         return self._end_of(self.client.logs(self.main, stdout=stdout, stderr=True, tail="all"))
