@@ -406,6 +406,6 @@ def png_bytes(pixels: NDArray[np.uint8], *, compression: str = "usual") -> bytes
     return buffer.getvalue()
 
 
-def write_grey(path: Path, pixels: NDArray[np.uint8], *, compression: str = "usual") -> None:
-    """Write uint8 (height, width) as an 8-bit grey PNG (`png_bytes`), atomically."""
-    write_bytes(path, png_bytes(pixels, compression=compression))
+def write_grey(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write uint8 (height, width) as an 8-bit grey PNG, atomically."""
+    write_bytes(path, png_bytes(pixels))

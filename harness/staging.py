@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data import Inputs, NoisySlice
-from harness.files import cache_root, private_folder, read_grey, write_grey, write_json
+from harness.files import cache_root, png_bytes, private_folder, read_grey, write_json
 
 
 def installation_secret() -> bytes:
@@ -90,6 +90,11 @@ def read_slices(paths: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
 
 
 def write_slices(folder: Path, images: Mapping[str, NDArray[np.uint8]], *, compression: str = "quick") -> None:
-    """Write `<name>.png` into `folder`, on all cores."""
+    """Write `<name>.png` into `folder`, which nobody else sees yet, on all cores."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(name: str) -> None:
+        (folder / f"{name}.png").write_bytes(png_bytes(images[name], compression=compression))
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda name: write_grey(folder / f"{name}.png", images[name], compression=compression), images))
+        list(pool.map(write, images))
