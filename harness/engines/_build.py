@@ -25,6 +25,7 @@ LOOKS_EVERY_S = 0.3
 KILL_WAIT_S = 30  # how long the builder may take to notice that its container is gone
 ENGINE_RESERVE = 200 * 10**6  # bytes: with less left on its disk an engine does not build, whoever filled it
 MEMORY_SHARE = 0.75  # of the machine's, that a build may have at most
+FULL = "no space left on device"
 # of a message of the engine: an image that it cannot fetch because of the network, not because it does not exist
 NETWORK = re.compile(
     r"lookup |dial tcp|i/o timeout|TLS handshake|Client\.Timeout|connection (refused|reset)|toomanyrequests"
@@ -69,9 +70,10 @@ def build(
             if refusal.status_code is None or refusal.status_code >= 500:
                 raise
             error = refusal.explanation  # a Dockerfile that does not parse
-        if watch.starved:
+        said = f"{error} {''.join(log)}"
+        if watch.starved or (error and not watch.verdict and watch.scant and FULL in said.lower()):
             raise InfrastructureError(
-                f"the container engine's disk ({watch.root}) is full: less than {ENGINE_RESERVE / 1e6:g} MB are left",
+                f"the container engine's disk ({watch.root}) is full, with less written than a build may take",
                 fix="make room there (docker system df, docker system prune), then run again",
             )
         error = watch.verdict or error
@@ -106,6 +108,8 @@ class Watch:
         self.starved = False  # the machine has no more disk, though the policy would allow it
         local = client.base_url.startswith("http+docker://")
         self.root = Path(client.info()["DockerRootDir"]) if local else None
+        # whether a build that keeps to the policy could fill the engine's disk, maybe faster than we look
+        self.scant = (free := self._free()) is not None and free < policy.disk_bytes + ENGINE_RESERVE
         self.keep = False  # the layers, after success
         self.heard = 0  # characters of output
         self.named = 0  # lines that name a container or an image
@@ -163,6 +167,10 @@ class Watch:
         if written > self.policy.disk_bytes:
             self._stop(f"takes more than {self.policy.disk_bytes / 1e9:g} GB of disk")
 
+    def _free(self) -> int | None:
+        """Bytes left on the engine's disk, where that is on this machine."""
+        return shutil.disk_usage(self.root).free if self.root is not None and self.root.is_dir() else None
+
     def _look(self) -> None:
         """The thread: compare clock and disk with the policy until the build ends."""
         pause = LOOKS_EVERY_S
@@ -170,8 +178,8 @@ class Watch:
             began = time.monotonic()
             with contextlib.suppress(docker.errors.DockerException, requests.RequestException, OSError):
                 self._check_disk(self._written())
-                if self.root is not None and self.root.is_dir():
-                    self.starved = self.starved or shutil.disk_usage(self.root).free < ENGINE_RESERVE
+                if (free := self._free()) is not None:
+                    self.starved = self.starved or free < ENGINE_RESERVE
             if self.starved:
                 self._stop("no room")
             if time.monotonic() > self.deadline:
