@@ -158,7 +158,7 @@ def read_handover(
     if (folder / "outputs").is_symlink():
         raise UsageError(f"{folder / 'outputs'}: is a symbolic link, expected a folder")
     sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
-    outputs = read_folder(folder / "outputs", sizes=sizes)
+    outputs = {name: one.pixels for name, one in read_folder(folder / "outputs", sizes=sizes).items()}
     _expect(folder / "outputs", "digest of the outputs", handover.outputs, digest_outputs(outputs), fix="run it again")
     return handover, outputs
 

@@ -231,7 +231,7 @@ def evaluate_folder(
     outputs = {name: folder / f"{name}.png" for name in found}
     with reporter.stage("score") as progress:
         card = score(outputs, dataset, labels, protocol, extractors=extractors, progress=progress)
-    digest = digest_outputs(found)
+    digest = digest_outputs({name: one.pixels for name, one in found.items()})
     facts = SubmissionFacts(
         slug=slug, name=slug, version="self-reported", authors=(), digest=digest, family=(), anchor=False
     )

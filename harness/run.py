@@ -42,6 +42,7 @@ from harness.files import (
 )
 from harness.image import image_of
 from harness.outputs import read_outputs
+from harness.png import Slice
 from harness.sandbox import (
     GPU_REQUIRED_EXIT,
     BuildPolicy,
@@ -59,7 +60,7 @@ from harness.sandbox import (
     sanitise,
     share_of,
 )
-from harness.staging import opaque_names, read_slices, staged, write_slices
+from harness.staging import opaque_names, read_slices, staged
 from harness.submission import Submission, Weights
 
 Progress = Callable[[int, int], None]
@@ -191,7 +192,7 @@ def run_submission(
                 runtime=engine.runtime,
             )
 
-            def execute() -> tuple[dict[str, NDArray[np.uint8]], Exit]:
+            def execute() -> tuple[dict[str, Slice], Exit]:
                 found, ended = _execute(
                     plan,
                     sizes,
@@ -204,10 +205,11 @@ def run_submission(
                 return {case.name: found[name] for name, case in cases.items()}, ended
 
             if run is None:
-                outputs, ended = execute()
+                found, ended = execute()
+                outputs = _pixels(found)
                 run = _keep(
                     folder,
-                    outputs,
+                    found,
                     ended,
                     image=image,
                     device=device,
@@ -221,7 +223,9 @@ def run_submission(
             else:
                 outputs = read_slices(run.outputs)
             if repeat > 1:
-                run = msgspec.structs.replace(run, repeat=_compare(outputs, [execute()[0] for _ in range(1, repeat)]))
+                run = msgspec.structs.replace(
+                    run, repeat=_compare(outputs, [_pixels(execute()[0]) for _ in range(1, repeat)])
+                )
                 write_json(folder / "run.json", run)
         return run
 
@@ -240,7 +244,7 @@ def _execute(
     quote: bool,
     log: Path,
     progress: Progress | None,
-) -> tuple[dict[str, NDArray[np.uint8]], Exit]:
+) -> tuple[dict[str, Slice], Exit]:
     """Run the container once: its outputs, verified, by the names it knows, and how it ended. At an error the end of
     its log is kept in the file `log`."""
     with engine.start(plan) as container:
@@ -258,6 +262,10 @@ def _execute(
     if progress is not None:
         progress(len(sizes), len(sizes))
     return outputs, ended
+
+
+def _pixels(found: Mapping[str, Slice]) -> dict[str, NDArray[np.uint8]]:
+    return {name: one.pixels for name, one in found.items()}
 
 
 def _compare(first: Mapping[str, NDArray[np.uint8]], others: Sequence[Mapping[str, NDArray[np.uint8]]]) -> Repeat:
@@ -358,24 +366,24 @@ def cached_outputs(dataset: Inputs, digest: str) -> dict[str, Path] | None:
     return None
 
 
-def _keep(
-    folder: Path, outputs: Mapping[str, NDArray[np.uint8]], ended: Exit, *, granted: Granted, **facts: Any
-) -> Run:
+def _keep(folder: Path, found: Mapping[str, Slice], ended: Exit, *, granted: Granted, **facts: Any) -> Run:
     """Write a finished run to the cache, in place of an older one."""
     run = Run(
         **facts,
-        outputs={name: str(folder / "outputs" / f"{name}.png") for name in outputs},
-        outputs_digest=digest_outputs(outputs),
+        outputs={name: str(folder / "outputs" / f"{name}.png") for name in found},
+        outputs_digest=digest_outputs(_pixels(found)),
         limits=granted.limits,
         lowered=granted.lowered,
         run_s=ended.seconds,
-        seconds_per_slice=ended.seconds / len(outputs),
+        seconds_per_slice=ended.seconds / len(found),
         first_output_s=ended.first_output_s,
         peak_memory_bytes=ended.peak_memory_bytes,
         peak_gpu_memory_bytes=ended.peak_gpu_memory_bytes,
     )
     with atomic_folder(folder) as part:
-        write_slices(part / "outputs", outputs)
+        (part / "outputs").mkdir()
+        for name, one in found.items():
+            (part / "outputs" / f"{name}.png").write_bytes(one.png)  # as it was checked, and need not be packed again
         write_json(part / "run.json", run)
         shutil.rmtree(folder, ignore_errors=True)
     return run

@@ -1,0 +1,140 @@
+"""Untrusted bytes -> an 8-bit grey PNG: everything is checked by our own code before a decoder sees it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+class Rejected(Exception):
+    """Why one file is not an acceptable slice; the text completes the sentence `<name>: ...`."""
+
+
+class Slice(NamedTuple):
+    """A verified slice: uint8 (height, width), and its file with header, pixels and end alone."""
+
+    pixels: NDArray[np.uint8]
+    png: bytes
+
+
+class _Header(NamedTuple):
+    """The fields of IHDR that are not fixed."""
+
+    height: int
+    width: int
+    channels: int
+
+
+def read_png(data: bytes, *, height: int, width: int) -> Slice:
+    """Read an untrusted 8-bit grey PNG (or one of three equal channels) of exactly the given size.
+
+    Memory is bounded by the size: the header is read first, and not more than the bytes of that many pixels are ever
+    inflated. Raises Rejected.
+    """
+    header, packed = _parts(data, height=height, width=width)
+    expected = header.height * (1 + header.channels * header.width)
+    inflater = zlib.decompressobj()
+    try:
+        raw = inflater.decompress(packed, expected + 1)
+    except zlib.error as error:
+        raise Rejected(f"is a damaged PNG ({error})") from None
+    if len(raw) != expected or not inflater.eof:
+        raise Rejected("is a damaged PNG (its data do not fill its size exactly)")
+    if max(raw[:: 1 + header.channels * header.width]) > 4:
+        raise Rejected("is a damaged PNG (unknown row filter)")
+
+    # The decoder sees a PNG of our own making: header, what we inflated, end. Profiles, texts and palettes never
+    # reach it, and it need not inflate again.
+    with Image.open(io.BytesIO(_png(header, zlib.compress(raw, 0))), formats=["PNG"]) as image:
+        pixels = np.asarray(image)
+    if pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
+            raise Rejected("is in colour, expected one grey channel (or three equal ones)")
+        pixels = pixels[..., 0]
+    return Slice(np.array(pixels, dtype=np.uint8), _png(header, packed[: len(packed) - len(inflater.unused_data)]))
+
+
+def _parts(data: bytes, *, height: int, width: int) -> tuple[_Header, bytes]:
+    """Header and packed pixels of a PNG whose chunks are in order; Rejected says what is not."""
+    header = None
+    packed = bytearray()
+    closed = False  # image data must be one run of chunks
+    for number, (kind, content) in enumerate(_chunks(data)):
+        if (number == 0) != (kind == b"IHDR"):
+            raise Rejected("is a damaged PNG (order of its chunks)")
+        if kind == b"IHDR":
+            header = _header(content, height=height, width=width)
+        elif kind == b"IDAT":
+            if closed:
+                raise Rejected("is a damaged PNG (order of its chunks)")
+            packed += content
+        elif kind in (b"acTL", b"fcTL", b"fdAT"):
+            raise Rejected("is animated, expected one image")
+        elif kind == b"tRNS":
+            raise Rejected("has transparent pixels, expected one grey channel")
+        elif kind[:1].isupper() and kind not in (b"PLTE", b"IEND"):
+            raise Rejected(f"is a PNG with an unknown chunk {kind!r}")
+        closed = closed or (kind != b"IDAT" and bool(packed))
+    assert header is not None  # the first chunk is IHDR
+    return header, bytes(packed)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, content) of each chunk of a PNG up to IEND; Rejected for what does not hold together."""
+    if not data.startswith(SIGNATURE):
+        raise Rejected("is not a PNG file")
+    at = len(SIGNATURE)
+    while True:
+        if at + 12 > len(data):
+            raise Rejected("is a truncated PNG")
+        (length,) = struct.unpack_from(">I", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise Rejected("is a truncated PNG")
+        kind, content = data[at + 4 : at + 8], data[at + 8 : end - 4]
+        if zlib.crc32(kind + content) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise Rejected(f"is a damaged PNG (check sum of chunk {kind!r})")
+        yield kind, content
+        at = end
+        if kind == b"IEND":
+            if at != len(data):
+                raise Rejected(f"is a PNG with {len(data) - at} bytes after its end")
+            return
+
+
+def _header(content: bytes, *, height: int, width: int) -> _Header:
+    if len(content) != 13:
+        raise Rejected("is a damaged PNG (length of its header)")
+    found_width, found_height, depth, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", content)
+    if (found_height, found_width) != (height, width):
+        raise Rejected(f"has {found_height} x {found_width} pixels (height x width), expected {height} x {width}")
+    if depth != 8:
+        raise Rejected(f"has {depth} bits per channel, expected 8: keep the grey scale of the input, 0 to 255")
+    channels = {0: 1, 2: 3}.get(colour)
+    if channels is None:
+        kind = {3: "a palette", 4: "an alpha channel", 6: "an alpha channel"}.get(colour, f"colour type {colour}")
+        raise Rejected(f"has {kind}, expected one grey channel")
+    if (compression, filtering) != (0, 0):
+        raise Rejected("is a damaged PNG (unknown compression or filter)")
+    if interlace != 0:
+        raise Rejected("is interlaced, expected a plain PNG")
+    return _Header(height, width, channels)
+
+
+def _png(header: _Header, packed: bytes) -> bytes:
+    colour = 0 if header.channels == 1 else 2
+    ihdr = struct.pack(">IIBBBBB", header.width, header.height, 8, colour, 0, 0, 0)
+    file = [SIGNATURE]
+    for kind, content in ((b"IHDR", ihdr), (b"IDAT", packed), (b"IEND", b"")):
+        file += [struct.pack(">I", len(content)), kind, content]
+        file.append(struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))))
+    return b"".join(file)
