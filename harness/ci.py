@@ -25,6 +25,7 @@ from harness.score import load_extractors
 from harness.signing import signing_key
 from harness.staging import write_slices
 from harness.submission import Submission, load_submission
+from harness.training import refuse_test_slices
 
 SHOWN_AT_MOST = 2000  # characters of one message in a verdict
 
@@ -125,6 +126,7 @@ def score_all(
         try:
             with submission_of(repository, pull, slug) as submission:
                 facts, words = submission_facts(submission), about(submission)
+                refuse_test_slices(submission, dataset)
             tried, found = read_handover(
                 folder / slug, submission=facts, about=words, dataset=dataset, protocol=protocol
             )

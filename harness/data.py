@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -28,6 +29,9 @@ from harness.files import (
 from harness.process import map_slices
 from harness.protocol import FolderData, PhantomData, Protocol
 from harness.secret import find_secret
+
+if TYPE_CHECKING:
+    from harness.phantom import View
 
 Progress = Callable[[int, int], None]
 KINDS = ("lq", "gt", "truth", "again", "regions")  # the images of a phantom's slice, as `Case` names them
@@ -71,9 +75,13 @@ class Inputs(Strict, frozen=True, kw_only=True):
 
 
 class Dataset(Inputs, frozen=True, kw_only=True):
-    """A checked test set. `digest` covers names, patients, the pixels of every image, window and pixel sizes."""
+    """A checked test set. `digest` covers names, patients, the pixels of every image, window and pixel sizes.
+
+    `people` holds, for patients that are known beyond a name (the phantom's), a digest of what makes them by name.
+    """
 
     cases: tuple[Case, ...]
+    people: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def load_data(
@@ -128,13 +136,22 @@ def _phantom(data: PhantomData, progress: Progress | None) -> Dataset:
     )
     slices |= dict(zip(missing, made, strict=True))
     cases: list[Case] = []
+    people: dict[str, str] = {}
     parts: list[bytes] = []
     for name, (patient, _) in places.items():
         one = slices[name]
         paths = {kind: str(folder / _file(kind, name)) for kind in KINDS}
         cases.append(Case(name=name, patient=f"p{patient + 1:02d}", pixel_mm=one.pixel_mm, **paths))
+        people[cases[-1].patient] = digest_json(["phantom", data.seed, patient, _view(data, patient)])
         parts += [name.encode(), repr((one.pixel_mm, one.window_hu)).encode(), one.digest.encode()]
-    return Dataset(cases=tuple(cases), window_hu=slices[next(iter(places))].window_hu, digest=digest_bytes(*parts))
+    window_hu = slices[next(iter(places))].window_hu
+    return Dataset(cases=tuple(cases), window_hu=window_hu, digest=digest_bytes(*parts), people=people)
+
+
+def _view(data: PhantomData, patient: int) -> View:
+    """The field of view of a patient's scans."""
+    difficult: list[View] = ["tight", "table-across", "closed-cavity"]
+    return difficult[patient % len(difficult)] if data.view == "mixed" else data.view
 
 
 def _file(kind: str, name: str) -> str:
@@ -158,12 +175,10 @@ def _intact(folder: Path, name: str) -> _Slice | None:
 
 def _build_slice(data: PhantomData, patient: int, number: int, name: str, folder: str) -> _Slice:
     """Scan one slice and write its images, then the note of them."""
-    from harness.phantom import VIEWS, levels_with_nodules, make_patient, scan_slice
+    from harness.phantom import levels_with_nodules, make_patient, scan_slice
 
     assert isinstance(data.seed, int), "load_data has put the secret seed in the place of its commitment"
-    difficult = [view for view in VIEWS if view != "full"]
-    view = difficult[patient % len(difficult)] if data.view == "mixed" else data.view
-    person = make_patient(data.seed, patient, view=view)
+    person = make_patient(data.seed, patient, view=_view(data, patient))
     heights = levels_with_nodules(person, data.slices, nodule_slices=data.nodule_slices)
     images = scan_slice(person, heights[number], size=data.size, dose=data.dose)
     parts = {kind: getattr(images, kind) for kind in KINDS}

@@ -45,6 +45,7 @@ from harness.purify import (
     quality_of,
     refuse_slices,
 )
+from harness.training import TRAINED_ON, fingerprints, write_fingerprints
 
 Image = NDArray[np.uint8]
 
@@ -106,7 +107,8 @@ def write_pairs(
     leave_out: bool = False,
     progress: Progress | None = None,
 ) -> Written:
-    """Write training pairs as the authors lay them out: inputs `lq_bar/`, targets `gt/`, and a `manifest.json`.
+    """Write training pairs as the authors lay them out: inputs `lq_bar/`, targets `gt/`, a `manifest.json`, and the
+    fingerprints of what they were made of (`harness.training`), for the submission that is trained on them.
 
     All cores are used. A run that was killed left what it had finished beside `folder`; the same call goes on with it.
     Every slice draws its noise from `seed` and its own name, so that a slice is the same whatever others there are.
@@ -128,6 +130,7 @@ def write_pairs(
     if not leave_out or not slices:
         refuse_slices(refused, "remove them, or leave them out with --leave-out; what is finished is kept")
     write_json(part / "manifest.json", manifest(dataset, purify, slices, seed=seed, left_out=refused))
+    write_fingerprints(part / TRAINED_ON, fingerprints(dataset))
     shutil.rmtree(notes_folder(part))
     part.rename(folder)
     return Written(

@@ -43,6 +43,7 @@ from harness.run import Run, cached_outputs, digest_outputs, run_submission
 from harness.score import Scorecard, load_extractors, score
 from harness.signing import signing_key
 from harness.submission import ANCHOR_PREFIX, Submission, load_submission
+from harness.training import refuse_test_slices
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -115,13 +116,15 @@ def evaluate(
     """Run a submission on a protocol, score it, write its record and rebuild the board.
 
     A submission that fails gets a failed record (`record.result.failure`). Errors of the machine, the protocol or the
-    scoring are raised and leave none, since they say nothing about the submission. `share` is the part that this run
+    scoring are raised and leave none, since they say nothing about the submission; so is a training set that holds
+    slices of the test set. `share` is the part that this run
     has of how many side by side on the engine's machine. The container runs `repeat` times, and what differs is noted.
     """
     key = signing_key(os.environ)  # a wrong one is told before anything runs
     keep_protocol(leaderboard, protocol)
     extractors = load_extractors(protocol, device=feature_device)
     dataset, labels = prepare(protocol, reporter, leaderboard=leaderboard, engine=engine)
+    refuse_test_slices(submission, dataset)
     tried, run = attempt(
         submission, dataset, protocol, engine=engine, reporter=reporter, fresh=fresh, share=share, repeat=repeat
     )

@@ -63,6 +63,7 @@ class Manifest(Strict, frozen=True, kw_only=True):
     limits: AskedLimits | None = None  # only to ask for less than the protocol grants
     family: tuple[str, ...] = ()  # weak denoisers that it shares code or weights with
     training_data: str = ""
+    trained_on: str | None = None  # a trained_on.txt, as harness pairs writes it: refused if a test slice is in it
     deterministic: bool = True  # false where two runs may differ
 
 
@@ -101,15 +102,15 @@ def load_submission(folder: Path | str) -> Submission:
     if not (path / MANIFEST).is_file():
         raise UsageError(f"{path}: holds no {MANIFEST}", fix="start from submissions/template")
     manifest = read_yaml(path / MANIFEST, Manifest)
-    for key in ("build", "archive"):
-        value = getattr(manifest.image, key)
+    named = {"image.build": manifest.image.build, "image.archive": manifest.image.archive}
+    for key, value in (named | {"trained_on": manifest.trained_on}).items():
         if value is None:
             continue
         target = (path / value).resolve()
         if not target.is_relative_to(path.resolve()):
-            raise UsageError(f"{path / MANIFEST}: image.{key} {value!r} lies outside the submission's folder")
+            raise UsageError(f"{path / MANIFEST}: {key} {value!r} lies outside the submission's folder")
         if not target.exists():
-            raise UsageError(f"{path / MANIFEST}: image.{key} {value!r} does not exist")
+            raise UsageError(f"{path / MANIFEST}: {key} {value!r} does not exist")
     return Submission(slug=slug, folder=str(path), manifest=manifest, digest=digest_folder(path))
 
 

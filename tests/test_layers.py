@@ -13,10 +13,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "harness"
 BASE = ["errors", "files", "process", "download", "torchvision_shim"]
 PURE = ["imaging", "phantom", "features", "metrics", "statistics"]
 STAGES = [
-    "sandbox", "dockerfile", "protocol", "secret", "submission", "data", "purify", "labels", "pairs", "anchors",
-    "engines", "image", "png", "outputs", "staging", "run", "measure", "copies", "score", "pictures", "label_audit",
-    "signing", "record", "attempt", "handover", "audit", "board", "pipeline", "pull_request", "ci", "doctor",
-    "terminal", "cli", "__main__",
+    "sandbox", "dockerfile", "protocol", "secret", "submission", "data", "training", "purify", "labels", "pairs",
+    "anchors", "engines", "image", "png", "outputs", "staging", "run", "measure", "copies", "score", "pictures",
+    "label_audit", "signing", "record", "attempt", "handover", "audit", "board", "pipeline", "pull_request", "ci",
+    "doctor", "terminal", "cli", "__main__",
 ]  # fmt: skip
 ORDER = [*BASE, *PURE, *STAGES]
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -1,0 +1,385 @@
+"""The paper's claims with the harness's own means: four models trained on the pairs of every strategy, scored alike.
+
+    .venv/bin/python -m benchmarks.reproduction [--setting reduced] [--seeds 3] [--device cuda] [--amp]
+    .venv/bin/python -m benchmarks.reproduction --real ../shared/data/ct     # the same networks on real slices
+    .venv/bin/python -m benchmarks.reproduction --tables [--pictures docs]   # from what is finished, no computing
+
+Every cell is a network (`benchmarks/train.py`) run on the test patients of the protocol `phantom` and scored against
+its label, the same for all, and against the phantom's truth. Cells are kept in benchmarks/reproduction/<setting>.json
+as they are finished, one seed after the other: killed, the same command goes on. Prints markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from scipy.stats import t as student
+
+from benchmarks import purification
+from benchmarks.train import MODELS, SETTINGS, Task, Trained, clock, load_trained, tasks, train
+from harness.data import Dataset, load_data
+from harness.files import Strict, read_grey, read_json, write_grey, write_json
+from harness.imaging.montage import lung_window, montage
+from harness.imaging.regions import shrink
+from harness.labels import LabelSet, build_labels
+from harness.measure import DATA_RANGE
+from harness.metrics import load as load_metric
+from harness.process import source_commit
+from harness.protocol import Metric, Protocol, load_protocol
+from harness.score import load_extractors, score
+
+Image = NDArray[np.uint8]
+FOLDER = Path(__file__).resolve().parent / "reproduction"
+REGIONS = ("whole", "background", "lung")
+DISTANCES = ("FID", "KID", "CLIP-FID")
+RECIPES = {
+    "none": "raw pairs",
+    "ipv1": "IPv1",
+    "rb": "Remove Background",
+    "an": "Add Noise",
+    "ipv2": "IPv2",
+    "ipv2 corrected": "IPv2 corrected",
+}
+HU_PER_GREY = 2224 / 255
+
+
+class Cell(Strict, frozen=True, kw_only=True):
+    """A network and what it is worth. `values` holds metric -> region -> (value, low, high) against label and truth,
+    bounds over patients; `real` metric -> region -> value on real slices with inserted noise. Seconds are of all
+    processors together on a CPU, by the clock on a GPU."""
+
+    model: str
+    recipe: str
+    seed: int
+    weights: str  # SHA-256
+    parameters: int
+    train_s: float
+    apply_s: float
+    score_s: float
+    values: dict[str, dict[str, dict[str, tuple[float, float | None, float | None]]]]
+    real: dict[str, dict[str, float]] | None = None
+
+
+class Results(Strict, frozen=True, kw_only=True):
+    """All finished cells of a setting, and what they were made with; with anything else they are made anew."""
+
+    setting: dict[str, Any]
+    protocol: str  # digest
+    test_set: str  # digest
+    machine: str
+    torch: str
+    commit: str | None
+    cells: tuple[Cell, ...] = ()
+
+
+# -------------------------------------------------------------------------------- cells
+def test_protocol() -> Protocol:
+    """`phantom` with the metrics of the paper, and the errors that truth allows."""
+    given = load_protocol("phantom")
+    metrics = (
+        Metric(name="FID", metric="frechet", features="inception-random"),
+        Metric(name="KID", metric="kernel", features="inception-random"),
+        Metric(name="CLIP-FID", metric="frechet", features="clip-random"),
+        # CLIP has no maps to pool over a region
+        Metric(name="CLIP-FID masked", metric="frechet", features="clip-random", definition="masked"),
+        Metric(name="RMSE", metric="rmse"),
+        Metric(name="bias", metric="bias"),
+        Metric(name="noise", metric="noise"),
+        Metric(name="vessel contrast", metric="vessel_contrast"),
+    )
+    return msgspec.structs.replace(given, metrics=metrics, regions=REGIONS)
+
+
+def recipe_of(task: Task) -> str:
+    return task.strategy if task.variant == "published" else f"{task.strategy} {task.variant}"
+
+
+def denoise(network: Any, noisy: Image, device: str) -> Image:
+    """One slice, as the submissions' denoise.py does it."""
+    values = torch.from_numpy(noisy.astype(np.float32) / 255)[None, None].to(device)
+    with torch.inference_mode():
+        clean = network.denoise(values)[0, 0].cpu().numpy()
+    grey: Image = np.clip(clean * 255, 0, 255).round().astype(np.uint8)
+    return grey
+
+
+def measure(task: Task, folder: Path, dataset: Dataset, score_it: Callable[[dict[str, Path]], Any]) -> Cell:
+    """Run a trained network on the test set and score it."""
+    trained = read_json(folder / "recipe.json", Trained)
+    network = load_trained(folder, device=task.device)
+    with TemporaryDirectory() as written:
+        began = clock(task.device)
+        outputs = {case.name: Path(written) / f"{case.name}.png" for case in dataset.cases}
+        for case in dataset.cases:
+            write_grey(outputs[case.name], denoise(network, read_grey(Path(case.lq)), task.device))
+        applied = clock(task.device)
+        card = score_it(outputs)
+        scored = clock(task.device)
+    values = {
+        reference: {
+            metric: {region: (one.value, one.low, one.high) for region, one in regions.items()}
+            for metric, regions in table.items()
+        }
+        for reference, table in (("label", card.label), ("truth", card.truth))
+    }
+    return Cell(
+        model=task.model,
+        recipe=recipe_of(task),
+        seed=task.seed,
+        weights=trained.sha256,
+        parameters=trained.parameters,
+        train_s=trained.seconds,
+        apply_s=round(applied - began, 1),
+        score_s=round(scored - applied, 1),
+        values=values,
+    )
+
+
+def open_results(setting: str, dataset: Dataset, protocol: Protocol, device: str) -> Results:
+    """What is finished of a setting, unless it was made with another setting, protocol or test set."""
+    cores = os.cpu_count()
+    machine = f"{cores} CPU cores" if device == "cpu" else torch.cuda.get_device_name()
+    fresh = Results(
+        setting=msgspec.to_builtins(SETTINGS[setting]),
+        protocol=protocol.digest,
+        test_set=dataset.digest,
+        machine=machine,
+        torch=str(torch.__version__),
+        commit=source_commit()[0],
+    )
+    path = FOLDER / f"{setting}.json"
+    if not path.exists():
+        return fresh
+    found = read_json(path, Results)
+    same = all(getattr(found, name) == getattr(fresh, name) for name in ("setting", "protocol", "test_set"))
+    return found if same else fresh
+
+
+def compute(setting: str, seeds: int, device: str, amp: bool) -> None:
+    """Train and score every cell that is not there yet."""
+    protocol = test_protocol()
+    dataset = load_data(protocol)
+    labels = build_labels(dataset, protocol.purify)
+    extractors = load_extractors(protocol, device=device)
+    results = open_results(setting, dataset, protocol, device)
+    for task in tasks(setting, seeds, device, amp):
+        if any((one.model, one.recipe, one.seed) == (task.model, recipe_of(task), task.seed) for one in results.cells):
+            continue
+        folder = train(task)
+        cell = measure(
+            task, folder, dataset, lambda outputs: score(outputs, dataset, labels, protocol, extractors=extractors)
+        )
+        results = msgspec.structs.replace(results, cells=(*results.cells, cell))
+        write_json(FOLDER / f"{setting}.json", results)
+        label, truth = cell.values["label"], cell.values["truth"]
+        print(
+            f"{cell.model}, {cell.recipe}, seed {cell.seed}: KID {label['KID']['whole'][0]:.5f}, RMSE to the truth "
+            f"{truth['RMSE']['lung'][0]:.1f} HU in the lung; {cell.train_s:.0f} + {cell.apply_s:.0f} + "
+            f"{cell.score_s:.0f} s",
+            flush=True,
+        )
+
+
+# -------------------------------------------------------------------------------- real slices
+def compute_real(setting: str, seeds: int, folder: Path, device: str) -> None:
+    """The trained networks on real slices with inserted noise, against the slices as they were: paired errors alone."""
+    pairs = [pair for pair in purification.real_pairs(folder) if "crop" not in pair.group]
+    path = FOLDER / f"{setting}.json"
+    results = read_json(path, Results)
+    metrics = {"RMSE": "rmse", "bias": "bias", "SSIM": "ssim", "noise": "noise"}
+
+    def values(outputs: Sequence[Image]) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for name, region in itertools.product(metrics, REGIONS):
+            module = load_metric(metrics[name])
+            every = []
+            for output, pair in zip(outputs, pairs, strict=True):
+                mask = shrink(pair.regions)[region]
+                if mask.any() and (module.REGIONS is None or region in module.REGIONS):
+                    one = module.value(output, pair.normal, mask, data_range=DATA_RANGE, pixel_mm=pair.pixel_mm)
+                    if one is not None:
+                        every.append(one * (HU_PER_GREY if module.UNIT == "grey" else 1))
+            if every:
+                found.setdefault(name, {})[region] = float(np.mean(every))
+        return found
+
+    done = {}
+    for task in tasks(setting, seeds, device, amp=False):
+        network = load_trained(train(task), device=device)
+        found = values([denoise(network, pair.low, device) for pair in pairs])
+        done[task.model, recipe_of(task), task.seed] = found
+        print(f"{task.model}, {recipe_of(task)}, seed {task.seed}: {found['RMSE']}", flush=True)
+    cells = [msgspec.structs.replace(one, real=done.get((one.model, one.recipe, one.seed))) for one in results.cells]
+    write_json(path, msgspec.structs.replace(results, cells=tuple(cells)))
+    write_json(FOLDER / "real-input.json", {"slices": len(pairs), "values": values([pair.low for pair in pairs])})
+
+
+# -------------------------------------------------------------------------------- tables
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and half of its 95 % interval over seeds (Student's t); nan for one seed."""
+    if len(values) < 2:
+        return float(np.mean(values)), float("nan")
+    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(np.mean(values)), float(half)
+
+
+def shown(values: Sequence[float], digits: int) -> str:
+    mean, half = spread(values)
+    return f"{mean:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
+
+
+def columns() -> list[tuple[str, str, str, int]]:
+    """(heading, metric, region, digits) of the tables."""
+    found = []
+    for metric, region in itertools.product(DISTANCES, REGIONS):
+        name = "CLIP-FID masked" if metric == "CLIP-FID" and region != "whole" else metric
+        found.append((f"{metric} {region}", name, region, {"FID": 4, "KID": 5, "CLIP-FID": 3}[metric]))
+    return [*found, ("RMSE lung, HU", "RMSE", "lung", 1), ("RMSE whole, HU", "RMSE", "whole", 1)]
+
+
+def table(results: Results, reference: str) -> None:
+    """Every model and recipe, mean over seeds."""
+    heads = columns()
+    print(f"| model | trained on | {' | '.join(head for head, *_ in heads)} |")
+    print("|---|---|" + "--:|" * len(heads))
+    for model, recipe in itertools.product(MODELS, RECIPES):
+        cells = [one for one in results.cells if (one.model, one.recipe) == (model, recipe)]
+        if cells:
+            row = [
+                shown([one.values[reference][metric][region][0] for one in cells], digits)
+                for _, metric, region, digits in heads
+            ]
+            print(f"| {model} | {RECIPES[recipe]} | {' | '.join(row)} |")
+
+
+CLAIMS = (
+    ("IPv2 is better than IPv1", "ipv2", "ipv1"),
+    ("Remove Background alone is better than IPv1", "rb", "ipv1"),
+    ("Add Noise alone is better than IPv1", "an", "ipv1"),
+    ("both together are better than Remove Background alone", "ipv2", "rb"),
+    ("both together are better than Add Noise alone", "ipv2", "an"),
+    ("IPv1 is better than raw pairs", "ipv1", "none"),
+    ("corrected IPv2 is better than published IPv2", "ipv2 corrected", "ipv2"),
+)
+
+
+def claims(results: Results, reference: str) -> None:
+    """The change from one recipe to another, in percent, paired by seed; bold where the interval leaves zero out."""
+    heads = [(f"{metric} {model}", metric, model) for metric in (*DISTANCES, "RMSE") for model in MODELS]
+    print(f"| claim, whole slices | {' | '.join(head for head, *_ in heads)} |")
+    print("|---|" + "--:|" * len(heads))
+    for words, better, worse in CLAIMS:
+        row = []
+        for _, metric, model in heads:
+            by_seed = {
+                recipe: {
+                    one.seed: one.values[reference][metric]["whole"][0]
+                    for one in results.cells
+                    if (one.model, one.recipe) == (model, recipe)
+                }
+                for recipe in (better, worse)
+            }
+            seeds = sorted(by_seed[better].keys() & by_seed[worse].keys())
+            changes = [100 * (by_seed[better][seed] / by_seed[worse][seed] - 1) for seed in seeds]
+            if not changes or min(by_seed[worse].values()) <= 0:  # KID may be: it has no percent then
+                row.append("–")
+                continue
+            mean, half = spread(changes)
+            text = f"{mean:+.0f} %"
+            row.append(f"**{text}**" if abs(mean) > half else text)
+        print(f"| {words} | {' | '.join(row)} |")
+
+
+def real_table(results: Results) -> None:
+    """Paired errors on real slices."""
+    noisy = read_json(FOLDER / "real-input.json", dict[str, Any])
+    heads = [("RMSE", "lung", 1), ("RMSE", "whole", 1), ("bias", "lung", 1), ("SSIM", "lung", 3), ("noise", "lung", 1)]
+    print(f"| model | trained on | {' | '.join(f'{metric} {region}' for metric, region, _ in heads)} |")
+    print("|---|---|" + "--:|" * len(heads))
+    own = [
+        f"{noisy['values'].get(metric, {}).get(region, float('nan')):.{digits}f}" for metric, region, digits in heads
+    ]
+    print(f"| noisy input | – | {' | '.join(own)} |")
+    for model, recipe in itertools.product(MODELS, RECIPES):
+        cells = [one for one in results.cells if (one.model, one.recipe) == (model, recipe) and one.real is not None]
+        if cells:
+            row = [
+                shown([one.real[metric][region] for one in cells if one.real], digits)
+                for metric, region, digits in heads
+            ]
+            print(f"| {model} | {RECIPES[recipe]} | {' | '.join(row)} |")
+
+
+def print_tables(setting: str) -> None:
+    results = read_json(FOLDER / f"{setting}.json", Results)
+    seeds = sorted({one.seed for one in results.cells})
+    spent = {name: sum(getattr(one, name) for one in results.cells) / 60 for name in ("train_s", "apply_s", "score_s")}
+    print(
+        f"Setting {setting}, {len(results.cells)} networks, seeds {seeds}, {results.machine}, torch {results.torch}: "
+        f"{spent['train_s']:.0f} min training, {spent['apply_s']:.0f} min on the test set, "
+        f"{spent['score_s']:.0f} min scoring\n"
+    )
+    for reference in ("label", "truth"):
+        print(f"## Against the {reference}\n")
+        table(results, reference)
+        print()
+        claims(results, reference)
+        print()
+    if (FOLDER / "real-input.json").exists():
+        print("## Real slices with inserted noise\n")
+        real_table(results)
+
+
+# -------------------------------------------------------------------------------- pictures
+def pictures(setting: str, folder: Path, labels: LabelSet | None = None) -> None:
+    """A slice's lung, a row a model: input, what each recipe's network makes of it, label, truth (lung window)."""
+    protocol = load_protocol("phantom")
+    dataset = load_data(protocol)
+    labels = labels or build_labels(dataset, protocol.purify)
+    case = dataset.cases[2]
+    images = [read_grey(Path(path)) for path in (case.lq, labels.path(case.name), str(case.truth))]
+    rows = []
+    for model in MODELS:
+        made = [
+            denoise(load_trained(train(task)), images[0], "cpu")
+            for task in tasks(setting, 1, "cpu", amp=False)
+            if task.model == model
+        ]
+        crop = [one[190:350, 90:250] for one in (images[0], *made, images[1], images[2])]
+        rows.append([lung_window(one, window_hu=dataset.window_hu) for one in crop])
+    Pillow.fromarray(montage(rows, side=160)).save(folder / "reproduction.png", optimize=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setting", choices=SETTINGS, default="reduced")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--amp", action="store_true", help="train in bfloat16 where it does no harm")
+    parser.add_argument("--real", type=Path, help="folder of manifest.csv and its 16-bit slices")
+    parser.add_argument("--tables", action="store_true", help="print what is finished")
+    parser.add_argument("--pictures", type=Path, help="folder to write reproduction.png into")
+    asked = parser.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    if asked.real:
+        compute_real(asked.setting, asked.seeds, asked.real, asked.device)
+    elif not asked.tables:
+        compute(asked.setting, asked.seeds, asked.device, asked.amp)
+    if asked.pictures:
+        pictures(asked.setting, asked.pictures)
+    print_tables(asked.setting)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Training sets and test sets: a model must not have seen what it is tested on, which fingerprints tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.data import Dataset
+from harness.errors import UsageError
+from harness.files import digest_pixels, read_grey, write_text
+from harness.submission import Submission
+
+TRAINED_ON = "trained_on.txt"
+"""The file of fingerprints that `harness pairs` writes beside training pairs: one a line."""
+NAMED_AT_MOST = 5  # slices in a message
+
+
+def fingerprints(dataset: Dataset) -> dict[str, str]:
+    """SHA-256 (hex) of the pixels of every image of every slice, and of every patient that is known beyond a name (the
+    phantom's), each with what it is of."""
+    found: dict[str, str] = {}
+    for case in dataset.cases:
+        for path in (case.lq, case.gt, case.truth, case.again):
+            if path is not None:
+                found[digest_pixels(read_grey(Path(path)))] = case.name
+    return found | {digest: f"patient {patient}" for patient, digest in dataset.people.items()}
+
+
+def write_fingerprints(path: Path, found: Iterable[str]) -> None:
+    """Write fingerprints, one a line, in order."""
+    write_text(path, "".join(f"{digest}\n" for digest in sorted(found)))
+
+
+def read_fingerprints(path: Path) -> list[str]:
+    """The fingerprints of a file. UsageError where there is none, or something else stands in it."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file", fix=f"copy the {TRAINED_ON} of the pairs that it was trained on")
+    lines = path.read_text(errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not re.fullmatch(r"[0-9a-f]{64}", line):
+            raise UsageError(
+                f"{path}, line {number}: expected the 64 hex digits of a SHA-256, found {line[:80]!a}",
+                fix=f"copy the {TRAINED_ON} that harness pairs wrote",
+            )
+    return lines
+
+
+def refuse_test_slices(submission: Submission, test: Dataset) -> None:
+    """UsageError if a submission says itself that it was trained on slices or patients of the test set."""
+    if submission.manifest.trained_on is not None:
+        path = Path(submission.folder) / submission.manifest.trained_on
+        refuse_shared(read_fingerprints(path), test, what=str(path))
+
+
+def refuse_shared(trained_on: Iterable[str], test: Dataset, *, what: str) -> None:
+    """UsageError that names the test set's slices and patients that are among `trained_on`, if any are."""
+    own = fingerprints(test)
+    shared = sorted({own[digest] for digest in trained_on if digest in own})
+    if shared:
+        more = f" and {len(shared) - NAMED_AT_MOST} more" if len(shared) > NAMED_AT_MOST else ""
+        raise UsageError(
+            f"{what} holds {len(shared)} slices or patients of the test set: {', '.join(shared[:NAMED_AT_MOST])}{more}",
+            fix="train on other patients; a value on slices that a model has seen says nothing",
+        )
