@@ -170,8 +170,8 @@ def _check_allowed(image: str, allowed: Collection[str], what: str) -> None:
     if image not in allowed:
         raise ImagePolicyError(
             f"Dockerfile: {_shown(what)}: that image is not allowed here (allowed: {', '.join(sorted(allowed))})",
-            fix="begin with ARG BASE_IMAGE and FROM ${BASE_IMAGE}, hand in an image by archive, or ask the organiser "
-            "to allow it (HARNESS_BUILD_IMAGES)",
+            fix="begin with ARG BASE_IMAGE and FROM ${BASE_IMAGE} (or TORCH_IMAGE), hand in an image by archive, or "
+            "ask the organiser to allow it (HARNESS_BUILD_IMAGES)",
         )
 
 

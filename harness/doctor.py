@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from harness.engines import BASE_IMAGE, connect
+from harness.engines import BASE_IMAGE, TORCH_IMAGE, connect
 from harness.errors import HarnessError
 from harness.features.weights import find, known
 from harness.files import Strict, atomic_file, cache_root, expand_variables
@@ -52,6 +52,12 @@ def _engine() -> Iterator[Finding]:
             yield Finding(what="base image", state="ok", found=BASE_IMAGE)
         else:
             yield Finding(what="base image", state="missing", found=f"no {BASE_IMAGE}", do="docker/build-base")
+        if engine.find_image(TORCH_IMAGE):
+            yield Finding(what="torch image", state="ok", found=TORCH_IMAGE)
+        else:
+            for_whom = "for submissions that begin with FROM ${TORCH_IMAGE}"
+            do = f"docker/build-base --torch, {for_whom}"
+            yield Finding(what="torch image", state="limited", found=f"no {TORCH_IMAGE}", do=do)
         if machine.gpus:
             yield Finding(what="GPU", state="ok", found=", ".join(machine.gpus))
         else:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from harness.dockerfile import MAX_BYTES, rewrite
-from harness.engines import BASE_IMAGE, Engine
+from harness.engines import BASE_IMAGE, TORCH_IMAGE, Engine
 from harness.errors import BuildError, InfrastructureError, UsageError
 from harness.sandbox import BuildPolicy
 from harness.submission import Submission
@@ -26,12 +27,15 @@ def image_of(submission: Submission, engine: Engine, policy: BuildPolicy) -> str
         )
     if source.build is not None:
         context = folder / source.build
-        if engine.find_image(BASE_IMAGE) is None:
-            raise InfrastructureError(f"the image {BASE_IMAGE} is not there", fix="docker/build-base makes it")
-        arguments = {"BASE_IMAGE": BASE_IMAGE}
+        arguments = {"BASE_IMAGE": BASE_IMAGE, "TORCH_IMAGE": TORCH_IMAGE}
+        dockerfile = rewrite(_dockerfile(context), allowed={*arguments.values(), *policy.images}, arguments=arguments)
+        for image, command in ((BASE_IMAGE, "docker/build-base"), (TORCH_IMAGE, "docker/build-base --torch")):
+            used = re.search(rf"^(FROM |COPY .*--from=){re.escape(image)}\b", dockerfile, re.MULTILINE)
+            if used and engine.find_image(image) is None:
+                raise InfrastructureError(f"the image {image} is not there", fix=f"{command} makes it")
         return engine.build(
             context,
-            dockerfile=rewrite(_dockerfile(context), allowed={BASE_IMAGE, *policy.images}, arguments=arguments),
+            dockerfile=dockerfile,
             tag=tag,
             arguments=arguments,
             labels={"ipv2-harness.submission": submission.slug},

@@ -64,7 +64,7 @@ def test_pairs_are_those_of_the_published_code(tmp_path: Path, strategy: Any) ->
     )
     assert written.count == len(NAMES)
     assert told == [(1, 3), (2, 3), (3, 3)]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq_bar", "gt", "manifest.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq_bar", "gt", "manifest.json", "trained_on.txt"}
     for name in NAMES:
         expected = read_grey(GOLDEN / name / f"train_{strategy}.png")
         np.testing.assert_array_equal(read_grey(tmp_path / "out" / "lq_bar" / f"{name}.png"), expected)

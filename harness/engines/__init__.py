@@ -15,6 +15,7 @@ from harness.sandbox import BuildPolicy, ContainerPlan, ImageFacts, Machine
 
 # What submissions build on and what the harness itself runs beside them; docker/build-base makes it.
 BASE_IMAGE = "ipv2-harness/base:1"
+TORCH_IMAGE = "ipv2-harness/torch:1"  # the base image with PyTorch, made on demand
 
 
 class Exit(Strict, frozen=True, kw_only=True):
