@@ -4,8 +4,8 @@
         [--device cuda] [--amp] [--into submissions/unet]
 
 Models: dncnn, redcnn, unet, flow (`submissions/<model>/model.py`). Strategies: `none` (the raw, misaligned pairs),
-ipv1, rb, an, ipv2. The patients are procedural ones that no protocol tests with, which is checked. Whatever the model
-and the strategy, it sees the same patches in the same order: a seed decides them, and the network's first weights.
+ipv1, rb, an, ipv2. The patients are procedural ones, none of `phantom` or `phantom-mini`, which is checked. Whatever
+the model and the strategy, it sees the same patches in the same order: a seed decides them, and the first weights.
 
 Killed, the same command goes on at its last checkpoint; done, it does nothing. Everything lies in the cache folder,
 `training/...`: weights.safetensors, recipe.json, loss.svg. On one CPU with as many threads, runs are equal bit by bit.

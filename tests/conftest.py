@@ -30,25 +30,30 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     name = getattr(request, "param", "docker")
     if name == "podman" and shutil.which("podman") is None:
         pytest.skip("podman is not installed (HARNESS_ENGINE=podman docker/start-engine installs it)")
-    # one worker of pytest-xdist makes them, the others wait
-    with open(Path(tempfile.gettempdir()) / "ipv2-harness-tests.lock", "w") as lock:  # noqa: PTH123
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for script in ("start-engine", "build-base"):
-            made = subprocess.run(
-                [DOCKER / script],
-                capture_output=True,
-                text=True,
-                check=False,
-                env={**os.environ, "HARNESS_ENGINE": name},
-            )
-            if made.returncode != 0:
-                message = f"docker/{script}: {made.stdout}{made.stderr}"
-                if os.environ.get("CI") and name == "docker":
-                    pytest.fail(message)
-                pytest.skip(message)
+    build_base(name)
     try:
         connected = connect(name)
     except InfrastructureError as error:
         pytest.fail(error.message)
     with connected:
         yield connected
+
+
+def build_base(name: str, *options: str) -> None:
+    """Start an engine and make its base image (with --torch the one with PyTorch, too), unless they are there."""
+    # one worker of pytest-xdist makes them, the others wait
+    with open(Path(tempfile.gettempdir()) / "ipv2-harness-tests.lock", "w") as lock:  # noqa: PTH123
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in (["start-engine"], ["build-base", *options]):
+            made = subprocess.run(
+                [DOCKER / command[0], *command[1:]],
+                capture_output=True,
+                text=True,
+                check=False,
+                env={**os.environ, "HARNESS_ENGINE": name},
+            )
+            if made.returncode != 0:
+                message = f"docker/{' '.join(command)}: {made.stdout}{made.stderr}"
+                if os.environ.get("CI") and name == "docker":
+                    pytest.fail(message)
+                pytest.skip(message)

@@ -76,6 +76,7 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     ),
     "docker/start-engine": As(run="test -x docker/start-engine"),  # the fixture `engine` has just run both
     "docker/build-base": As(run="test -x docker/build-base"),
+    "docker/build-base --torch": As(run="test -f docker/torch/Dockerfile"),  # tests/containers/test_torch.py runs it
     ".venv/bin/harness run submissions/tv": As(run="harness run submissions/tv"),
     'eval "$(_HARNESS_COMPLETE=bash_source harness)"': As(
         run='eval "$(_HARNESS_COMPLETE=bash_source harness)" && complete -p harness'

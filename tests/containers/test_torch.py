@@ -1,0 +1,52 @@
+"""A PyTorch submission in its container, on the image with PyTorch, gives what its network gives here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.train import load_trained
+from harness import image
+from harness.engines import Engine
+from harness.errors import InfrastructureError
+from harness.files import read_grey
+from harness.run import run_submission
+from harness.submission import load_submission
+from tests.conftest import build_base
+from tests.containers.cases import LIMITS
+from tests.containers.world import make_dataset
+
+pytestmark = pytest.mark.engine
+FLOW = Path(__file__).resolve().parents[2] / "submissions" / "flow"
+
+
+def test_the_container_gives_what_its_network_gives(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_base("docker", "--torch")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    dataset = make_dataset(tmp_path / "data")
+    run = run_submission(load_submission(FLOW), dataset, LIMITS, seed=7, engine=engine, repeat=2)
+    assert run.repeat is not None
+    assert run.repeat.largest_difference == 0
+    network = load_trained(FLOW)
+    for case in dataset.cases:
+        noisy = torch.from_numpy(read_grey(Path(case.lq)).astype(np.float32) / 255)
+        with torch.inference_mode():
+            expected = network.denoise(noisy[None, None])[0, 0].numpy() * 255
+        found = read_grey(Path(run.outputs[case.name]))
+        # rounded; another version of torch, or another number of threads, may add in another order
+        assert np.abs(found - np.clip(expected, 0, 255)).max() < 0.51
+
+
+def test_without_the_image_it_says_how_to_make_it(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(image, "TORCH_IMAGE", "ipv2-harness/torch:none")
+    with pytest.raises(InfrastructureError, match="ipv2-harness/torch:none is not there") as caught:
+        run_submission(load_submission(FLOW), make_dataset(tmp_path / "data"), LIMITS, seed=7, engine=engine)
+    assert "docker/build-base --torch" in caught.value.fix

@@ -1,0 +1,186 @@
+"""The learned baselines: their networks, the command that trains them, and what is shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from benchmarks import train as training
+from benchmarks.train import MODELS, SETTINGS, Pairs, Task, Trained, batch, load_network, load_trained, train
+from harness.data import load_data
+from harness.errors import UsageError
+from harness.files import digest_file, read_grey, read_json
+from harness.protocol import PhantomData, Protocol, load_protocol
+from harness.submission import load_submission
+from harness.training import fingerprints, read_fingerprints
+
+SUBMISSIONS = Path(__file__).resolve().parent.parent / "submissions"
+TINY = SETTINGS["tiny"]
+TEST = PhantomData(patients=1, slices=1, size=64, seed=1)
+every_model = pytest.mark.parametrize("model", MODELS)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cache for the module, in which phantom's and phantom-mini's test sets are small ones."""
+    monkeypatch.setenv("HARNESS_CACHE", str(cache))
+
+    def load(name: str) -> Protocol:
+        return msgspec.structs.replace(load_protocol(name), data=TEST)
+
+    monkeypatch.setattr(training, "load_protocol", load)
+    torch.set_num_threads(1)
+
+
+# -------------------------------------------------------------------------------- networks
+def network_of(model: str, size: str = "tiny") -> Any:
+    torch.manual_seed(1)
+    return load_network(model, SETTINGS[size].networks[model]).eval()
+
+
+@every_model
+@pytest.mark.parametrize("shape", [(64, 64), (37, 50)])
+def test_what_comes_out_has_the_size_of_what_went_in(model: str, shape: tuple[int, int]) -> None:
+    noisy = torch.rand(2, 1, *shape)
+    with torch.inference_mode():
+        assert network_of(model).denoise(noisy).shape == noisy.shape
+
+
+@pytest.mark.parametrize("model", ["unet", "flow"])
+def test_untrained_it_returns_its_input(model: str) -> None:
+    noisy = torch.rand(1, 1, 24, 24)
+    with torch.inference_mode():
+        torch.testing.assert_close(network_of(model).denoise(noisy), noisy)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_euler_steps_along_a_straight_flow_arrive_whatever_their_number(steps: int) -> None:
+    flow = load_network("flow", {"width": 4, "levels": 1, "steps": steps})
+    start, end = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)
+    flow.forward = lambda *_: end - start
+    torch.testing.assert_close(flow.denoise(start), end)
+    assert float(flow.loss(start, end)) == 0
+
+
+@pytest.mark.parametrize(("model", "parameters"), [("dncnn", 556_097), ("redcnn", 1_848_865)])
+def test_the_full_size_is_the_papers(model: str, parameters: int) -> None:
+    """DnCNN: 17 layers of 64 (its convolutions and, in the 15 between, two numbers a channel); RED-CNN: 10 of 96."""
+    assert sum(one.numel() for one in network_of(model, "full").parameters()) == parameters
+
+
+# -------------------------------------------------------------------------------- training
+def task(model: str, strategy: str = "ipv1") -> Task:
+    return Task(model, strategy, "published", 0, "tiny")
+
+
+@every_model
+def test_training_that_was_killed_ends_with_the_same_weights(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(task(model))
+    expected = digest_file(whole / "weights.safetensors")
+    for path in whole.iterdir():
+        path.unlink()
+
+    def killed(pairs: Pairs, setting: Any, *, seed: int, step: int) -> Any:
+        if step == 7:
+            raise KeyboardInterrupt
+        return batch(pairs, setting, seed=seed, step=step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "CHECKPOINT_EVERY", 5)
+        patch.setattr(training, "batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(task(model))
+    assert [path.name for path in whole.iterdir()] == ["checkpoint.pt"]
+    folder = train(task(model))
+    assert folder == whole
+    assert {path.name for path in folder.iterdir()} == {
+        "weights.safetensors", "recipe.json", "loss.svg", "trained_on.txt",
+    }  # fmt: skip
+    recipe = read_json(folder / "recipe.json", Trained)
+    assert recipe.sha256 == digest_file(folder / "weights.safetensors") == expected
+    assert len(recipe.loss) == TINY.steps
+
+
+def test_the_loss_falls() -> None:
+    rng = np.random.default_rng(0)
+    clean = np.repeat(np.repeat(rng.integers(80, 160, (4, 8, 8), dtype=np.uint8), 8, 1), 8, 2)
+    noisy = np.clip(clean + rng.normal(0, 20, clean.shape), 0, 255).astype(np.uint8)
+    network = load_network("unet", {"width": 8, "levels": 2})
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    losses = []
+    for step in range(60):
+        loss = network.loss(*batch(Pairs(noisy, clean, ""), TINY, seed=0, step=step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+
+
+def test_strategies_differ_in_their_inputs_alone() -> None:
+    dataset = training.training_set(TINY)
+    sets = {name: training.load_pairs(TINY, dataset, name, "published") for name in ("none", "ipv1", "ipv2")}
+    for one in sets.values():
+        np.testing.assert_array_equal(one.clean, sets["none"].clean)
+    assert len({one.digest for one in sets.values()}) == 3
+    np.testing.assert_array_equal(sets["none"].noisy[0], read_grey(Path(dataset.cases[0].lq)))
+
+
+def test_patches_of_input_and_target_are_of_one_place() -> None:
+    image = np.arange(40 * 40, dtype=np.uint16).reshape(40, 40).astype(np.uint8)
+    noisy, clean = batch(Pairs(image[None], 255 - image[None], ""), TINY, seed=0, step=0)
+    assert noisy.shape == (TINY.batch, 1, TINY.patch, TINY.patch)
+    torch.testing.assert_close(noisy, 1 - clean)
+
+
+def test_patients_of_the_test_set_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"the training set holds .* of the test set"):
+        training.training_set(msgspec.structs.replace(TINY, data=TEST))
+
+
+# -------------------------------------------------------------------------------- what is shipped
+def test_one_program_runs_them_all() -> None:
+    """A submission's folder is all that its build sees, so that each has a copy."""
+    assert len({(SUBMISSIONS / model / "denoise.py").read_text() for model in MODELS}) == 1
+
+
+@every_model
+def test_shipped_weights_are_those_of_the_recipe(model: str) -> None:
+    folder = SUBMISSIONS / model
+    recipe = read_json(folder / "recipe.json", Trained)
+    assert (recipe.model, recipe.strategy, recipe.variant, recipe.setting) == (model, "ipv2", "published", "reduced")
+    assert recipe.sha256 == digest_file(folder / "weights.safetensors")
+    assert recipe.training == SETTINGS["reduced"]
+    with safe_open(folder / "weights.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["network"]) == recipe.size
+    tensors = load_file(folder / "weights.safetensors")
+    assert sum(tensor.numel() for tensor in tensors.values()) == recipe.parameters
+    noisy = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        assert not torch.equal(load_trained(folder).denoise(noisy), noisy)
+
+
+def test_shipped_weights_are_small() -> None:
+    assert sum((SUBMISSIONS / model / "weights.safetensors").stat().st_size for model in MODELS) < 20e6
+
+
+@every_model
+def test_no_shipped_network_saw_a_test_slice(model: str) -> None:
+    submission = load_submission(SUBMISSIONS / model)
+    assert submission.manifest.trained_on is not None
+    seen = read_fingerprints(SUBMISSIONS / model / submission.manifest.trained_on)
+    assert len(seen) == 12 * 6 * 4 + 12
+    assert not set(seen) & set(fingerprints(load_data(load_protocol("phantom-mini"))))
