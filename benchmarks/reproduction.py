@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,7 +29,18 @@ from PIL import Image as Pillow
 from scipy.stats import t as student
 
 from benchmarks import purification
-from benchmarks.train import MODELS, SETTINGS, Task, Trained, clock, load_trained, tasks, train
+from benchmarks.train import (
+    MODELS,
+    SETTINGS,
+    Task,
+    Trained,
+    clock,
+    load_pairs,
+    load_trained,
+    tasks,
+    train,
+    training_set,
+)
 from harness.data import Dataset, load_data
 from harness.files import Strict, read_grey, read_json, write_grey, write_json
 from harness.imaging.montage import lung_window, montage
@@ -173,10 +186,11 @@ def compute(setting: str, seeds: int, device: str, amp: bool) -> None:
     labels = build_labels(dataset, protocol.purify)
     extractors = load_extractors(protocol, device=device)
     results = open_results(setting, dataset, protocol, device)
-    for task in tasks(setting, seeds, device, amp):
-        if any((one.model, one.recipe, one.seed) == (task.model, recipe_of(task), task.seed) for one in results.cells):
-            continue
-        folder = train(task)
+    there = {(one.model, one.recipe, one.seed) for one in results.cells}
+    missing = [
+        task for task in tasks(setting, seeds, device, amp) if (task.model, recipe_of(task), task.seed) not in there
+    ]
+    for task, folder in train_all(missing, device):
         cell = measure(
             task, folder, dataset, lambda outputs: score(outputs, dataset, labels, protocol, extractors=extractors)
         )
@@ -189,6 +203,25 @@ def compute(setting: str, seeds: int, device: str, amp: bool) -> None:
             f"{cell.score_s:.0f} s",
             flush=True,
         )
+
+
+def train_all(missing: Sequence[Task], device: str) -> Iterator[tuple[Task, Path]]:
+    """Train on a GPU one after the other, on a CPU one a core; the folders in the order of the tasks."""
+    if not missing:
+        return
+    setting = SETTINGS[missing[0].setting]
+    dataset = training_set(setting)
+    for strategy, variant in dict.fromkeys((task.strategy, task.variant) for task in missing):
+        load_pairs(setting, dataset, strategy, variant)  # made on all cores, once, before anybody waits for them
+    if device != "cpu":
+        yield from ((task, train(task)) for task in missing)
+        return
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from zip(missing, pool.map(train, missing), strict=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 # -------------------------------------------------------------------------------- real slices
@@ -371,7 +404,7 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="print what is finished")
     parser.add_argument("--pictures", type=Path, help="folder to write reproduction.png into")
     asked = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(1)
     if asked.real:
         compute_real(asked.setting, asked.seeds, asked.real, asked.device)
     elif not asked.tables:

@@ -8,7 +8,8 @@ ipv1, rb, an, ipv2. The patients are procedural ones, none of `phantom` or `phan
 the model and the strategy, it sees the same patches in the same order: a seed decides them, and the first weights.
 
 Killed, the same command goes on at its last checkpoint; done, it does nothing. Everything lies in the cache folder,
-`training/...`: weights.safetensors, recipe.json, loss.svg. On one CPU with as many threads, runs are equal bit by bit.
+`training/...`: weights.safetensors, recipe.json, loss.svg. A CPU trains in one thread: whatever its number of cores the
+weights are the same, and two trainings side by side are faster than one in two threads.
 """
 
 from __future__ import annotations
@@ -139,9 +140,8 @@ class Trained(Strict, frozen=True, kw_only=True):
     pairs_digest: str  # of names and pixels of inputs and targets
     device: str
     amp: bool
-    threads: int
     torch: str
-    seconds: float  # of all processors together on a CPU, by the clock on a GPU
+    seconds: float  # of the processor on a CPU, by the clock on a GPU
     loss: tuple[float, ...]  # the mean of every 1 % of the steps
     sha256: str  # of weights.safetensors
     command: str
@@ -204,7 +204,7 @@ def batch(pairs: Pairs, setting: Setting, *, seed: int, step: int) -> tuple[torc
 
 # -------------------------------------------------------------------------------- training
 def clock(device: str) -> float:
-    """Seconds: those of all processors, children included, on a CPU, which others may be using; else by the clock."""
+    """Seconds: those of the processor, children included, on a CPU, which others may be using; else by the clock."""
     return sum(os.times()[:4]) if device == "cpu" else time.perf_counter()
 
 
@@ -225,10 +225,11 @@ def train(task: Task) -> Path:
     dataset = training_set(setting)
     pairs = load_pairs(setting, dataset, task.strategy, task.variant)
     code = digest_file(ROOT / "submissions" / task.model / "model.py")
-    key = digest_json([RECIPE, task, setting, pairs.digest, code, str(torch.__version__), torch.get_num_threads()])
+    key = digest_json([RECIPE, task, setting, pairs.digest, code, str(torch.__version__)])
     folder = cache_root() / "training" / f"{task.model}-{task.strategy}-{task.variant}-{task.seed}-{key[:12]}"
     if (folder / "recipe.json").exists():
         return folder
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=task.device != "cpu")
     torch.manual_seed(task.seed)
     size = setting.networks[task.model]
@@ -258,10 +259,8 @@ def train(task: Task) -> Path:
         seconds = clock(task.device) - began
         if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < setting.steps:
             left = seconds / (step + 1) * (setting.steps - step - 1)
-            if task.device == "cpu":
-                left /= torch.get_num_threads()
             recent = float(np.mean(losses[-CHECKPOINT_EVERY:]))
-            print(f"step {step + 1} of {setting.steps}: loss {recent:.6f}, about {left:.0f} s left", flush=True)
+            print(f"step {step + 1} of {setting.steps}: loss {recent:.6f}, {left:.0f} s left", flush=True)
             states = [part.state_dict() for part in (network, optimizer, schedule)]
             with atomic_file(checkpoint) as part_file:
                 torch.save({"states": states, "losses": losses, "seconds": seconds}, part_file)
@@ -290,7 +289,6 @@ def _keep(folder: Path, task: Task, network: Any, losses: list[float], seconds: 
             training=setting,
             pairs=len(pairs.noisy),
             pairs_digest=pairs.digest,
-            threads=torch.get_num_threads(),
             torch=str(torch.__version__),
             seconds=round(seconds, 1),
             loss=hundredths,
@@ -345,7 +343,6 @@ def main() -> None:
     parser.add_argument("--amp", action="store_true", help="bfloat16 where it does no harm")
     parser.add_argument("--into", type=Path, help="a submission's folder that gets the weights")
     asked = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
     folder = train(Task(**{name: getattr(asked, name) for name in Task._fields}))
     print(folder)
     if asked.into:

@@ -42,7 +42,6 @@ def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return msgspec.structs.replace(load_protocol(name), data=TEST)
 
     monkeypatch.setattr(training, "load_protocol", load)
-    torch.set_num_threads(1)
 
 
 # -------------------------------------------------------------------------------- networks

@@ -105,12 +105,16 @@ def test_folder_digest_sees_content_names_and_modes_but_no_caches(tmp_path: Path
     before = digest_folder(tmp_path)
     (tmp_path / "__pycache__").mkdir()
     write(tmp_path / "__pycache__" / "a.pyc", "x")
-    write(tmp_path / ".hidden", "x")
+    (tmp_path / ".git").mkdir()
+    write(tmp_path / ".git" / "HEAD", "x")
     assert digest_folder(tmp_path) == before
+    write(tmp_path / ".weights", "x")  # which a Dockerfile can COPY
+    hidden = digest_folder(tmp_path)
+    assert hidden != before
     (tmp_path / "a.py").chmod(0o755)
     executable = digest_folder(tmp_path)
     write(tmp_path / "a.py", "2")
-    assert len({before, executable, digest_folder(tmp_path)}) == 3
+    assert len({before, hidden, executable, digest_folder(tmp_path)}) == 4
 
 
 def test_code_digest_covers_packages_and_modules() -> None:
