@@ -18,7 +18,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -42,7 +41,7 @@ from benchmarks.train import (
     training_set,
 )
 from harness.data import Dataset, load_data
-from harness.files import Strict, read_grey, read_json, write_grey, write_json
+from harness.files import Strict, atomic_folder, read_grey, read_json, write_grey, write_json
 from harness.imaging.montage import lung_window, montage
 from harness.imaging.regions import shrink
 from harness.labels import LabelSet, build_labels
@@ -50,7 +49,7 @@ from harness.measure import DATA_RANGE
 from harness.metrics import load as load_metric
 from harness.process import source_commit
 from harness.protocol import Metric, Protocol, load_protocol
-from harness.score import load_extractors, score
+from harness.score import Scorecard, load_extractors, score
 
 Image = NDArray[np.uint8]
 FOLDER = Path(__file__).resolve().parent / "reproduction"
@@ -127,18 +126,28 @@ def denoise(network: Any, noisy: Image, device: str) -> Image:
     return grey
 
 
-def measure(task: Task, folder: Path, dataset: Dataset, score_it: Callable[[dict[str, Path]], Any]) -> Cell:
-    """Run a trained network on the test set and score it."""
-    trained = read_json(folder / "recipe.json", Trained)
-    network = load_trained(folder, device=task.device)
-    with TemporaryDirectory() as written:
+def apply(task: Task) -> tuple[Path, Path]:
+    """The folder of a network, trained if need be, and that of its outputs on the test set, made if need be."""
+    folder = train(task)
+    dataset = load_data(test_protocol())
+    made = folder / f"outputs-{dataset.digest[:12]}"
+    if not made.exists():
+        network = load_trained(folder, device=task.device)
         began = clock(task.device)
-        outputs = {case.name: Path(written) / f"{case.name}.png" for case in dataset.cases}
-        for case in dataset.cases:
-            write_grey(outputs[case.name], denoise(network, read_grey(Path(case.lq)), task.device))
-        applied = clock(task.device)
-        card = score_it(outputs)
-        scored = clock(task.device)
+        with atomic_folder(made) as part:
+            for case in dataset.cases:
+                write_grey(part / f"{case.name}.png", denoise(network, read_grey(Path(case.lq)), task.device))
+            write_json(part / "seconds.json", round(clock(task.device) - began, 1))
+    return folder, made
+
+
+def measure(task: Task, folder: Path, made: Path, score_it: Callable[[dict[str, Path]], Scorecard]) -> Cell:
+    """Score the outputs of a trained network."""
+    trained = read_json(folder / "recipe.json", Trained)
+    began = clock(task.device)
+    card = score_it({path.stem: path for path in made.glob("*.png")})
+    scored = clock(task.device)
+    assert card.truth is not None  # the phantom's is known
     values = {
         reference: {
             metric: {region: (one.value, one.low, one.high) for region, one in regions.items()}
@@ -153,8 +162,8 @@ def measure(task: Task, folder: Path, dataset: Dataset, score_it: Callable[[dict
         weights=trained.sha256,
         parameters=trained.parameters,
         train_s=trained.seconds,
-        apply_s=round(applied - began, 1),
-        score_s=round(scored - applied, 1),
+        apply_s=read_json(made / "seconds.json", float),
+        score_s=round(scored - began, 1),
         values=values,
     )
 
@@ -190,9 +199,9 @@ def compute(setting: str, seeds: int, device: str, amp: bool) -> None:
     missing = [
         task for task in tasks(setting, seeds, device, amp) if (task.model, recipe_of(task), task.seed) not in there
     ]
-    for task, folder in train_all(missing, device):
+    for task, (folder, made) in apply_all(missing, device):
         cell = measure(
-            task, folder, dataset, lambda outputs: score(outputs, dataset, labels, protocol, extractors=extractors)
+            task, folder, made, lambda outputs: score(outputs, dataset, labels, protocol, extractors=extractors)
         )
         results = msgspec.structs.replace(results, cells=(*results.cells, cell))
         write_json(FOLDER / f"{setting}.json", results)
@@ -205,8 +214,8 @@ def compute(setting: str, seeds: int, device: str, amp: bool) -> None:
         )
 
 
-def train_all(missing: Sequence[Task], device: str) -> Iterator[tuple[Task, Path]]:
-    """Train on a GPU one after the other, on a CPU one a core; the folders in the order of the tasks."""
+def apply_all(missing: Sequence[Task], device: str) -> Iterator[tuple[Task, tuple[Path, Path]]]:
+    """`apply` on a GPU one after the other, on a CPU one a core; in the order of the tasks."""
     if not missing:
         return
     setting = SETTINGS[missing[0].setting]
@@ -214,11 +223,11 @@ def train_all(missing: Sequence[Task], device: str) -> Iterator[tuple[Task, Path
     for strategy, variant in dict.fromkeys((task.strategy, task.variant) for task in missing):
         load_pairs(setting, dataset, strategy, variant)  # made on all cores, once, before anybody waits for them
     if device != "cpu":
-        yield from ((task, train(task)) for task in missing)
+        yield from ((task, apply(task)) for task in missing)
         return
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            yield from zip(missing, pool.map(train, missing), strict=True)
+            yield from zip(missing, pool.map(apply, missing), strict=True)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
