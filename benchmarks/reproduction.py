@@ -1,6 +1,6 @@
 """The paper's claims with the harness's own means: four models trained on the pairs of every strategy, scored alike.
 
-    .venv/bin/python -m benchmarks.reproduction [--setting reduced] [--seeds 3] [--device cuda] [--amp]
+    .venv/bin/python -m benchmarks.reproduction [--setting reduced] [--seeds 3] [--device cuda] [--amp] [--published]
     .venv/bin/python -m benchmarks.reproduction --real ../shared/data/ct     # the same networks on real slices
     .venv/bin/python -m benchmarks.reproduction --tables [--pictures docs]   # from what is finished, no computing
 
@@ -12,6 +12,7 @@ as they are finished, one seed after the other: killed, the same command goes on
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import multiprocessing
 import os
@@ -64,6 +65,7 @@ RECIPES = {
     "ipv2 corrected": "IPv2 corrected",
 }
 HU_PER_GREY = 2224 / 255
+REAL_METRICS = {"RMSE": "rmse", "bias": "bias", "SSIM": "ssim", "noise": "noise"}
 
 
 class Cell(Strict, frozen=True, kw_only=True):
@@ -96,15 +98,19 @@ class Results(Strict, frozen=True, kw_only=True):
 
 
 # -------------------------------------------------------------------------------- cells
-def test_protocol() -> Protocol:
-    """`phantom` with the metrics of the paper, and the errors that truth allows."""
+def evaluation_protocol(*, published: bool = False) -> Protocol:
+    """`phantom` with the metrics of the paper, and the errors that truth allows.
+
+    The extractors have seeded random weights or, where they are here (`harness weights`), the published ones.
+    """
     given = load_protocol("phantom")
+    inception, clip = ("inception", "clip") if published else ("inception-random", "clip-random")
     metrics = (
-        Metric(name="FID", metric="frechet", features="inception-random"),
-        Metric(name="KID", metric="kernel", features="inception-random"),
-        Metric(name="CLIP-FID", metric="frechet", features="clip-random"),
+        Metric(name="FID", metric="frechet", features=inception),
+        Metric(name="KID", metric="kernel", features=inception),
+        Metric(name="CLIP-FID", metric="frechet", features=clip),
         # CLIP has no maps to pool over a region
-        Metric(name="CLIP-FID masked", metric="frechet", features="clip-random", definition="masked"),
+        Metric(name="CLIP-FID masked", metric="frechet", features=clip, definition="masked"),
         Metric(name="RMSE", metric="rmse"),
         Metric(name="bias", metric="bias"),
         Metric(name="noise", metric="noise"),
@@ -129,7 +135,7 @@ def denoise(network: Any, noisy: Image, device: str) -> Image:
 def apply(task: Task) -> tuple[Path, Path]:
     """The folder of a network, trained if need be, and that of its outputs on the test set, made if need be."""
     folder = train(task)
-    dataset = load_data(test_protocol())
+    dataset = load_data(evaluation_protocol())
     made = folder / f"outputs-{dataset.digest[:12]}"
     if not made.exists():
         network = load_trained(folder, device=task.device)
@@ -168,7 +174,12 @@ def measure(task: Task, folder: Path, made: Path, score_it: Callable[[dict[str, 
     )
 
 
-def open_results(setting: str, dataset: Dataset, protocol: Protocol, device: str) -> Results:
+def results_file(setting: str, *, published: bool = False) -> Path:
+    """Where the cells of a setting are kept, by the extractors that scored them."""
+    return FOLDER / f"{setting}{'-published' if published else ''}.json"
+
+
+def open_results(setting: str, path: Path, dataset: Dataset, protocol: Protocol, device: str) -> Results:
     """What is finished of a setting, unless it was made with another setting, protocol or test set."""
     cores = os.cpu_count()
     machine = f"{cores} CPU cores" if device == "cpu" else torch.cuda.get_device_name()
@@ -180,7 +191,6 @@ def open_results(setting: str, dataset: Dataset, protocol: Protocol, device: str
         torch=str(torch.__version__),
         commit=source_commit()[0],
     )
-    path = FOLDER / f"{setting}.json"
     if not path.exists():
         return fresh
     found = read_json(path, Results)
@@ -188,13 +198,13 @@ def open_results(setting: str, dataset: Dataset, protocol: Protocol, device: str
     return found if same else fresh
 
 
-def compute(setting: str, seeds: int, device: str, amp: bool) -> None:
+def compute(setting: str, seeds: int, device: str, *, amp: bool, published: bool) -> None:
     """Train and score every cell that is not there yet."""
-    protocol = test_protocol()
+    protocol, path = evaluation_protocol(published=published), results_file(setting, published=published)
     dataset = load_data(protocol)
     labels = build_labels(dataset, protocol.purify)
     extractors = load_extractors(protocol, device=device)
-    results = open_results(setting, dataset, protocol, device)
+    results = open_results(setting, path, dataset, protocol, device)
     there = {(one.model, one.recipe, one.seed) for one in results.cells}
     missing = [
         task for task in tasks(setting, seeds, device, amp) if (task.model, recipe_of(task), task.seed) not in there
@@ -204,7 +214,7 @@ def compute(setting: str, seeds: int, device: str, amp: bool) -> None:
             task, folder, made, lambda outputs: score(outputs, dataset, labels, protocol, extractors=extractors)
         )
         results = msgspec.structs.replace(results, cells=(*results.cells, cell))
-        write_json(FOLDER / f"{setting}.json", results)
+        write_json(path, results)
         label, truth = cell.values["label"], cell.values["truth"]
         print(
             f"{cell.model}, {cell.recipe}, seed {cell.seed}: KID {label['KID']['whole'][0]:.5f}, RMSE to the truth "
@@ -234,37 +244,47 @@ def apply_all(missing: Sequence[Task], device: str) -> Iterator[tuple[Task, tupl
 
 
 # -------------------------------------------------------------------------------- real slices
-def compute_real(setting: str, seeds: int, folder: Path, device: str) -> None:
-    """The trained networks on real slices with inserted noise, against the slices as they were: paired errors alone."""
-    pairs = [pair for pair in purification.real_pairs(folder) if "crop" not in pair.group]
-    path = FOLDER / f"{setting}.json"
+def real_values(outputs: Sequence[Image], pairs: Sequence[purification.Pair]) -> dict[str, dict[str, float]]:
+    """Metric -> region -> mean over real slices, against the slices as they were before noise was inserted."""
+    found: dict[str, dict[str, float]] = {}
+    for (name, metric), region in itertools.product(REAL_METRICS.items(), REGIONS):
+        module = load_metric(metric)
+        every = []
+        for output, pair in zip(outputs, pairs, strict=True):
+            mask = shrink(pair.regions)[region]
+            if mask.any() and (module.REGIONS is None or region in module.REGIONS):
+                one = module.value(output, pair.normal, mask, data_range=DATA_RANGE, pixel_mm=pair.pixel_mm)
+                if one is not None:
+                    every.append(one * (HU_PER_GREY if module.UNIT == "grey" else 1))
+        if every:
+            found.setdefault(name, {})[region] = float(np.mean(every))
+    return found
+
+
+def apply_real(task: Task, folder: Path) -> dict[str, dict[str, float]]:
+    """What a trained network is worth on real slices."""
+    torch.set_num_threads(1)
+    network, pairs = load_trained(train(task), device=task.device), real_slices(folder)
+    return real_values([denoise(network, pair.low, task.device) for pair in pairs], pairs)
+
+
+@functools.cache
+def real_slices(folder: Path) -> list[purification.Pair]:
+    return [pair for pair in purification.real_pairs(folder) if "crop" not in pair.group]
+
+
+def compute_real(path: Path, setting: str, seeds: int, folder: Path, device: str) -> None:
+    """The trained networks on real slices with inserted noise: paired errors alone, they are too few for distances."""
     results = read_json(path, Results)
-    metrics = {"RMSE": "rmse", "bias": "bias", "SSIM": "ssim", "noise": "noise"}
-
-    def values(outputs: Sequence[Image]) -> dict[str, dict[str, float]]:
-        found: dict[str, dict[str, float]] = {}
-        for name, region in itertools.product(metrics, REGIONS):
-            module = load_metric(metrics[name])
-            every = []
-            for output, pair in zip(outputs, pairs, strict=True):
-                mask = shrink(pair.regions)[region]
-                if mask.any() and (module.REGIONS is None or region in module.REGIONS):
-                    one = module.value(output, pair.normal, mask, data_range=DATA_RANGE, pixel_mm=pair.pixel_mm)
-                    if one is not None:
-                        every.append(one * (HU_PER_GREY if module.UNIT == "grey" else 1))
-            if every:
-                found.setdefault(name, {})[region] = float(np.mean(every))
-        return found
-
-    done = {}
-    for task in tasks(setting, seeds, device, amp=False):
-        network = load_trained(train(task), device=device)
-        found = values([denoise(network, pair.low, device) for pair in pairs])
-        done[task.model, recipe_of(task), task.seed] = found
-        print(f"{task.model}, {recipe_of(task)}, seed {task.seed}: {found['RMSE']}", flush=True)
+    every = list(tasks(setting, seeds, device, amp=False))
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        values = list(pool.map(apply_real, every, [folder] * len(every)))
+    done = {(task.model, recipe_of(task), task.seed): found for task, found in zip(every, values, strict=True)}
     cells = [msgspec.structs.replace(one, real=done.get((one.model, one.recipe, one.seed))) for one in results.cells]
     write_json(path, msgspec.structs.replace(results, cells=tuple(cells)))
-    write_json(FOLDER / "real-input.json", {"slices": len(pairs), "values": values([pair.low for pair in pairs])})
+    pairs = real_slices(folder)
+    noisy = {"slices": len(pairs), "values": real_values([pair.low for pair in pairs], pairs)}
+    write_json(FOLDER / "real-input.json", noisy)
 
 
 # -------------------------------------------------------------------------------- tables
@@ -301,6 +321,21 @@ def table(results: Results, reference: str) -> None:
             row = [
                 shown([one.values[reference][metric][region][0] for one in cells], digits)
                 for _, metric, region, digits in heads
+            ]
+            print(f"| {model} | {RECIPES[recipe]} | {' | '.join(row)} |")
+
+
+def lung_table(results: Results) -> None:
+    """What the networks do in the lung, against the truth."""
+    heads = [("RMSE, HU", "RMSE", 1), ("bias, HU", "bias", 1), ("noise, HU", "noise", 1)]
+    heads.append(("vessel contrast", "vessel contrast", 2))
+    print(f"| model | trained on | {' | '.join(head for head, *_ in heads)} |")
+    print("|---|---|" + "--:|" * len(heads))
+    for model, recipe in itertools.product(MODELS, RECIPES):
+        cells = [one for one in results.cells if (one.model, one.recipe) == (model, recipe)]
+        if cells:
+            row = [
+                shown([one.values["truth"][metric]["lung"][0] for one in cells], digits) for _, metric, digits in heads
             ]
             print(f"| {model} | {RECIPES[recipe]} | {' | '.join(row)} |")
 
@@ -363,12 +398,12 @@ def real_table(results: Results) -> None:
             print(f"| {model} | {RECIPES[recipe]} | {' | '.join(row)} |")
 
 
-def print_tables(setting: str) -> None:
-    results = read_json(FOLDER / f"{setting}.json", Results)
+def print_tables(path: Path) -> None:
+    results = read_json(path, Results)
     seeds = sorted({one.seed for one in results.cells})
     spent = {name: sum(getattr(one, name) for one in results.cells) / 60 for name in ("train_s", "apply_s", "score_s")}
     print(
-        f"Setting {setting}, {len(results.cells)} networks, seeds {seeds}, {results.machine}, torch {results.torch}: "
+        f"Setting {path.stem}, {len(results.cells)} networks, seeds {seeds}, {results.machine}, torch {results.torch}: "
         f"{spent['train_s']:.0f} min training, {spent['apply_s']:.0f} min on the test set, "
         f"{spent['score_s']:.0f} min scoring\n"
     )
@@ -378,6 +413,9 @@ def print_tables(setting: str) -> None:
         print()
         claims(results, reference)
         print()
+    print("## In the lung, against the truth\n")
+    lung_table(results)
+    print()
     if (FOLDER / "real-input.json").exists():
         print("## Real slices with inserted noise\n")
         real_table(results)
@@ -409,18 +447,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--amp", action="store_true", help="train in bfloat16 where it does no harm")
+    parser.add_argument("--published", action="store_true", help="score with the published weights (harness weights)")
     parser.add_argument("--real", type=Path, help="folder of manifest.csv and its 16-bit slices")
     parser.add_argument("--tables", action="store_true", help="print what is finished")
     parser.add_argument("--pictures", type=Path, help="folder to write reproduction.png into")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    path = results_file(asked.setting, published=asked.published)
     if asked.real:
-        compute_real(asked.setting, asked.seeds, asked.real, asked.device)
+        compute_real(path, asked.setting, asked.seeds, asked.real, asked.device)
     elif not asked.tables:
-        compute(asked.setting, asked.seeds, asked.device, asked.amp)
+        compute(asked.setting, asked.seeds, asked.device, amp=asked.amp, published=asked.published)
     if asked.pictures:
         pictures(asked.setting, asked.pictures)
-    print_tables(asked.setting)
+    print_tables(path)
 
 
 if __name__ == "__main__":

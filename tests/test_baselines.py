@@ -160,7 +160,7 @@ def test_one_program_runs_them_all() -> None:
 def test_shipped_weights_are_those_of_the_recipe(model: str) -> None:
     folder = SUBMISSIONS / model
     recipe = read_json(folder / "recipe.json", Trained)
-    assert (recipe.model, recipe.strategy, recipe.variant, recipe.setting) == (model, "ipv2", "published", "reduced")
+    assert (recipe.model, recipe.strategy, recipe.variant, recipe.setting) == (model, "ipv2", "corrected", "reduced")
     assert recipe.sha256 == digest_file(folder / "weights.safetensors")
     assert recipe.training == SETTINGS["reduced"]
     with safe_open(folder / "weights.safetensors", framework="pt") as file:

@@ -142,6 +142,18 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     ".venv/bin/python benchmarks/purification.py --pictures docs": Help(
         of="python3 benchmarks/purification.py", why="minutes of measuring"
     ),
+    ".venv/bin/python -m benchmarks.reproduction": Help(
+        of="python3 -m benchmarks.reproduction", why="an hour of training (tests/test_baselines.py trains small ones)"
+    ),
+    ".venv/bin/python -m benchmarks.reproduction --real ../shared/data/ct": Help(
+        of="python3 -m benchmarks.reproduction", why="it needs the networks of the one above"
+    ),
+    ".venv/bin/python -m benchmarks.reproduction --tables --pictures docs": As(
+        run="python3 -m benchmarks.reproduction --tables"
+    ),
+    ".venv/bin/python -m benchmarks.train unet --strategy ipv2 --variant corrected --into submissions/unet": Help(
+        of="python3 -m benchmarks.train", why="a minute of training"
+    ),
     # purification
     "harness labels -p phantom -o labels/": HERE,
     "harness labels -p phantom --report": HERE,
