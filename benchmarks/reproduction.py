@@ -65,6 +65,7 @@ RECIPES = {
     "ipv2 corrected": "IPv2 corrected",
 }
 HU_PER_GREY = 2224 / 255
+RealSlice = tuple[purification.Pair, dict[str, NDArray[np.bool_]]]
 REAL_METRICS = {"RMSE": "rmse", "bias": "bias", "SSIM": "ssim", "noise": "noise"}
 
 
@@ -244,16 +245,15 @@ def apply_all(missing: Sequence[Task], device: str) -> Iterator[tuple[Task, tupl
 
 
 # -------------------------------------------------------------------------------- real slices
-def real_values(outputs: Sequence[Image], pairs: Sequence[purification.Pair]) -> dict[str, dict[str, float]]:
+def real_values(outputs: Sequence[Image], slices: Sequence[RealSlice]) -> dict[str, dict[str, float]]:
     """Metric -> region -> mean over real slices, against the slices as they were before noise was inserted."""
     found: dict[str, dict[str, float]] = {}
     for (name, metric), region in itertools.product(REAL_METRICS.items(), REGIONS):
         module = load_metric(metric)
         every = []
-        for output, pair in zip(outputs, pairs, strict=True):
-            mask = shrink(pair.regions)[region]
-            if mask.any() and (module.REGIONS is None or region in module.REGIONS):
-                one = module.value(output, pair.normal, mask, data_range=DATA_RANGE, pixel_mm=pair.pixel_mm)
+        for output, (pair, masks) in zip(outputs, slices, strict=True):
+            if masks[region].any() and (module.REGIONS is None or region in module.REGIONS):
+                one = module.value(output, pair.normal, masks[region], data_range=DATA_RANGE, pixel_mm=pair.pixel_mm)
                 if one is not None:
                     every.append(one * (HU_PER_GREY if module.UNIT == "grey" else 1))
         if every:
@@ -264,27 +264,38 @@ def real_values(outputs: Sequence[Image], pairs: Sequence[purification.Pair]) ->
 def apply_real(task: Task, folder: Path) -> dict[str, dict[str, float]]:
     """What a trained network is worth on real slices."""
     torch.set_num_threads(1)
-    network, pairs = load_trained(train(task), device=task.device), real_slices(folder)
-    return real_values([denoise(network, pair.low, task.device) for pair in pairs], pairs)
+    network, slices = load_trained(train(task), device=task.device), real_slices(folder)
+    return real_values([denoise(network, pair.low, task.device) for pair, _ in slices], slices)
 
 
 @functools.cache
-def real_slices(folder: Path) -> list[purification.Pair]:
-    return [pair for pair in purification.real_pairs(folder) if "crop" not in pair.group]
+def real_slices(folder: Path) -> list[RealSlice]:
+    """Real slices with inserted noise, and their regions."""
+    return [(pair, shrink(pair.regions)) for pair in purification.real_pairs(folder) if "crop" not in pair.group]
 
 
 def compute_real(path: Path, setting: str, seeds: int, folder: Path, device: str) -> None:
-    """The trained networks on real slices with inserted noise: paired errors alone, they are too few for distances."""
+    """The trained networks on real slices with inserted noise: paired errors alone, they are too few for distances.
+
+    What is finished is kept, and not computed again.
+    """
     results = read_json(path, Results)
-    every = list(tasks(setting, seeds, device, amp=False))
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        values = list(pool.map(apply_real, every, [folder] * len(every)))
-    done = {(task.model, recipe_of(task), task.seed): found for task, found in zip(every, values, strict=True)}
-    cells = [msgspec.structs.replace(one, real=done.get((one.model, one.recipe, one.seed))) for one in results.cells]
-    write_json(path, msgspec.structs.replace(results, cells=tuple(cells)))
-    pairs = real_slices(folder)
-    noisy = {"slices": len(pairs), "values": real_values([pair.low for pair in pairs], pairs)}
+    there = {(one.model, one.recipe, one.seed) for one in results.cells if one.real is None}
+    every = tasks(setting, seeds, device, amp=False)
+    missing = [task for task in every if (task.model, recipe_of(task), task.seed) in there]
+    slices = real_slices(folder)
+    noisy = {"slices": len(slices), "values": real_values([pair.low for pair, _ in slices], slices)}
     write_json(FOLDER / "real-input.json", noisy)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        for task, real in zip(missing, pool.map(apply_real, missing, [folder] * len(missing)), strict=True):
+            own = (task.model, recipe_of(task), task.seed)
+            cells = [
+                msgspec.structs.replace(one, real=real) if (one.model, one.recipe, one.seed) == own else one
+                for one in results.cells
+            ]
+            results = msgspec.structs.replace(results, cells=tuple(cells))
+            write_json(path, results)
+            print(f"{task.model}, {recipe_of(task)}, seed {task.seed}: {real['RMSE']}", flush=True)
 
 
 # -------------------------------------------------------------------------------- tables

@@ -161,7 +161,7 @@ def test_pairs_of_any_strategy_are_written(tmp_path: Path) -> None:
     given = ("--noise", str(tmp_path / "noise.yaml"), "-o", str(tmp_path / "out"))
     done = harness(*arguments, *given, HARNESS_CACHE=cache)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq_bar", "gt", "manifest.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq_bar", "gt", "manifest.json", "trained_on.txt"}
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["purify"]["strategy"] == "an"
     assert manifest["purify"]["noise"]["scanner"]["kernel"] == [1, 0.5, 0]

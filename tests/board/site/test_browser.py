@@ -201,9 +201,9 @@ def control(root: Any, name: str) -> Any:
 
 
 def stage_pixels(viewer: Any) -> NDArray[np.float64]:
-    """What the stage shows, as grey."""
+    """What the stage shows, as grey, without its rim: where it lies between pixels the page shines through there."""
     shot = Image.open(io.BytesIO(viewer.locator(".stage").screenshot())).convert("L")
-    return np.asarray(shot, np.float64)
+    return np.asarray(shot, np.float64)[2:-2, 2:-2]
 
 
 def open_viewer(tab: Tab, site: Path, record: Record) -> Any:
