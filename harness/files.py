@@ -245,12 +245,11 @@ def digest_code(*modules: str) -> str:
 
 
 def digest_folder(folder: Path) -> str:
-    """SHA-256 (hex) over relative names and bytes of the files under `folder`, all that a build can see: no `.git`, no
-    byte code."""
+    """SHA-256 (hex) over relative names and bytes of the files under `folder`; hidden files and caches left out."""
     parts: list[bytes] = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if {".git", "__pycache__"} & set(relative.parts):
+        if any(part.startswith(".") or part == "__pycache__" for part in relative.parts):
             continue
         if path.is_symlink():
             parts += [relative.as_posix().encode(), b"link", os.fsencode(path.readlink())]
