@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -45,13 +45,14 @@ from harness.data import Dataset, load_data
 from harness.files import Strict, atomic_folder, read_grey, read_json, write_grey, write_json
 from harness.imaging.montage import lung_window, montage
 from harness.imaging.regions import shrink
-from harness.labels import LabelSet, build_labels
+from harness.labels import build_labels
 from harness.measure import DATA_RANGE
 from harness.metrics import load as load_metric
 from harness.process import source_commit
 from harness.protocol import Metric, Protocol, load_protocol
 from harness.score import Scorecard, load_extractors, score
 
+R = TypeVar("R")
 Image = NDArray[np.uint8]
 FOLDER = Path(__file__).resolve().parent / "reproduction"
 REGIONS = ("whole", "background", "lung")
@@ -65,6 +66,8 @@ RECIPES = {
     "ipv2 corrected": "IPv2 corrected",
 }
 HU_PER_GREY = 2224 / 255
+Key = tuple[str, str, int]  # model, recipe, seed
+Column = tuple[str, str, str, int]  # heading, metric, region, digits
 RealSlice = tuple[purification.Pair, dict[str, NDArray[np.bool_]]]
 REAL_METRICS = {"RMSE": "rmse", "bias": "bias", "SSIM": "ssim", "noise": "noise"}
 
@@ -84,6 +87,10 @@ class Cell(Strict, frozen=True, kw_only=True):
     score_s: float
     values: dict[str, dict[str, dict[str, tuple[float, float | None, float | None]]]]
     real: dict[str, dict[str, float]] | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.model, self.recipe, self.seed
 
 
 class Results(Strict, frozen=True, kw_only=True):
@@ -122,6 +129,10 @@ def evaluation_protocol(*, published: bool = False) -> Protocol:
 
 def recipe_of(task: Task) -> str:
     return task.strategy if task.variant == "published" else f"{task.strategy} {task.variant}"
+
+
+def key_of(task: Task) -> Key:
+    return task.model, recipe_of(task), task.seed
 
 
 def denoise(network: Any, noisy: Image, device: str) -> Image:
@@ -206,10 +217,8 @@ def compute(setting: str, seeds: int, device: str, *, amp: bool, published: bool
     labels = build_labels(dataset, protocol.purify)
     extractors = load_extractors(protocol, device=device)
     results = open_results(setting, path, dataset, protocol, device)
-    there = {(one.model, one.recipe, one.seed) for one in results.cells}
-    missing = [
-        task for task in tasks(setting, seeds, device, amp) if (task.model, recipe_of(task), task.seed) not in there
-    ]
+    there = {one.key for one in results.cells}
+    missing = [task for task in tasks(setting, seeds, device, amp) if key_of(task) not in there]
     for task, (folder, made) in apply_all(missing, device):
         cell = measure(
             task, folder, made, lambda outputs: score(outputs, dataset, labels, protocol, extractors=extractors)
@@ -233,12 +242,17 @@ def apply_all(missing: Sequence[Task], device: str) -> Iterator[tuple[Task, tupl
     dataset = training_set(setting)
     for strategy, variant in dict.fromkeys((task.strategy, task.variant) for task in missing):
         load_pairs(setting, dataset, strategy, variant)  # made on all cores, once, before anybody waits for them
-    if device != "cpu":
+    if device == "cpu":
+        yield from zip(missing, on_all_cores(apply, missing), strict=True)
+    else:
         yield from ((task, apply(task)) for task in missing)
-        return
+
+
+def on_all_cores(function: Callable[[Task], R], todo: Sequence[Task]) -> Iterator[R]:
+    """What `function` makes of each task, one a core, in their order and as soon as it is there."""
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            yield from zip(missing, pool.map(apply, missing), strict=True)
+            yield from pool.map(function, todo)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -280,22 +294,17 @@ def compute_real(path: Path, setting: str, seeds: int, folder: Path, device: str
     What is finished is kept, and not computed again.
     """
     results = read_json(path, Results)
-    there = {(one.model, one.recipe, one.seed) for one in results.cells if one.real is None}
-    every = tasks(setting, seeds, device, amp=False)
-    missing = [task for task in every if (task.model, recipe_of(task), task.seed) in there]
+    unmeasured = {one.key for one in results.cells if one.real is None}
+    missing = [task for task in tasks(setting, seeds, device, amp=False) if key_of(task) in unmeasured]
     slices = real_slices(folder)
     noisy = {"slices": len(slices), "values": real_values([pair.low for pair, _ in slices], slices)}
     write_json(FOLDER / "real-input.json", noisy)
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for task, real in zip(missing, pool.map(apply_real, missing, [folder] * len(missing)), strict=True):
-            own = (task.model, recipe_of(task), task.seed)
-            cells = [
-                msgspec.structs.replace(one, real=real) if (one.model, one.recipe, one.seed) == own else one
-                for one in results.cells
-            ]
-            results = msgspec.structs.replace(results, cells=tuple(cells))
-            write_json(path, results)
-            print(f"{task.model}, {recipe_of(task)}, seed {task.seed}: {real['RMSE']}", flush=True)
+    made = on_all_cores(functools.partial(apply_real, folder=folder), missing)
+    for task, real in zip(missing, made, strict=True):
+        cells = [msgspec.structs.replace(one, real=real) if one.key == key_of(task) else one for one in results.cells]
+        results = msgspec.structs.replace(results, cells=tuple(cells))
+        write_json(path, results)
+        print(f"{task.model}, {recipe_of(task)}, seed {task.seed}: {real['RMSE']}", flush=True)
 
 
 # -------------------------------------------------------------------------------- tables
@@ -312,8 +321,8 @@ def shown(values: Sequence[float], digits: int) -> str:
     return f"{mean:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
 
 
-def columns() -> list[tuple[str, str, str, int]]:
-    """(heading, metric, region, digits) of the tables."""
+def distance_columns() -> list[Column]:
+    """The columns of the tables against label and truth."""
     found = []
     for metric, region in itertools.product(DISTANCES, REGIONS):
         name = "CLIP-FID masked" if metric == "CLIP-FID" and region != "whole" else metric
@@ -321,34 +330,40 @@ def columns() -> list[tuple[str, str, str, int]]:
     return [*found, ("RMSE lung, HU", "RMSE", "lung", 1), ("RMSE whole, HU", "RMSE", "whole", 1)]
 
 
-def table(results: Results, reference: str) -> None:
-    """Every model and recipe, mean over seeds."""
-    heads = columns()
-    print(f"| model | trained on | {' | '.join(head for head, *_ in heads)} |")
-    print("|---|---|" + "--:|" * len(heads))
-    for model, recipe in itertools.product(MODELS, RECIPES):
-        cells = [one for one in results.cells if (one.model, one.recipe) == (model, recipe)]
-        if cells:
-            row = [
-                shown([one.values[reference][metric][region][0] for one in cells], digits)
-                for _, metric, region, digits in heads
-            ]
-            print(f"| {model} | {RECIPES[recipe]} | {' | '.join(row)} |")
+LUNG_COLUMNS: list[Column] = [
+    ("RMSE, HU", "RMSE", "lung", 1),
+    ("bias, HU", "bias", "lung", 1),
+    ("noise, HU", "noise", "lung", 1),
+    ("vessel contrast", "vessel contrast", "lung", 2),
+]
+REAL_COLUMNS: list[Column] = [
+    (f"{metric} {region}", metric, region, digits)
+    for metric, region, digits in (
+        ("RMSE", "lung", 1), ("RMSE", "whole", 1), ("bias", "lung", 1), ("SSIM", "lung", 3), ("noise", "lung", 1),
+    )
+]  # fmt: skip
 
 
-def lung_table(results: Results) -> None:
-    """What the networks do in the lung, against the truth."""
-    heads = [("RMSE, HU", "RMSE", 1), ("bias, HU", "bias", 1), ("noise, HU", "noise", 1)]
-    heads.append(("vessel contrast", "vessel contrast", 2))
-    print(f"| model | trained on | {' | '.join(head for head, *_ in heads)} |")
-    print("|---|---|" + "--:|" * len(heads))
+def table(
+    cells: Sequence[Cell], columns: Sequence[Column], value: Callable[[Cell, str, str], float], *first: str
+) -> None:
+    """Every model and recipe, mean over seeds of `value(cell, metric, region)`; `first` are rows above them."""
+    print(f"| model | trained on | {' | '.join(head for head, *_ in columns)} |")
+    print("|---|---|" + "--:|" * len(columns))
+    for row in first:
+        print(row)
     for model, recipe in itertools.product(MODELS, RECIPES):
-        cells = [one for one in results.cells if (one.model, one.recipe) == (model, recipe)]
-        if cells:
-            row = [
-                shown([one.values["truth"][metric]["lung"][0] for one in cells], digits) for _, metric, digits in heads
+        own = [one for one in cells if (one.model, one.recipe) == (model, recipe)]
+        if own:
+            row_of = [
+                shown([value(one, metric, region) for one in own], digits) for _, metric, region, digits in columns
             ]
-            print(f"| {model} | {RECIPES[recipe]} | {' | '.join(row)} |")
+            print(f"| {model} | {RECIPES[recipe]} | {' | '.join(row_of)} |")
+
+
+def against(reference: str) -> Callable[[Cell, str, str], float]:
+    """The values of cells against the label or the truth."""
+    return lambda cell, metric, region: cell.values[reference][metric][region][0]
 
 
 CLAIMS = (
@@ -372,7 +387,7 @@ def claims(results: Results, reference: str) -> None:
         for _, metric, model in heads:
             by_seed = {
                 recipe: {
-                    one.seed: one.values[reference][metric]["whole"][0]
+                    one.seed: against(reference)(one, metric, "whole")
                     for one in results.cells
                     if (one.model, one.recipe) == (model, recipe)
                 }
@@ -391,22 +406,16 @@ def claims(results: Results, reference: str) -> None:
 
 def real_table(results: Results) -> None:
     """Paired errors on real slices."""
-    noisy = read_json(FOLDER / "real-input.json", dict[str, Any])
-    heads = [("RMSE", "lung", 1), ("RMSE", "whole", 1), ("bias", "lung", 1), ("SSIM", "lung", 3), ("noise", "lung", 1)]
-    print(f"| model | trained on | {' | '.join(f'{metric} {region}' for metric, region, _ in heads)} |")
-    print("|---|---|" + "--:|" * len(heads))
-    own = [
-        f"{noisy['values'].get(metric, {}).get(region, float('nan')):.{digits}f}" for metric, region, digits in heads
-    ]
-    print(f"| noisy input | – | {' | '.join(own)} |")
-    for model, recipe in itertools.product(MODELS, RECIPES):
-        cells = [one for one in results.cells if (one.model, one.recipe) == (model, recipe) and one.real is not None]
-        if cells:
-            row = [
-                shown([one.real[metric][region] for one in cells if one.real], digits)
-                for metric, region, digits in heads
-            ]
-            print(f"| {model} | {RECIPES[recipe]} | {' | '.join(row)} |")
+    noisy = read_json(FOLDER / "real-input.json", dict[str, Any])["values"]
+    own = [f"{noisy[metric][region]:.{digits}f}" for _, metric, region, digits in REAL_COLUMNS]
+    measured = [(one, one.real) for one in results.cells if one.real is not None]
+    values = {one.key: real for one, real in measured}
+    table(
+        [one for one, _ in measured],
+        REAL_COLUMNS,
+        lambda cell, metric, region: values[cell.key][metric][region],
+        f"| noisy input | – | {' | '.join(own)} |",
+    )
 
 
 def print_tables(path: Path) -> None:
@@ -420,12 +429,12 @@ def print_tables(path: Path) -> None:
     )
     for reference in ("label", "truth"):
         print(f"## Against the {reference}\n")
-        table(results, reference)
+        table(results.cells, distance_columns(), against(reference))
         print()
         claims(results, reference)
         print()
     print("## In the lung, against the truth\n")
-    lung_table(results)
+    table(results.cells, LUNG_COLUMNS, against("truth"))
     print()
     if (FOLDER / "real-input.json").exists():
         print("## Real slices with inserted noise\n")
@@ -433,11 +442,11 @@ def print_tables(path: Path) -> None:
 
 
 # -------------------------------------------------------------------------------- pictures
-def pictures(setting: str, folder: Path, labels: LabelSet | None = None) -> None:
+def pictures(setting: str, folder: Path) -> None:
     """A slice's lung, a row a model: input, what each recipe's network makes of it, label, truth (lung window)."""
     protocol = load_protocol("phantom")
     dataset = load_data(protocol)
-    labels = labels or build_labels(dataset, protocol.purify)
+    labels = build_labels(dataset, protocol.purify)
     case = dataset.cases[2]
     images = [read_grey(Path(path)) for path in (case.lq, labels.path(case.name), str(case.truth))]
     rows = []

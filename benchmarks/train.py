@@ -164,8 +164,9 @@ def training_protocol(setting: Setting) -> Protocol:
 def training_set(setting: Setting) -> Dataset:
     """The training patients' slices; UsageError if they share one, or a patient, with a phantom protocol's test set."""
     dataset = load_data(training_protocol(setting))
+    own = fingerprints(dataset)
     for name in ("phantom", "phantom-mini"):
-        refuse_shared(fingerprints(dataset), load_data(load_protocol(name)), what="the training set")
+        refuse_shared(own, load_data(load_protocol(name)), what="the training set")
     return dataset
 
 
@@ -222,13 +223,14 @@ def load_network(model: str, size: dict[str, int]) -> Any:
 def train(task: Task) -> Path:
     """The folder of a trained network: found in the cache, or trained there from its last checkpoint on."""
     setting = SETTINGS[task.setting]
-    dataset = training_set(setting)
+    dataset = load_data(training_protocol(setting))
     pairs = load_pairs(setting, dataset, task.strategy, task.variant)
     code = digest_file(ROOT / "submissions" / task.model / "model.py")
     key = digest_json([RECIPE, task, setting, pairs.digest, code, str(torch.__version__)])
     folder = cache_root() / "training" / f"{task.model}-{task.strategy}-{task.variant}-{task.seed}-{key[:12]}"
     if (folder / "recipe.json").exists():
         return folder
+    training_set(setting)  # refuses patients of a test set
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=task.device != "cpu")
     torch.manual_seed(task.seed)

@@ -150,8 +150,12 @@ def _phantom(data: PhantomData, progress: Progress | None) -> Dataset:
 
 def _view(data: PhantomData, patient: int) -> View:
     """The field of view of a patient's scans."""
-    difficult: list[View] = ["tight", "table-across", "closed-cavity"]
-    return difficult[patient % len(difficult)] if data.view == "mixed" else data.view
+    if data.view != "mixed":
+        return data.view
+    from harness.phantom import VIEWS
+
+    difficult = [view for view in VIEWS if view != "full"]
+    return difficult[patient % len(difficult)]
 
 
 def _file(kind: str, name: str) -> str:

@@ -5,9 +5,16 @@ The exit statuses are a contract (docs/contract.md, "Exit status"); CI scripts o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 Party = Literal["usage", "submission", "infrastructure"]
+
+
+def named(offenders: Sequence[str], *, at_most: int = 8) -> str:
+    """The first of some offenders in one line of a message, and how many more there are: "a, b and 3 more"."""
+    more = f" and {len(offenders) - at_most} more" if len(offenders) > at_most else ""
+    return ", ".join(offenders[:at_most]) + more
 
 
 class HarnessError(Exception):

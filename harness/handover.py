@@ -20,6 +20,7 @@ from harness.errors import UsageError
 from harness.files import Strict, atomic_folder, digest_json, read_json, write_json
 from harness.labels import refuse_existing
 from harness.outputs import read_folder
+from harness.png import pixels_of
 from harness.protocol import Protocol
 from harness.record import About, ProtocolFacts, SubmissionFacts, protocol_facts
 from harness.run import digest_outputs
@@ -158,7 +159,7 @@ def read_handover(
     if (folder / "outputs").is_symlink():
         raise UsageError(f"{folder / 'outputs'}: is a symbolic link, expected a folder")
     sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
-    outputs = {name: one.pixels for name, one in read_folder(folder / "outputs", sizes=sizes).items()}
+    outputs = pixels_of(read_folder(folder / "outputs", sizes=sizes))
     _expect(folder / "outputs", "digest of the outputs", handover.outputs, digest_outputs(outputs), fix="run it again")
     return handover, outputs
 

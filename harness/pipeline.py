@@ -25,6 +25,7 @@ from harness.label_audit import audit as audit_label_sets
 from harness.labels import LabelSet, build_labels
 from harness.outputs import read_folder
 from harness.pictures import make_pictures
+from harness.png import pixels_of
 from harness.protocol import Protocol
 from harness.record import (
     Failure,
@@ -234,7 +235,7 @@ def evaluate_folder(
     outputs = {name: folder / f"{name}.png" for name in found}
     with reporter.stage("score") as progress:
         card = score(outputs, dataset, labels, protocol, extractors=extractors, progress=progress)
-    digest = digest_outputs({name: one.pixels for name, one in found.items()})
+    digest = digest_outputs(pixels_of(found))
     facts = SubmissionFacts(
         slug=slug, name=slug, version="self-reported", authors=(), digest=digest, family=(), anchor=False
     )

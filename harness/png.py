@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,11 @@ class Slice(NamedTuple):
 
     pixels: NDArray[np.uint8]
     png: bytes
+
+
+def pixels_of(found: Mapping[str, Slice]) -> dict[str, NDArray[np.uint8]]:
+    """The pixels of verified slices, by the same names."""
+    return {name: one.pixels for name, one in found.items()}
 
 
 class _Header(NamedTuple):

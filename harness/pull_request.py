@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.errors import UsageError, named
 from harness.files import Strict
 from harness.process import run, run_into
 from harness.sandbox import BuildPolicy
@@ -21,7 +21,6 @@ LEADERBOARD = "leaderboard"
 MAX_FILES = 2000  # of one submission
 MAX_BYTES = BuildPolicy().context_bytes  # of one submission: no build takes more
 GIT = ("git", "--no-replace-objects", "--literal-pathspecs")
-NAMED_AT_MOST = 8  # files that a message names
 PLAIN = {"100644": 0o644, "100755": 0o755}  # git's modes of files
 KINDS = {"120000": "a symbolic link", "160000": "a submodule"}
 
@@ -146,5 +145,4 @@ def _top(path: str) -> str:
 
 
 def _named(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - NAMED_AT_MOST} more" if len(paths) > NAMED_AT_MOST else ""
-    return ", ".join(ascii(path) for path in paths[:NAMED_AT_MOST]) + more
+    return named([ascii(path) for path in paths])

@@ -42,7 +42,7 @@ from harness.files import (
 )
 from harness.image import image_of
 from harness.outputs import read_outputs
-from harness.png import Slice
+from harness.png import Slice, pixels_of
 from harness.sandbox import (
     GPU_REQUIRED_EXIT,
     BuildPolicy,
@@ -206,7 +206,7 @@ def run_submission(
 
             if run is None:
                 found, ended = execute()
-                outputs = _pixels(found)
+                outputs = pixels_of(found)
                 run = _keep(
                     folder,
                     found,
@@ -224,7 +224,7 @@ def run_submission(
                 outputs = read_slices(run.outputs)
             if repeat > 1:
                 run = msgspec.structs.replace(
-                    run, repeat=_compare(outputs, [_pixels(execute()[0]) for _ in range(1, repeat)])
+                    run, repeat=_compare(outputs, [pixels_of(execute()[0]) for _ in range(1, repeat)])
                 )
                 write_json(folder / "run.json", run)
         return run
@@ -262,10 +262,6 @@ def _execute(
     if progress is not None:
         progress(len(sizes), len(sizes))
     return outputs, ended
-
-
-def _pixels(found: Mapping[str, Slice]) -> dict[str, NDArray[np.uint8]]:
-    return {name: one.pixels for name, one in found.items()}
 
 
 def _compare(first: Mapping[str, NDArray[np.uint8]], others: Sequence[Mapping[str, NDArray[np.uint8]]]) -> Repeat:
@@ -371,7 +367,7 @@ def _keep(folder: Path, found: Mapping[str, Slice], ended: Exit, *, granted: Gra
     run = Run(
         **facts,
         outputs={name: str(folder / "outputs" / f"{name}.png") for name in found},
-        outputs_digest=digest_outputs(_pixels(found)),
+        outputs_digest=digest_outputs(pixels_of(found)),
         limits=granted.limits,
         lowered=granted.lowered,
         run_s=ended.seconds,

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.data import Dataset
-from harness.errors import UsageError
+from harness.errors import UsageError, named
 from harness.files import digest_pixels, read_grey, write_text
 from harness.submission import Submission
 
 TRAINED_ON = "trained_on.txt"
 """The file of fingerprints that `harness pairs` writes beside training pairs: one a line."""
-NAMED_AT_MOST = 5  # slices in a message
 
 
 def fingerprints(dataset: Dataset) -> dict[str, str]:
     """SHA-256 (hex) of the pixels of every image of every slice, and of every patient that is known beyond a name (the
     phantom's), each with what it is of."""
-    found: dict[str, str] = {}
-    for case in dataset.cases:
-        for path in (case.lq, case.gt, case.truth, case.again):
-            if path is not None:
-                found[digest_pixels(read_grey(Path(path)))] = case.name
+    images = [
+        (Path(path), case.name)
+        for case in dataset.cases
+        for path in (case.lq, case.gt, case.truth, case.again)
+        if path is not None
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = pool.map(lambda image: digest_pixels(read_grey(image[0])), images)
+        found = {digest: name for digest, (_, name) in zip(digests, images, strict=True)}
     return found | {digest: f"patient {patient}" for patient, digest in dataset.people.items()}
 
 
@@ -58,8 +63,7 @@ def refuse_shared(trained_on: Iterable[str], test: Dataset, *, what: str) -> Non
     own = fingerprints(test)
     shared = sorted({own[digest] for digest in trained_on if digest in own})
     if shared:
-        more = f" and {len(shared) - NAMED_AT_MOST} more" if len(shared) > NAMED_AT_MOST else ""
         raise UsageError(
-            f"{what} holds {len(shared)} slices or patients of the test set: {', '.join(shared[:NAMED_AT_MOST])}{more}",
+            f"{what} holds {len(shared)} slices or patients of the test set: {named(shared, at_most=5)}",
             fix="train on other patients; a value on slices that a model has seen says nothing",
         )

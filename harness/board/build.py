@@ -11,7 +11,7 @@ import msgspec
 from harness.board import exports, tables
 from harness.board.ranking import Row, rank
 from harness.board.site import render_site
-from harness.errors import UsageError
+from harness.errors import UsageError, named
 from harness.files import write_text
 from harness.protocol import Protocol
 from harness.record import Record, read_protocol, read_records, read_withdrawals, record_folder
@@ -24,7 +24,6 @@ ENTRANCE = """<!doctype html>
 <body><a href="site/index.html">Leaderboard</a></body></html>
 """
 """`index.html` of the leaderboard's folder, which is the root that a web server is given: pages show `records/`."""
-NAMED_AT_MOST = 8  # stale files that the message names
 
 
 def rank_all(leaderboard: Path) -> list[tuple[Protocol, Sequence[Row]]]:
@@ -97,9 +96,8 @@ def check_board(leaderboard: Path) -> None:
     stale = [path for path, text in files.items() if not path.is_file() or path.read_bytes() != text.encode()]
     stale += _leftovers(leaderboard, files)
     if stale:
-        named = ", ".join(str(path) for path in stale[:NAMED_AT_MOST])
-        more = f" and {len(stale) - NAMED_AT_MOST} more" if len(stale) > NAMED_AT_MOST else ""
-        raise UsageError(f"stale: {named}{more} differ from what the records give", fix="harness board")
+        offenders = named([str(path) for path in stale])
+        raise UsageError(f"stale: {offenders} differ from what the records give", fix="harness board")
 
 
 def _leftovers(leaderboard: Path, files: Collection[Path]) -> list[Path]:
