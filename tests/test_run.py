@@ -178,7 +178,8 @@ def test_the_first_output_is_timed_from_outside(tmp_path: Path, dataset: Dataset
     )
     run = run_submission(load_submission(folder), dataset, LIMITS, seed=1, engine=engine)
     assert run.first_output_s is not None
-    assert 1 <= run.first_output_s < run.run_s - 0.9
+    # the engine notes a start milliseconds after the program began, and a file's time is the kernel's last tick
+    assert 0.9 <= run.first_output_s < run.run_s - 0.9
     assert run.build is not None
     assert run.build.network == "none"
 
