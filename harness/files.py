@@ -245,11 +245,14 @@ def digest_code(*modules: str) -> str:
 
 
 def digest_folder(folder: Path) -> str:
-    """SHA-256 (hex) over relative names and bytes of the files under `folder`; hidden files and caches left out."""
+    """SHA-256 (hex) over relative names and bytes of the files under `folder`: whatever a build can copy.
+
+    Hidden files are among them; left out is what a build context leaves out, .git and __pycache__.
+    """
     parts: list[bytes] = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if any(part.startswith(".") or part == "__pycache__" for part in relative.parts):
+        if not {".git", "__pycache__"}.isdisjoint(relative.parts):
             continue
         if path.is_symlink():
             parts += [relative.as_posix().encode(), b"link", os.fsencode(path.readlink())]

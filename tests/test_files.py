@@ -100,13 +100,16 @@ def test_digest_tells_joints_apart(left: bytes, right: bytes) -> None:
     assert digest_bytes(left, right) != digest_bytes(left + right)
 
 
-def test_folder_digest_sees_content_names_and_modes_but_no_caches(tmp_path: Path) -> None:
+def test_folder_digest_sees_all_that_a_build_can_copy(tmp_path: Path) -> None:
     write(tmp_path / "a.py", "1")
     before = digest_folder(tmp_path)
-    (tmp_path / "__pycache__").mkdir()
-    write(tmp_path / "__pycache__" / "a.pyc", "x")
-    write(tmp_path / ".hidden", "x")
+    for cache in ("__pycache__", ".git"):
+        (tmp_path / cache).mkdir()
+        write(tmp_path / cache / "a", "x")
     assert digest_folder(tmp_path) == before
+    write(tmp_path / ".weights", "x")
+    assert digest_folder(tmp_path) != before
+    (tmp_path / ".weights").unlink()
     (tmp_path / "a.py").chmod(0o755)
     executable = digest_folder(tmp_path)
     write(tmp_path / "a.py", "2")

@@ -42,12 +42,10 @@ metrics: [{name: RMSE, metric: rmse}]
 rank_by: {metric: RMSE}
 limits: {wall_s: 60, memory_gb: 0.5, cpus: 1, shm_gb: 0.01, tmp_gb: 0.05, pids: 50}
 """
-# a hidden file is no part of a submission's digest: a new one means a new build, and yet the same result
 DOCKERFILE = f"""
 ARG BASE_IMAGE
 FROM ${{BASE_IMAGE}}
 LABEL {LABEL}=1
-COPY .build /build
 RUN sleep 1
 CMD ["sh", "-c", "sleep 1; cp /input/*.png /output"]
 """
@@ -65,10 +63,6 @@ class Setting:
         (self.submission / "submission.yaml").write_text(
             'schema: 1\nname: Copies\nversion: "1"\nauthors: [T]\nimage: {build: .}\n'
         )
-        self.another_build()
-
-    def another_build(self) -> None:
-        (self.submission / ".build").write_text(os.urandom(8).hex())
 
     def start(self, *, leaderboard: Path | None = None, **environment: str) -> subprocess.Popen[str]:
         arguments = ["run", str(self.submission), "-p", str(self.protocol)]
@@ -112,11 +106,16 @@ def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
 def _images_go(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "engine" in request.fixturenames:
-        client = client_of(request.getfixturevalue("engine"))
-        while found := client.images(all=True, filters={"label": LABEL}):
-            for image in found:
-                with contextlib.suppress(docker.errors.APIError):  # others stand on it, or it went along already
-                    client.remove_image(image["Id"], force=True)
+        remove_images(request.getfixturevalue("engine"), LABEL)
+
+
+def remove_images(engine: Engine, label: str) -> None:
+    """Remove the images of a label and the layers below them: the next build of theirs starts anew."""
+    client = client_of(engine)
+    while found := client.images(all=True, filters={"label": label}):
+        for image in found:
+            with contextlib.suppress(docker.errors.APIError):  # others stand on it, or it went along already
+                client.remove_image(image["Id"], force=True)
 
 
 def leftovers(engine: Engine) -> list[str]:
@@ -163,7 +162,7 @@ def test_a_run_killed_at_any_moment_loses_nothing_and_ends_with_the_same_record(
     with engine.start(sleeps) as sibling:  # of a process that lives, this one, with the same cache
         while killed < KILLS:
             setting.forget()
-            setting.another_build()
+            remove_images(engine, f"{LABEL}=1")  # a build is among the moments
             moment = took * (killed + moments.random()) / KILLS
             told = f"kill {killed}, {moment:.2f} s after the start, of {took:.2f} s (seed {seed})"
             began = time.monotonic()
