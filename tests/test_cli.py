@@ -16,6 +16,7 @@ from harness.protocol import protocol_folder
 from harness.record import keep_protocol, write_record
 from harness.submission import load_submission
 from tests.board_records import PROTOCOL, failed, scored
+from tests.small import small_protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -98,9 +99,7 @@ def test_weights_say_where_to_get_them(tmp_path: Path) -> None:
 
 
 def test_labels_are_exported_once(tmp_path: Path) -> None:
-    text = (protocol_folder() / "phantom-mini.yaml").read_text()
-    small = text.replace("patients: 3, slices: 4, size: 256", "patients: 1, slices: 2, size: 64")
-    (tmp_path / "small.yaml").write_text(small)
+    (tmp_path / "small.yaml").write_text(small_protocol("patients: 1, slices: 2, size: 64"))
     arguments = ("labels", "-p", str(tmp_path / "small.yaml"), "-o", str(tmp_path / "out"))
     done = harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
@@ -111,12 +110,9 @@ def test_labels_are_exported_once(tmp_path: Path) -> None:
 
 def test_a_folder_is_scored_and_its_record_audited(tmp_path: Path) -> None:
     """From `harness labels` to `harness audit`, as one who has outputs and no container."""
-    text = (protocol_folder() / "phantom-mini.yaml").read_text()
-    text = re.sub(r"^  - .*(frechet|kernel|vif).*\n", "", text, flags=re.MULTILINE).replace(
-        "metric: KID", "metric: RMSE"
-    )
     mine = tmp_path / "mine.yaml"
-    mine.write_text(text.replace("patients: 3, slices: 4, size: 256", "patients: 2, slices: 1, size: 128"))
+    ssim = "  - {name: SSIM, metric: ssim}\n"  # the one that scikit-image computes, too
+    mine.write_text(small_protocol().replace("metrics:\n", f"metrics:\n{ssim}"))
     cache = str(tmp_path / "cache")
     assert harness("labels", "-p", str(mine), "-o", str(tmp_path / "set"), HARNESS_CACHE=cache).returncode == 0
     scoring = ("score", str(tmp_path / "set" / "lq"), "-p", str(mine))
@@ -205,12 +201,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """A protocol of two slices that is scored by image metrics alone."""
-    text = (protocol_folder() / "phantom-mini.yaml").read_text()
-    text = re.sub(r"^  - .*(frechet|kernel|vif).*\n", "", text, flags=re.MULTILINE).replace(
-        "metric: KID", "metric: RMSE"
-    )
     path = tmp_path / "small.yaml"
-    path.write_text(text.replace("patients: 3, slices: 4, size: 256", "patients: 2, slices: 1, size: 128"))
+    path.write_text(small_protocol())
     return path
 
 
@@ -318,11 +310,7 @@ def test_the_doctor_names_what_stops_the_main_job(tmp_path: Path) -> None:
 
 def test_an_organiser_keeps_a_seed_secret_and_signs_what_was_run(tmp_path: Path) -> None:
     """`harness secret new` to `harness board --check --signed`, as the README tells organisers to."""
-    text = (protocol_folder() / "phantom-mini.yaml").read_text()
-    text = re.sub(r"^  - .*(frechet|kernel|vif).*\n", "", text, flags=re.MULTILINE).replace(
-        "metric: KID", "metric: RMSE"
-    )
-    text = text.replace("patients: 3, slices: 4, size: 256", "patients: 2, slices: 1, size: 64")
+    text = small_protocol("patients: 2, slices: 1, size: 64")
     mine, secret, key = tmp_path / "mine.yaml", tmp_path / "private" / "secret.json", tmp_path / "private" / "key.pem"
     mine.write_text(text)
     drawn = harness("secret", "new", "-p", str(mine), "-o", str(secret))
@@ -341,7 +329,8 @@ def test_an_organiser_keeps_a_seed_secret_and_signs_what_was_run(tmp_path: Path)
 
     disclosed = organiser("secret", "disclose", "-p", str(mine), *board)
     assert disclosed.stdout.strip().endswith("disclosed.json")
-    assert anybody(*scoring).returncode == 0  # for anybody, from now on
+    exported = ("labels", "-p", str(mine), *board, "-o", str(tmp_path / "set"))
+    assert anybody(*exported).returncode == 0  # for anybody, from now on
 
     assert_refused(harness("sign", "--all", *board), "HARNESS_SIGNING_KEY is not set")
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True)

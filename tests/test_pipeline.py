@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -27,15 +26,14 @@ from harness.engines import BASE_IMAGE, Engine
 from harness.engines.docker import DockerEngine
 from harness.files import read_grey, write_grey
 from harness.pipeline import Evaluation, evaluate, evaluate_anchors, evaluate_folder, prepare
-from harness.protocol import PhantomData, Protocol, Publish, Purify, load_protocol
+from harness.protocol import Metric, PhantomData, Protocol, Publish, Purify, RankBy, load_protocol
 from harness.record import read_record, read_records
 from harness.submission import load_submission
+from tests.small import small_protocol
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("input", "output", "label", "truth")
-SMALL = "patients: 3, slices: 2, size: 128"
-MINI = (ROOT / "protocols" / "phantom-mini.yaml").read_text()
 
 
 class Quiet:
@@ -159,9 +157,10 @@ def test_a_submission_can_be_the_weak_denoiser(
     output = run(ROOT / "submissions" / "median").record.result.outputs
     purify = Purify(weak_denoiser=str(ROOT / "submissions" / "median"))
     reporter = Quiet()
-    records = evaluate_anchors(
-        msgspec.structs.replace(protocol, purify=purify), leaderboard=tmp_path, reporter=reporter
+    by_error = msgspec.structs.replace(
+        protocol, purify=purify, metrics=(Metric(name="RMSE", metric="rmse"),), rank_by=RankBy(metric="RMSE")
     )
+    records = evaluate_anchors(by_error, leaderboard=tmp_path, reporter=reporter)
     assert "weak" in reporter.stages
     rows = {record.result.submission.slug: record.result for record in records}
     assert rows["anchor-weak-denoiser"].outputs == output
@@ -190,7 +189,7 @@ def test_shipped_submissions_stand_where_they_belong(run: Callable[..., Evaluati
 @pytest.fixture
 def command(cache: Path, tmp_path: Path) -> Callable[[str, str], subprocess.Popen[str]]:
     """Start `harness run` on a copy of the template with another program, in a process of its own."""
-    (tmp_path / "small.yaml").write_text(MINI.replace("patients: 3, slices: 4, size: 256", SMALL))
+    (tmp_path / "small.yaml").write_text(small_protocol())
 
     def start(slug: str, program: str) -> subprocess.Popen[str]:
         shutil.copytree(ROOT / "submissions" / "template", tmp_path / slug)
@@ -254,9 +253,7 @@ def test_ctrl_c_leaves_no_container_and_no_record(
 def test_many_submissions_go_on_past_failures_and_end_with_a_table(engine: Engine, cache: Path, tmp_path: Path) -> None:
     """A good one, one that fails in its container and one without a sound manifest, two at a time."""
     assert engine.find_image(BASE_IMAGE)
-    metrics = "".join(f"  - {{name: {name}, metric: {name.lower()}}}\n" for name in ("RMSE", "PSNR"))
-    text = re.sub(r"(?ms)^metrics:.*?^rank_by: .*?$", f"metrics:\n{metrics}rank_by: {{metric: RMSE}}", MINI)
-    (tmp_path / "small.yaml").write_text(text.replace("patients: 3, slices: 4, size: 256", SMALL))
+    (tmp_path / "small.yaml").write_text(small_protocol())
     for slug in ("good", "broken", "untold"):
         shutil.copytree(ROOT / "submissions" / "template", tmp_path / slug)
     (tmp_path / "broken" / "denoise.py").write_text("raise SystemExit('no weights today')\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import process
 from harness.errors import InfrastructureError, UsageError
 from harness.files import read_grey
 from harness.process import map_slices, run, run_into, run_together, started
@@ -48,24 +49,28 @@ def test_what_was_started_is_killed_with_its_children_when_the_block_ends(tmp_pa
         pass
 
 
-def test_slices_are_mapped_in_order_with_progress() -> None:
+IN_THIS_PROCESS_AND_IN_WORKERS = pytest.mark.parametrize("handful", [3, 2])
+
+
+@IN_THIS_PROCESS_AND_IN_WORKERS
+def test_slices_are_mapped_in_order_with_progress(monkeypatch: pytest.MonkeyPatch, handful: int) -> None:
+    monkeypatch.setattr(process, "HANDFUL", handful)
     heard: list[tuple[int, int]] = []
-    for count in (2, 5):  # in this process, and in workers
-        results = map_slices(
-            os.path.join, [("a", str(n)) for n in range(count)], progress=lambda *now: heard.append(now)
-        )
-        assert results == [f"a/{n}" for n in range(count)]
-        assert heard == [(n, count) for n in range(1, count + 1)]
-        heard.clear()
+    tasks = [("a", str(number)) for number in range(3)]
+    assert map_slices(os.path.join, tasks, progress=lambda *now: heard.append(now)) == ["a/0", "a/1", "a/2"]
+    assert heard == [(1, 3), (2, 3), (3, 3)]
+    assert (set(map_slices(os.getpid, [()] * 3)) == {os.getpid()}) == (handful == 3)
     assert map_slices(os.path.join, []) == []
 
 
-@pytest.mark.parametrize("count", [1, 3])  # in this process, and in workers
-def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path, count: int) -> None:
+@IN_THIS_PROCESS_AND_IN_WORKERS
+def test_errors_of_a_worker_arrive_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handful: int) -> None:
+    monkeypatch.setattr(process, "HANDFUL", handful)
     with pytest.raises(UsageError, match=r"gone\.png"):
-        map_slices(read_grey, [(tmp_path / "gone.png",)] * count)
+        map_slices(read_grey, [(tmp_path / "gone.png",)] * 3)
 
 
+@pytest.mark.usefixtures("workers")
 def test_a_dead_worker_is_the_machines_fault() -> None:
     with pytest.raises(InfrastructureError, match="worker process died"):
         map_slices(os._exit, [(1,)] * 3)

@@ -18,6 +18,7 @@ from harness.submission import load_submission
 from tests.conftest import EVERY_ENGINE
 from tests.containers.cases import LIMITS
 from tests.containers.world import make_dataset, make_submission, of_this_process
+from tests.small import small_protocol
 
 GPU, OTHER = "GPU-4b3f1a52-7a6e-1f0c-9a51-0d3f1c2b4e55", "GPU-00000000-0000-0000-0000-000000000001"
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -113,10 +114,12 @@ def test_a_required_gpu_ends_in_24_without_a_record_and_an_optional_one_runs_on_
 ) -> None:
     if engine.machine.gpus:
         pytest.skip("this machine has a GPU")
+    (tmp_path / "small.yaml").write_text(small_protocol())
+    options = ("-p", str(tmp_path / "small.yaml"), "--leaderboard", str(tmp_path))
     for wanted, status in (("required", 24), ("optional", 0)):
         folder = make_submission(tmp_path / f"gpu-{wanted}-{os.getpid()}", "good", manifest=f"gpu: {wanted}")
         done = subprocess.run(
-            [sys.executable, "-m", "harness", "run", str(folder), "-p", "phantom-mini", "--leaderboard", str(tmp_path)],
+            [sys.executable, "-m", "harness", "run", str(folder), *options],
             cwd=ROOT,
             capture_output=True,
             text=True,

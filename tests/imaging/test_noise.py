@@ -46,6 +46,7 @@ def test_it_is_the_formula_on_scikit_image_at_any_size_and_dose(size: int, seed:
     np.testing.assert_array_equal(add_noise(project(image), rng=RandomState(seed), dose=dose), expected)
 
 
+@pytest.mark.usefixtures("workers")
 def test_worker_processes_make_the_same_sinograms() -> None:
     """They may use one thread only, and numba's threading layers are never touched."""
     images = [slice_of(48, seed) for seed in range(2)]
