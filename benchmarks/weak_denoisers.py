@@ -1,7 +1,7 @@
 """Compare weak denoisers on the phantom and print the tables of docs/weak_denoisers.md.
 
     python benchmarks/weak_denoisers.py [--protocol phantom]     # the test patients: gates and ranks
-    python benchmarks/weak_denoisers.py --seconds                # processor seconds a slice, median of 4
+    OMP_NUM_THREADS=1 python benchmarks/weak_denoisers.py --seconds  # processor seconds a slice, median of 4
     python benchmarks/weak_denoisers.py --strengths              # other patients (seed 78), for choosing strengths
 
 The first audits the protocol's labels as made by each weak denoiser and, as bad examples, by a median, a Gaussian and
