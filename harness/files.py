@@ -27,6 +27,7 @@ from harness.errors import InfrastructureError, UsageError
 
 T = TypeVar("T")
 MAX_YAML_BYTES = 64 * 1024
+NOT_COPIED = frozenset({".git", "__pycache__"})  # of a submission's folder: no part of its digest or of its build
 PART = ".harness.part"  # how the names of files and folders end that are being written
 
 
@@ -247,12 +248,12 @@ def digest_code(*modules: str) -> str:
 def digest_folder(folder: Path) -> str:
     """SHA-256 (hex) over relative names and bytes of the files under `folder`: whatever a build can copy.
 
-    Hidden files are among them; left out is what a build context leaves out, .git and __pycache__.
+    Hidden files are among them; NOT_COPIED is left out.
     """
     parts: list[bytes] = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if not {".git", "__pycache__"}.isdisjoint(relative.parts):
+        if not NOT_COPIED.isdisjoint(relative.parts):
             continue
         if path.is_symlink():
             parts += [relative.as_posix().encode(), b"link", os.fsencode(path.readlink())]

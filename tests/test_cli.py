@@ -130,10 +130,8 @@ def test_a_folder_is_scored_and_its_record_audited(tmp_path: Path) -> None:
 
 
 def test_a_report_says_whether_labels_are_any_good(tmp_path: Path) -> None:
-    text = (protocol_folder() / "phantom-mini.yaml").read_text()
-    small = text.replace("patients: 3, slices: 4, size: 256", "patients: 2, slices: 2, size: 128")
-    small = small.replace("rank_by: {metric: KID, region: whole}", "rank_by: {metric: RMSE, region: body}")
-    (tmp_path / "small.yaml").write_text(small)
+    small = small_protocol("patients: 2, slices: 2, size: 128")
+    (tmp_path / "small.yaml").write_text(small.replace("{metric: RMSE, region: whole}", "{metric: RMSE, region: body}"))
     arguments = ("labels", "-p", str(tmp_path / "small.yaml"), "--report", "--json")
     done = harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
@@ -146,9 +144,7 @@ def test_a_report_says_whether_labels_are_any_good(tmp_path: Path) -> None:
 
 
 def test_pairs_of_any_strategy_are_written(tmp_path: Path) -> None:
-    text = (protocol_folder() / "phantom-mini.yaml").read_text()
-    small = text.replace("patients: 3, slices: 4, size: 256", "patients: 1, slices: 2, size: 128")
-    (tmp_path / "small.yaml").write_text(small)
+    (tmp_path / "small.yaml").write_text(small_protocol("patients: 1, slices: 2, size: 128"))
     (tmp_path / "noise.yaml").write_text("dose: 0.1\nscanner: {photons: 2.0e+5, electronic: 4, kernel: [1, 0.5, 0]}\n")
     arguments = ("pairs", "-p", str(tmp_path / "small.yaml"), "--strategy", "an", "--variant", "corrected")
     cache = str(tmp_path / "cache")

@@ -18,7 +18,7 @@ import docker.utils.build
 import msgspec
 
 from harness.errors import BuildError, ImagePolicyError
-from harness.files import MAX_YAML_BYTES
+from harness.files import MAX_YAML_BYTES, NOT_COPIED
 from harness.sandbox import MAX_IMAGE_BYTES, ImageFacts, Machine, check_image
 
 MAX_LAYERS, MAX_MEMBERS, MAX_JSON_BYTES = 127, 10_000, 4 * 2**20
@@ -34,7 +34,7 @@ def build_context(folder: Path, *, max_bytes: int, dockerfile: str | None = None
 
     `dockerfile` is a text to put in place of the folder's own Dockerfile. BuildError if it has more than `max_bytes`.
     """
-    names = docker.utils.build.exclude_paths(str(folder), ["**/.git", "**/__pycache__", *_ignored(folder)])
+    names = docker.utils.build.exclude_paths(str(folder), [*(f"**/{name}" for name in NOT_COPIED), *_ignored(folder)])
     total = 0
 
     def normalise(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
