@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.copies import INSIDE, TOO_WELL, equal_share
-from harness.data import Case, load_data
-from harness.files import read_grey
-from harness.imaging.denoise._battery import BATTERY
-from harness.labels import build_labels
-from harness.process import map_slices
+from harness.base.slices import read_grey
+from harness.base.workers import map_slices
+from harness.dataset.cases import Case
+from harness.dataset.load import load_data
+from harness.labels.battery import BATTERY
+from harness.labels.label_set import build_labels
 from harness.protocol import load_protocol
+from harness.scoring.answer_lookup import INSIDE, TOO_WELL, equal_share
 
 HIDING = {"noise of 0.3 grey": 0.3, "noise of 0.5 grey": 0.5, "noise of 1 grey": 1.0}
 

@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from benchmarks.validity import SPOILS, STEPS
-from harness.data import Case, Dataset, load_data
-from harness.files import read_grey, write_grey, write_text
+from harness.base.files import write_text
+from harness.base.slices import read_grey, write_grey
+from harness.dataset.cases import Case, Dataset
+from harness.dataset.load import load_data
 from harness.imaging.montage import lung_window, montage
 from harness.imaging.regions import Code, shrink
-from harness.labels import build_labels
-from harness.pictures import REGION_COLOURS, patient_box
+from harness.labels.label_set import build_labels
 from harness.protocol import Protocol, load_protocol
-from harness.score import Table, load_extractors, score
+from harness.scoring.pictures import REGION_COLOURS, patient_box
+from harness.scoring.score import Table, load_extractors, score
 
 LADDERS = {"blur": "#0072b2", "noise": "#d55e00"}  # two of Okabe & Ito's colours
 OF_LUNG, OF_NODULES = ("vessel contrast",), ("nodule contrast",)

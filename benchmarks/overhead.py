@@ -19,14 +19,17 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data import Case, Dataset, load_data
+from harness.base.digests import digest_bytes
+from harness.base.slices import read_grey, write_grey
+from harness.base.structs import write_json
+from harness.dataset.cases import Case, Dataset
+from harness.dataset.load import load_data
 from harness.engines import Engine, connect
-from harness.files import digest_bytes, read_grey, write_grey, write_json
-from harness.image import image_of
 from harness.protocol import load_protocol
-from harness.run import run_submission
+from harness.run.container_image import image_of
+from harness.run.execute import run_submission
 from harness.sandbox import BuildPolicy, Limits, lower, output_quota, plan_container
-from harness.submission import Submission, load_submission
+from harness.submission.manifest import Submission, load_submission
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMITS = Limits(wall_s=3600, memory_gb=4, cpus=2, shm_gb=0.5, tmp_gb=0.5, pids=256)

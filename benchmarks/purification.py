@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from harness.files import write_grey
+from harness.base.slices import write_grey
 from harness.imaging.blend import label
 from harness.imaging.insertion import Scanner, insert_noise
 from harness.imaging.lungs import DARKER_THAN_AIR_HU, SMOOTHING_MM, Unpurifiable, corrected_masks

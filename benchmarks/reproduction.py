@@ -41,16 +41,19 @@ from benchmarks.train import (
     train,
     training_set,
 )
-from harness.data import Dataset, load_data
-from harness.files import Strict, atomic_folder, read_grey, read_json, write_grey, write_json
+from harness.base.files import atomic_folder
+from harness.base.process import source_commit
+from harness.base.slices import read_grey, write_grey
+from harness.base.structs import Strict, read_json, write_json
+from harness.dataset.cases import Dataset
+from harness.dataset.load import load_data
 from harness.imaging.montage import lung_window, montage
 from harness.imaging.regions import shrink
-from harness.labels import build_labels
-from harness.measure import DATA_RANGE
+from harness.labels.label_set import build_labels
 from harness.metrics import load as load_metric
-from harness.process import source_commit
 from harness.protocol import Metric, Protocol, load_protocol
-from harness.score import Scorecard, load_extractors, score
+from harness.scoring.per_slice import DATA_RANGE
+from harness.scoring.score import Scorecard, load_extractors, score
 
 R = TypeVar("R")
 Image = NDArray[np.uint8]

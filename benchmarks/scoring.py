@@ -28,11 +28,11 @@ from scipy.ndimage import gaussian_filter
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness import features
-from harness.audit import reference
+from harness.base.slices import read_grey, write_grey
 from harness.features import Features
-from harness.files import read_grey, write_grey
 from harness.imaging.regions import Code, shrink
 from harness.metrics import frechet, kernel
+from harness.reference_check import tools as reference
 
 # isort: split
 from cleanfid import fid as cleanfid

@@ -28,11 +28,11 @@ from numba import njit
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from harness.files import read_grey, write_grey
+from harness.base.slices import read_grey, write_grey
+from harness.base.workers import map_slices
 from harness.imaging import tomography
 from harness.imaging.noise import DOSE, add_noise, project
 from harness.imaging.tomography import exact
-from harness.process import map_slices
 
 CORES = os.cpu_count() or 1
 
@@ -245,7 +245,7 @@ def folder(images: list[NDArray[np.uint8]], rounds: int) -> None:
 
 
 def main() -> None:
-    from harness.phantom import levels, make_patient, scan_slice  # here, since worker processes import this file, too
+    from harness.phantom import levels, make_patient, scan_slice
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("size", 512), ("slices", 8), ("rounds", 3), ("seed", 2602)):

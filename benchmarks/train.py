@@ -30,23 +30,16 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 
-from harness.data import Dataset, load_data
-from harness.files import (
-    Strict,
-    atomic_file,
-    cache_root,
-    digest_bytes,
-    digest_file,
-    digest_json,
-    read_grey,
-    read_json,
-    write_bytes,
-    write_json,
-    write_text,
-)
-from harness.pairs import write_pairs
+from harness.base.digests import digest_bytes, digest_file, digest_json
+from harness.base.files import atomic_file, cache_root, write_bytes, write_text
+from harness.base.slices import read_grey
+from harness.base.structs import Strict, read_json, write_json
+from harness.dataset.cases import Dataset
+from harness.dataset.fingerprints import TRAINED_ON, fingerprints, write_fingerprints
+from harness.dataset.load import load_data
+from harness.labels.training_pairs import write_pairs
 from harness.protocol import PhantomData, Protocol, Purify, load_protocol
-from harness.training import TRAINED_ON, fingerprints, refuse_shared, write_fingerprints
+from harness.submission.overlap import refuse_shared
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ("dncnn", "redcnn", "unet", "flow")

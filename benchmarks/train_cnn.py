@@ -25,15 +25,17 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from harness.files import digest_bytes, digest_file, write_bytes, write_json
-from harness.imaging.denoise import _noise
+from harness.base.digests import digest_bytes, digest_file
+from harness.base.files import write_bytes
+from harness.base.structs import write_json
+from harness.base.workers import map_slices
+from harness.imaging import noise_level
 from harness.imaging.denoise.cnn import CHANNELS, LAYERS, MARGIN
 from harness.imaging.insertion import Scanner, line_integrals, noise_image
 from harness.imaging.regions import Code, erode
 from harness.imaging.tomography import Kernel
 from harness.phantom import VIEWS, levels, make_patient, scan_slice
 from harness.phantom.scan import ELECTRONIC_NOISE, NORMAL_PHOTONS, WINDOW_HU
-from harness.process import map_slices
 
 SEED = 77
 PATIENTS, SLICES, SIZE = 12, 3, 512
@@ -75,7 +77,7 @@ def example(patient: int, level: float) -> Example:
             )
             grey = scan.truth + np.where(inside, noise, 0) * (255 / (WINDOW_HU[1] - WINDOW_HU[0]))
             noisy.append(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
-        pairs.append((noisy[0], noisy[1], _noise.noise_level(noisy[0]), _noise.noise_level(noisy[1])))
+        pairs.append((noisy[0], noisy[1], noise_level.noise_level(noisy[0]), noise_level.noise_level(noisy[1])))
     half = PATCH // 2 + MARGIN
     centre = np.zeros(scan.truth.shape, bool)
     centre[half : SIZE - half, half : SIZE - half] = True

@@ -22,14 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from harness.data import Case, Dataset, load_data
-from harness.files import read_grey, write_grey
-from harness.imaging.denoise._battery import BATTERY
+from harness.base.slices import read_grey, write_grey
+from harness.base.workers import map_slices
+from harness.dataset.cases import Case, Dataset
+from harness.dataset.load import load_data
 from harness.imaging.regions import Code, erode
-from harness.labels import build_labels
-from harness.process import map_slices
+from harness.labels.battery import BATTERY
+from harness.labels.label_set import build_labels
 from harness.protocol import Metric, Protocol, load_protocol
-from harness.score import Scorecard, Table, load_extractors, score
+from harness.scoring.score import Scorecard, Table, load_extractors, score
 from harness.statistics import Replicates, interval
 
 Image = NDArray[np.uint8]

@@ -21,17 +21,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import Case, Dataset, load_data
+from harness.base.slices import read_grey, write_grey
+from harness.base.workers import map_slices
+from harness.dataset.cases import Case, Dataset
+from harness.dataset.load import load_data
 from harness.features import load as load_extractor
-from harness.files import read_grey, write_grey
 from harness.imaging import denoise
 from harness.imaging.denoise import cnn, nlm, tv
-from harness.imaging.denoise._battery import BATTERY
-from harness.imaging.denoise._gates import GATES, measure
 from harness.imaging.masks import dark_mask
 from harness.imaging.regions import shrink
-from harness.label_audit import audit, markdown
-from harness.process import map_slices
+from harness.labels.acceptance_gates import GATES, measure
+from harness.labels.battery import BATTERY
+from harness.labels.quality_report import audit
+from harness.labels.report_tables import markdown
 from harness.protocol import PhantomData, load_protocol
 
 BAD = ("median 3", "gaussian 1.2", "noisy input")

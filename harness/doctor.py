@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from harness.base.errors import HarnessError
+from harness.base.files import atomic_file, cache_root
+from harness.base.structs import Strict, expand_variables
 from harness.engines import BASE_IMAGE, TORCH_IMAGE, connect
-from harness.errors import HarnessError
 from harness.features.weights import find, known
-from harness.files import Strict, atomic_file, cache_root, expand_variables
 from harness.protocol import FolderData, load_protocol, protocol_names
 
 ROOM_GB = 5  # that images, data, labels and runs of a few submissions take

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from harness.errors import UsageError
-from harness.files import Strict, digest_json, read_yaml
+from harness.base.digests import digest_json
+from harness.base.errors import UsageError
+from harness.base.structs import Strict, read_yaml
 from harness.imaging.blend import STRATEGIES, StrategyName
 from harness.imaging.insertion import Scanner
 from harness.sandbox import Limits
@@ -25,7 +26,7 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     `view` is a field of view (`harness.phantom.VIEWS`); `mixed` gives patients the difficult ones in turn: tight,
     table-across, closed-cavity. `nodule_slices` of a patient's slices, evenly spaced otherwise, are moved to where the
     low-dose scan meets the middle of a nodule: fewer where the patient has fewer nodules, or has them close together.
-    A `seed` that is a commitment stands for a secret one (`harness.secret`).
+    A `seed` that is a commitment stands for a secret one (`harness.dataset.secret`).
     """
 
     patients: Positive

@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from harness.errors import ImagePolicyError, UsageError
-from harness.files import Strict
+from harness.base.errors import ImagePolicyError, UsageError
+from harness.base.structs import Strict
 
 Device = Literal["cpu", "cuda"]
 
@@ -20,15 +20,22 @@ POLICY_VERSION = 1
 
 # Neither root nor an account that an image is likely to own files by.
 USER = "65532:65532"
+
 INPUT, OUTPUT, MODEL, TMP = "/input", "/output", "/opt/ml/model", "/tmp"
+
 GPU_REQUIRED_EXIT = 69
 
 MAX_VOLUMES = 8
+
 VOLUME_BYTES = 64 * 2**20  # the size of the memory file system that covers an image's own VOLUME
+
 MAX_IMAGE_BYTES = 20 * 10**9  # unpacked, the base image's bytes included
+
 LOG_BYTES = 2**20
+
 # 8 bits in up to three channels never compress to more than this per pixel; the constant holds headers and texts.
 PNG_BYTES_PER_PIXEL, PNG_BYTES_CONSTANT = 4, 64 * 1024
+
 PAGE = 4096
 
 
@@ -332,14 +339,3 @@ def policy_of(limits: Limits, *, runtime: str | None = None) -> dict[str, object
     """
     policy = {"version": POLICY_VERSION, "user": USER, "network": "none", "limits": msgspec.to_builtins(limits)}
     return policy if runtime is None else {**policy, "runtime": runtime}
-
-
-def sanitise(text: str) -> str:
-    """Make a container's text safe to print: no ANSI sequences, control characters or CI workflow commands."""
-    text = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(\x07|\x1b\\|$)|[ -/]*[0-~])", "", text, flags=re.MULTILINE)
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    # control characters, and those that turn the direction of what follows
-    text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", text)
-    # GitHub's runner takes ##[ anywhere in a line, and :: after any blanks
-    text = re.sub(r"#{2,}\[+", "", text)
-    return re.sub(r"^([^\S\n]*)(?:::[^\S\n]*)+", r"\1", text, flags=re.MULTILINE)

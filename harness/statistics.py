@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from harness.errors import ScoringError
-from harness.files import Strict
+from harness.base.errors import ScoringError
+from harness.base.structs import Strict
 
 LEVEL = 0.95
 

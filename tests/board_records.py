@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from harness.protocol import Protocol, load_protocol
-from harness.record import Failure, Observed, Record, Result, SubmissionFacts, make_record, protocol_facts
+from harness.records.schema import Failure, Observed, Record, Result, SubmissionFacts, make_record, protocol_facts
 from harness.sandbox import Limits
-from harness.score import ExtractorFacts, Fidelity, Table, Value
+from harness.scoring.score import ExtractorFacts, Fidelity, Table, Value
 
 PROTOCOL = load_protocol("phantom-mini")
 FAILURE = Failure(

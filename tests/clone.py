@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from harness.pull_request import PullRequest, read_pull_request
+from harness.ci.pull_request import PullRequest, read_pull_request
 from tests.containers.test_faults import PROTOCOL
 
 LABEL = "ipv2-harness.ci"

@@ -15,21 +15,21 @@ from pathlib import Path
 
 import pytest
 
-from harness import process
+from harness.base import workers as worker_processes
+from harness.base.errors import InfrastructureError
 from harness.engines import Engine, connect
-from harness.errors import InfrastructureError
 
 DOCKER = Path(__file__).resolve().parent.parent / "docker"
 
 # Tests have small slices and run side by side: in their own process what starting workers costs is never won back.
 # What they start as a user does, `harness` in a process of its own, has its workers.
-process.HANDFUL = 12
+worker_processes.HANDFUL = 12
 
 
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Worker processes, however few the slices."""
-    monkeypatch.setattr(process, "HANDFUL", 0)
+    monkeypatch.setattr(worker_processes, "HANDFUL", 0)
 
 
 EVERY_ENGINE = pytest.mark.parametrize("engine", ["docker", "podman"], indirect=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import Case, Dataset
-from harness.files import write_grey
+from harness.base.slices import write_grey
+from harness.dataset.cases import Case, Dataset
 from harness.imaging.regions import Code
-from harness.labels import LabelSet
-from harness.measure import SliceValue
-from harness.score import Fidelity, Scorecard
+from harness.labels.label_set import LabelSet
+from harness.scoring.per_slice import SliceValue
+from harness.scoring.score import Fidelity, Scorecard
 
 SIZE = 96
 CASES = tuple(f"p{patient}-s{number}" for patient in (1, 2, 3) for number in (1, 2))

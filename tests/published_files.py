@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.base.digests import digest_file
 from harness.features import clip_random, inception_random, weights
 from harness.features._clip_network import tower
 from harness.features._inception_network import build
-from harness.files import digest_file
 
 FORMAT_WARNINGS = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 

@@ -15,12 +15,14 @@ from safetensors.torch import load_file
 
 from benchmarks import train as training
 from benchmarks.train import MODELS, SETTINGS, Pairs, Task, Trained, batch, load_network, load_trained, train
-from harness.data import load_data
-from harness.errors import UsageError
-from harness.files import digest_file, read_grey, read_json
+from harness.base.digests import digest_file
+from harness.base.errors import UsageError
+from harness.base.slices import read_grey
+from harness.base.structs import read_json
+from harness.dataset.fingerprints import fingerprints, read_fingerprints
+from harness.dataset.load import load_data
 from harness.protocol import PhantomData, Protocol, load_protocol
-from harness.submission import load_submission
-from harness.training import fingerprints, read_fingerprints
+from harness.submission.manifest import load_submission
 
 SUBMISSIONS = Path(__file__).resolve().parent.parent / "submissions"
 TINY = SETTINGS["tiny"]

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.errors import UsageError
-from harness.files import read_json
+from harness.base.errors import UsageError
+from harness.base.structs import read_json
 from harness.protocol import PhantomData, Protocol, load_protocol, protocol_folder, protocol_names
 
 SHIPPED = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ImagePolicyError, UsageError
+from harness.base.errors import ImagePolicyError, UsageError
+from harness.base.text import sanitise
 from harness.sandbox import (
     MAX_IMAGE_BYTES,
     AskedLimits,
@@ -21,7 +22,6 @@ from harness.sandbox import (
     lower,
     output_quota,
     plan_container,
-    sanitise,
     share_of,
 )
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.errors import ScoringError
-from harness.files import canonical_json
+from harness.base.errors import ScoringError
+from harness.base.structs import canonical_json
 from harness.metrics import frechet, kernel, kernel_paired
 from harness.statistics import (
     Interval,

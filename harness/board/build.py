@@ -8,14 +8,17 @@ from pathlib import Path
 
 import msgspec
 
+from harness.base.errors import UsageError
+from harness.base.files import write_text
+from harness.base.text import named
 from harness.board import exports, tables
 from harness.board.ranking import Row, rank
 from harness.board.site import render_site
-from harness.errors import UsageError, named
-from harness.files import write_text
 from harness.protocol import Protocol
-from harness.record import Record, read_protocol, read_records, read_withdrawals, record_folder
-from harness.signing import SIGNERS, read_signature, read_signers
+from harness.records.schema import Record
+from harness.records.signing import SIGNERS, read_signature, read_signers
+from harness.records.store import read_protocol, read_records, record_folder
+from harness.records.withdrawal import read_withdrawals
 
 SITE = "site"
 ENTRANCE = """<!doctype html>

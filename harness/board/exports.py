@@ -14,7 +14,7 @@ import yaml
 from harness.board.ranking import Row, ranking_value, replicates_of
 from harness.board.tables import ARROWS, Boards, reference_table
 from harness.protocol import Protocol
-from harness.score import Value
+from harness.scoring.score import Value
 from harness.statistics import distinguishable
 
 

@@ -8,10 +8,10 @@ from typing import Literal
 
 import msgspec
 
-from harness.files import Strict
+from harness.base.structs import Strict
 from harness.protocol import Protocol
-from harness.record import Record
-from harness.score import Value
+from harness.records.schema import Record
+from harness.scoring.score import Value
 from harness.statistics import Replicates, distinguishable, tiers
 
 REASON_LENGTH = 200

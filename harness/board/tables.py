@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from harness.board.ranking import Row
 from harness.protocol import FolderData, Protocol, Region
-from harness.score import Table
+from harness.scoring.score import Table
 
 MISSING = "–"
 ARROWS = {True: "↑", False: "↓", None: ""}

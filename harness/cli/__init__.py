@@ -14,6 +14,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from harness import __version__
+from harness.base.errors import HarnessError, InfrastructureError, UsageError
 from harness.cli._common import show_error
 from harness.cli.board import board, list_, withdraw
 from harness.cli.ci import ci
@@ -22,7 +23,6 @@ from harness.cli.purification import labels, noise, pairs
 from harness.cli.scoring import anchors, audit, check, run, score
 from harness.cli.submitter import doctor, new
 from harness.cli.weights import weights
-from harness.errors import HarnessError, InfrastructureError, UsageError
 
 INTERRUPTED = 130
 
@@ -44,7 +44,7 @@ def main() -> NoReturn:
         show_error(error)
         sys.exit(error.exit_code)
     except OSError as error:
-        from harness.files import cache_root
+        from harness.base.files import cache_root
 
         place = error.filename or f"the disk of the cache folder, {cache_root()}"
         show_error(

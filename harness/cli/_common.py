@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.errors import HarnessError
+    from harness.base.errors import HarnessError
 
 BLAME = {
     "usage": "the way the harness was called or the protocol, data or manifest it read",

@@ -42,7 +42,7 @@ def board(leaderboard: Path, only_check: bool, signed: bool) -> None:
 def withdraw(record: Path, reason: str, leaderboard: Path) -> None:
     """Withdraw a record (its folder or its id): it stays visible with the reason, and no longer ranks."""
     from harness.board.build import write_board
-    from harness.record import withdraw as withdraw_record
+    from harness.records.withdrawal import withdraw as withdraw_record
 
     folder = record_folder(record, leaderboard)
     withdraw_record(folder, reason)
@@ -63,12 +63,12 @@ def list_(what: str, leaderboard: Path, as_json: bool) -> None:
         protocols = [load_protocol(name) for name in protocol_names()]
         rows = [{"name": one.name, "version": one.version, "title": one.title} for one in protocols]
     elif what == "submissions":
-        from harness.submission import MANIFEST, load_submission
+        from harness.submission.manifest import MANIFEST, load_submission
 
         entries = [load_submission(path.parent) for path in sorted(Path("submissions").glob(f"*/{MANIFEST}"))]
         rows = [{"slug": one.slug, "name": one.manifest.name, "version": one.manifest.version} for one in entries]
     else:
-        from harness.record import read_records
+        from harness.records.store import read_records
 
         rows = [
             {

@@ -13,7 +13,7 @@ from harness.cli.many import leave_with_worst
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.pull_request import PullRequest
+    from harness.ci.pull_request import PullRequest
 
 HERE = Path()  # the clone that the command is given in
 
@@ -27,7 +27,7 @@ def commits(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def _pull_request(base: str, head: str) -> PullRequest:
-    from harness.pull_request import read_pull_request
+    from harness.ci.pull_request import read_pull_request
 
     return read_pull_request(HERE, base=base, head=head)
 
@@ -50,8 +50,8 @@ def check(base: str, head: str, protocol: str, slices: int, leaderboard: Path) -
     Manifest, build, and a few slices under the production limits. The pull request is refused if it touches the
     leaderboard, or mixes submissions with anything else. Only git's objects are read: nothing is checked out.
     """
-    from harness.ci import as_markdown, check_all, quoted
-    from harness.errors import UsageError
+    from harness.base.errors import UsageError
+    from harness.ci.verdicts import as_markdown, check_all, quoted
     from harness.protocol import load_protocol
 
     try:
@@ -63,8 +63,8 @@ def check(base: str, head: str, protocol: str, slices: int, leaderboard: Path) -
     benchmark = load_protocol(protocol)
     verdicts = []
     if pull.changed:
+        from harness.cli.terminal import TerminalReporter
         from harness.engines import connect
-        from harness.terminal import TerminalReporter
 
         with connect() as engine:
             verdicts = check_all(
@@ -86,10 +86,10 @@ def check(base: str, head: str, protocol: str, slices: int, leaderboard: Path) -
 @leaderboard_option
 def inputs(protocol: str, output: Path, leaderboard: Path) -> None:
     """Write a protocol's noisy slices for `harness ci run`: once, for the machine that runs the containers."""
-    from harness.data import load_data
-    from harness.handover import write_inputs
+    from harness.ci.handover import write_inputs
+    from harness.cli.terminal import TerminalReporter
+    from harness.dataset.load import load_data
     from harness.protocol import load_protocol
-    from harness.terminal import TerminalReporter
 
     benchmark = load_protocol(protocol)
     with TerminalReporter().stage("data") as progress:
@@ -111,13 +111,13 @@ def run(base: str, head: str, protocol: str, given: Path, output: Path) -> None:
     A folder a submission: run.json and outputs/. The exit status is 0 where each is there, whether its container
     ended well or not: that is for `harness ci score` to tell.
     """
-    from harness.ci import run_apart
+    from harness.base.errors import HarnessError
+    from harness.base.files import refuse_existing
+    from harness.ci.handover import read_inputs
+    from harness.ci.verdicts import run_apart
+    from harness.cli.terminal import TerminalReporter
     from harness.engines import connect
-    from harness.errors import HarnessError
-    from harness.handover import read_inputs
-    from harness.labels import refuse_existing
     from harness.protocol import load_protocol
-    from harness.terminal import TerminalReporter
 
     refuse_existing(output)
     benchmark = load_protocol(protocol)
@@ -153,9 +153,9 @@ def score(
     Everything is read as data and held against the pull request, the protocol and the test set; what differs is
     refused by name. Record and exit status are those that `harness run` would have given.
     """
-    from harness.ci import score_all
+    from harness.ci.verdicts import score_all
+    from harness.cli.terminal import TerminalReporter
     from harness.protocol import load_protocol
-    from harness.terminal import TerminalReporter
 
     done, refused = score_all(
         HERE,

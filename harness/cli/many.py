@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.base.errors import InfrastructureError, UsageError
 from harness.cli._common import console, print_json, print_rows
-from harness.errors import InfrastructureError, UsageError
 
 WORST_FIRST = (50, 40, 30, 24, 23, 22, 21, 20, 11, 10, 2)
 """The exit status of all is the first of these that one of them had: what is to be mended here comes before what a
@@ -31,11 +31,11 @@ def run_many(
     """Run every submission, print what became of each, and leave with the worst exit status if any failed.
 
     `options` are passed on to each `harness run`."""
+    from harness.base.process import run_together
     from harness.board.build import write_board
-    from harness.pipeline import prepare
-    from harness.process import run_together
+    from harness.cli.terminal import TerminalReporter
+    from harness.pipeline.evaluate import prepare
     from harness.protocol import load_protocol
-    from harness.terminal import TerminalReporter
 
     names = [path.resolve().name for path in submissions]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -84,7 +84,7 @@ def _outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """Exit status, what it means in a line, and the record's id, of a `harness run --json` that ended."""
     import msgspec
 
-    from harness.run import Repeat
+    from harness.run.execute import Repeat
 
     record, repeat = "", None
     with contextlib.suppress(ValueError, KeyError, TypeError):  # where it ended before it had a record

@@ -22,8 +22,8 @@ def secret() -> None:
 )
 def new(protocol: str, output: Path) -> None:
     """Draw a secret for a protocol's name and version, and print the seed line that commits to it."""
+    from harness.dataset.secret import VARIABLE, new_secret
     from harness.protocol import load_protocol
-    from harness.secret import VARIABLE, new_secret
 
     made = new_secret(load_protocol(protocol), output)
     click.echo(f'seed: "{made.commitment}"')
@@ -41,8 +41,8 @@ def new(protocol: str, output: Path) -> None:
 @leaderboard_option
 def disclose(protocol: str, leaderboard: Path) -> None:
     """Write a protocol's secret beside its records: from then on anybody can repeat them."""
+    from harness.dataset.secret import disclose as write_disclosed
     from harness.protocol import load_protocol
-    from harness.secret import disclose as write_disclosed
 
     click.echo(str(write_disclosed(load_protocol(protocol), leaderboard, os.environ)))
 
@@ -59,10 +59,10 @@ def sign(records: tuple[Path, ...], sign_all: bool, leaderboard: Path) -> None:
     if records and sign_all:
         raise click.UsageError("name records or say --all")
 
+    from harness.base.errors import UsageError
     from harness.board.build import write_board
-    from harness.errors import UsageError
-    from harness.record import sign_record, unsigned_records
-    from harness.signing import VARIABLE, public_key, signing_key
+    from harness.records.signing import VARIABLE, public_key, signing_key
+    from harness.records.store import sign_record, unsigned_records
 
     key = signing_key(os.environ)
     if key is None:

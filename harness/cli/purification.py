@@ -46,9 +46,10 @@ def labels(
         raise click.UsageError("name a folder to write to (-o) or ask for a report (--report)")
     benchmark = _with_recipe(protocol, recipe)
 
-    from harness.labels import refuse_existing, write_labels
-    from harness.pipeline import prepare
-    from harness.terminal import TerminalReporter
+    from harness.base.files import refuse_existing
+    from harness.cli.terminal import TerminalReporter
+    from harness.labels.label_set import write_labels
+    from harness.pipeline.evaluate import prepare
 
     if output is not None:
         refuse_existing(output)
@@ -59,8 +60,8 @@ def labels(
     if report:
         from rich.table import Table
 
-        from harness.label_audit import tables
-        from harness.pipeline import audit_labels
+        from harness.labels.report_tables import tables
+        from harness.pipeline.evaluate import audit_labels
 
         audited = audit_labels(benchmark, dataset, TerminalReporter())
         if as_json:
@@ -93,9 +94,9 @@ def pairs(
     """Write purified training pairs: inputs lq_bar/, targets gt/. An interrupted run goes on when called again."""
     benchmark = _with_recipe(protocol, recipe, noise=noise)
 
-    from harness.data import load_data
-    from harness.pairs import write_pairs
-    from harness.terminal import TerminalReporter
+    from harness.cli.terminal import TerminalReporter
+    from harness.dataset.load import load_data
+    from harness.labels.training_pairs import write_pairs
 
     reporter = TerminalReporter()
     with reporter.stage("data") as progress:
@@ -129,10 +130,10 @@ def noise(protocol: str, slices: int, output: Path | None, leaderboard: Path, as
     import msgspec
     import yaml
 
-    from harness.data import load_data
-    from harness.files import write_text
-    from harness.pairs import fit_noise
-    from harness.terminal import TerminalReporter
+    from harness.base.files import write_text
+    from harness.cli.terminal import TerminalReporter
+    from harness.dataset.load import load_data
+    from harness.labels.noise_fit import fit_noise
 
     reporter = TerminalReporter()
     with reporter.stage("data") as progress:
@@ -172,7 +173,7 @@ def _with_recipe(name: str, recipe: Mapping[str, str | None], *, noise: Path | N
     """A protocol with the parts of its purify that were given on the command line."""
     import msgspec
 
-    from harness.files import read_yaml
+    from harness.base.structs import read_yaml
     from harness.protocol import Noise, load_protocol
 
     protocol = load_protocol(name)

@@ -22,9 +22,9 @@ from harness.cli._common import (
 )
 
 if TYPE_CHECKING:
-    from harness.pipeline import Evaluation
+    from harness.pipeline.evaluate import Evaluation
     from harness.protocol import Protocol
-    from harness.record import Result
+    from harness.records.schema import Result
 
 
 LOG_LINES = 12  # of a failed container that `check` shows: a traceback's end
@@ -84,13 +84,13 @@ def run(
     (submission,) = submissions
 
     from harness.protocol import load_protocol
-    from harness.submission import load_submission
+    from harness.submission.manifest import load_submission
 
     benchmark, entry = load_protocol(protocol), load_submission(submission)
 
+    from harness.cli.terminal import TerminalReporter
     from harness.engines import connect
-    from harness.pipeline import evaluate
-    from harness.terminal import TerminalReporter
+    from harness.pipeline.evaluate import evaluate
 
     with connect() as engine:
         evaluation = evaluate(
@@ -214,14 +214,14 @@ def _value(value: Any) -> str:
 def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> None:
     """Run a few slices under the production limits and say whether the outputs are valid. Nothing is scored."""
     from harness.protocol import load_protocol
-    from harness.submission import load_submission
+    from harness.submission.manifest import load_submission
 
     benchmark, entry = load_protocol(protocol), load_submission(submission)
 
-    from harness.attempt import check as try_out
+    from harness.base.errors import ContainerError
+    from harness.cli.terminal import TerminalReporter
     from harness.engines import connect
-    from harness.errors import ContainerError
-    from harness.terminal import TerminalReporter
+    from harness.pipeline.attempt import check as try_out
 
     screen = console()
     try:
@@ -247,7 +247,7 @@ def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> No
 
 def _print_log(slug: str) -> None:
     """The end of what a container said before it failed, and where more of it is."""
-    from harness.run import log_file
+    from harness.run.execute import log_file
 
     path = log_file(slug)
     said = path.read_text().strip().splitlines() if path.is_file() else []
@@ -279,9 +279,9 @@ def score(folder: Path, protocol: str, slug: str | None, leaderboard: Path, feat
 
     benchmark = load_protocol(protocol)
 
-    from harness.pipeline import evaluate_folder
-    from harness.submission import check_slug
-    from harness.terminal import TerminalReporter
+    from harness.cli.terminal import TerminalReporter
+    from harness.pipeline.evaluate import evaluate_folder
+    from harness.submission.manifest import check_slug
 
     record, written = evaluate_folder(
         folder,
@@ -311,9 +311,9 @@ def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) 
     RECORD is its folder or its id. Begins with the images where there are any (--outputs, a cached run of this machine,
     an anchor), else with the features that the record keeps.
     """
-    from harness.errors import ScoringError
-    from harness.pipeline import audit as audit_by_reference
-    from harness.terminal import TerminalReporter
+    from harness.base.errors import ScoringError
+    from harness.cli.terminal import TerminalReporter
+    from harness.pipeline.evaluate import audit as audit_by_reference
 
     folder = record_folder(record, leaderboard)
     checks = audit_by_reference(folder, TerminalReporter(), outputs=outputs)
@@ -359,8 +359,8 @@ def anchors(protocol: str, leaderboard: Path, features_on: str) -> None:
 
     benchmark = load_protocol(protocol)
 
-    from harness.pipeline import evaluate_anchors
-    from harness.terminal import TerminalReporter
+    from harness.cli.terminal import TerminalReporter
+    from harness.pipeline.evaluate import evaluate_anchors
 
     done = evaluate_anchors(benchmark, leaderboard=leaderboard, reporter=TerminalReporter(), feature_device=features_on)
     by = benchmark.rank_by

@@ -19,7 +19,7 @@ from harness.cli._common import console, json_option, print_json
 )
 def new(slug: str, name: str | None, authors: tuple[str, ...], into: Path) -> None:
     """Make submissions/SLUG from the template: a Gaussian blur, to be replaced by your model."""
-    from harness.submission import new_submission
+    from harness.submission.manifest import new_submission
 
     folder = new_submission(into, slug, name=name or slug, authors=authors)
     screen = console()
@@ -41,8 +41,8 @@ def doctor(as_json: bool) -> None:
     from rich.markup import escape
     from rich.table import Column, Table
 
+    from harness.base.errors import InfrastructureError
     from harness.doctor import examine
-    from harness.errors import InfrastructureError
 
     findings = list(examine())
     if as_json:

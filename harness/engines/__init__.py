@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, Self
 
-from harness.errors import UsageError
-from harness.files import Strict
+from harness.base.errors import UsageError
+from harness.base.structs import Strict
 from harness.sandbox import BuildPolicy, ContainerPlan, ImageFacts, Machine
 
 # What submissions build on and what the harness itself runs beside them; docker/build-base makes it.
@@ -19,7 +19,7 @@ TORCH_IMAGE = "ipv2-harness/torch:1"  # the base image with PyTorch, made on dem
 
 
 class Exit(Strict, frozen=True, kw_only=True):
-    """How a container ended. Texts are the container's own: hostile until `harness.run.sanitise` has seen them."""
+    """How a container ended. Its texts are a stranger's: hostile until `harness.base.text.sanitise` cleans them."""
 
     code: int
     timed_out: bool
@@ -105,7 +105,7 @@ class Engine(Protocol):
         """Build `folder` by the text `dockerfile`, else by its own Dockerfile, and return the image's id.
 
         BuildError carries the end of the build's log; of a build that fails nothing is left in the engine. What the
-        Dockerfile says is not looked at here: that is `harness.dockerfile`.
+        Dockerfile says is not looked at here: that is `harness.submission.dockerfile`.
         """
         ...
 

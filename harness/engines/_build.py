@@ -16,10 +16,11 @@ import docker.errors
 import requests
 import urllib3
 
+from harness.base.errors import BuildError, InfrastructureError
+from harness.base.text import sanitise
 from harness.engines._container import engine_errors
 from harness.engines._images import build_context
-from harness.errors import BuildError, InfrastructureError
-from harness.sandbox import MAX_INSTRUCTIONS, BuildPolicy, sanitise
+from harness.sandbox import MAX_INSTRUCTIONS, BuildPolicy
 
 LOOKS_EVERY_S = 0.3
 KILL_WAIT_S = 30  # how long the builder may take to notice that its container is gone

@@ -15,9 +15,9 @@ import docker.errors
 import requests
 import urllib3
 
+from harness.base.errors import InfrastructureError
 from harness.engines import Exit
 from harness.engines._gpu import GpuMemory
-from harness.errors import InfrastructureError
 from harness.sandbox import OUTPUT, ContainerPlan
 
 LOG_TAIL_BYTES = 64 * 1024

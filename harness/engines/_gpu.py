@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import shutil
 
-from harness import process
-from harness.errors import GpuRequiredError, InfrastructureError
-from harness.sandbox import sanitise
+from harness.base import process
+from harness.base.errors import GpuRequiredError, InfrastructureError
+from harness.base.text import sanitise
 
 QUERY_IDS = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
 MIB = 2**20

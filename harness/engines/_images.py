@@ -17,8 +17,9 @@ from typing import IO, Any
 import docker.utils.build
 import msgspec
 
-from harness.errors import BuildError, ImagePolicyError
-from harness.files import MAX_YAML_BYTES, NOT_COPIED
+from harness.base.digests import NOT_COPIED
+from harness.base.errors import BuildError, ImagePolicyError
+from harness.base.structs import MAX_YAML_BYTES
 from harness.sandbox import MAX_IMAGE_BYTES, ImageFacts, Machine, check_image
 
 MAX_LAYERS, MAX_MEMBERS, MAX_JSON_BYTES = 127, 10_000, 4 * 2**20

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.files import cache_root
+from harness.base.files import cache_root
 
 OWNER, DEADLINE = "ipv2-harness.owner", "ipv2-harness.deadline"
 

@@ -18,12 +18,13 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Self
 
-from harness import process
+from harness.base import process
+from harness.base.errors import BuildError, InfrastructureError, UsageError
+from harness.base.files import atomic_file, cache_root
+from harness.base.structs import read_json, write_json
 from harness.engines import Exit
 from harness.engines._gpu import QUERY_IDS, GpuMemory, check_seen, gpus
 from harness.engines._images import checked_archive
-from harness.errors import BuildError, InfrastructureError, UsageError
-from harness.files import atomic_file, cache_root, read_json, write_json
 from harness.sandbox import INPUT, MODEL, OUTPUT, TMP, BuildPolicy, ContainerPlan, ImageFacts, Machine, chosen_runtime
 
 # of the bounds of ContainerPlan: `description` says it, hence every record

@@ -20,6 +20,8 @@ import msgspec
 import requests
 
 import docker
+from harness.base.errors import BuildError, GpuRequiredError, ImagePolicyError, InfrastructureError
+from harness.base.text import sanitise
 from harness.engines import BASE_IMAGE
 from harness.engines._build import NETWORK, Watch, build
 from harness.engines._classic import classic_build
@@ -27,19 +29,7 @@ from harness.engines._container import DockerContainer, engine_errors
 from harness.engines._gpu import QUERY_IDS, GpuMemory, check_seen, gpus
 from harness.engines._images import ImageConfig, checked_archive
 from harness.engines._owner import OWNER, forget_dead_owners, is_leftover, owner_labels
-from harness.errors import BuildError, GpuRequiredError, ImagePolicyError, InfrastructureError
-from harness.sandbox import (
-    INPUT,
-    MODEL,
-    OUTPUT,
-    BuildPolicy,
-    ContainerPlan,
-    ImageFacts,
-    Machine,
-    Quota,
-    chosen_runtime,
-    sanitise,
-)
+from harness.sandbox import INPUT, MODEL, OUTPUT, BuildPolicy, ContainerPlan, ImageFacts, Machine, Quota, chosen_runtime
 
 NAME = "ipv2-harness-"
 

@@ -20,12 +20,13 @@ import docker.types
 import requests
 
 import docker
+from harness.base.errors import InfrastructureError
+from harness.base.files import cache_root
+from harness.base.structs import write_json
 from harness.engines import Exit
 from harness.engines._build import KILL_WAIT_S, MEMORY_SHARE, Watch
 from harness.engines._container import DockerContainer
 from harness.engines.docker import DockerEngine
-from harness.errors import InfrastructureError
-from harness.files import cache_root, write_json
 from harness.sandbox import INPUT, MODEL, OUTPUT, PAGE, BuildPolicy, ContainerPlan, Quota, chosen_runtime
 
 SOCKET = "unix:///run/ipv2-harness-engine/podman.sock"  # where docker/start-engine lets it listen

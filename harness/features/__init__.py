@@ -18,10 +18,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import UsageError
+from harness.base.digests import digest_pixels
+from harness.base.errors import UsageError
+from harness.base.slices import read_grey
 from harness.features._extractor import Extractor, Matrix, Output
 from harness.features._maps import region_weights
-from harness.files import digest_pixels, read_grey
 
 __all__ = ["Extractor", "Features", "Output", "extract", "extract_masked", "load", "names"]
 

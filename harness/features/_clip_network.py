@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness import torchvision_shim  # noqa: F401 -- before open_clip
+from harness.base import torchvision_shim  # noqa: F401 -- before open_clip
 from harness.features._extractor import Output
 from harness.features._fused import linear
 from harness.features._torch import forward

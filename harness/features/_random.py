@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.files import digest_bytes
+from harness.base.digests import digest_bytes
 
 SEED = 2602
 NOTE = "seeded random weights: values compare only within this extractor"

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.errors import UsageError
+from harness.base.errors import UsageError
 from harness.features._extractor import Output
 
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from harness.features import weights
-from harness.features._clip_network import DIMENSION, clip_forward
+from harness.features._clip_network import DIMENSION, clip_forward, tower
 from harness.features._extractor import Extractor
 from harness.features._preprocess import clip_input
 from harness.features._torch import checked_device
+
+__all__ = ["load", "tower", "tower_state"]
 
 NAME = "clip"
 _TOWER = "visual."

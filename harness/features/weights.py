@@ -10,9 +10,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.download import NotTheFile, download
-from harness.errors import InfrastructureError, UsageError
-from harness.files import Strict, atomic_file, cache_root, digest_file
+from harness.base.digests import digest_file
+from harness.base.download import NotTheFile, download
+from harness.base.errors import InfrastructureError, UsageError
+from harness.base.files import atomic_file, cache_root
+from harness.base.structs import Strict
 
 
 class WeightFile(Strict, frozen=True, kw_only=True):

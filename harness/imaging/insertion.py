@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.files import Strict
+from harness.base.structs import Strict
 from harness.imaging.regions import field_of_view
 from harness.imaging.tomography import MU_WATER, Kernel, fbp, hu_to_mu, measure, radon
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.files import Strict
+from harness.base.structs import Strict
 from harness.imaging.lungs import INSIDE, without_bright_padding
 from harness.imaging.regions import Code, dilate, erode
 from harness.imaging.segment import lung_left_outside, pixels_per_mm, segment

@@ -27,7 +27,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from harness.errors import UsageError
+from harness.base.errors import UsageError
 
 
 def names() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.errors import ScoringError
+from harness.base.errors import ScoringError
 
 
 def matrix(features: ArrayLike, role: str) -> NDArray[np.float64]:

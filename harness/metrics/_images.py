@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ScoringError
+from harness.base.errors import ScoringError
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness import torchvision_shim  # noqa: F401 -- before torchmetrics
+from harness.base import torchvision_shim  # noqa: F401 -- before torchmetrics
 
 # isort: split
 from torchmetrics.functional.image import structural_similarity_index_measure, visual_information_fidelity

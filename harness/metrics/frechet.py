@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import svdvals
 from scipy.linalg.lapack import dpstrf
 
-from harness.errors import ScoringError
+from harness.base.errors import ScoringError
 from harness.metrics._features import pair
 
 KIND: Literal["distribution"] = "distribution"

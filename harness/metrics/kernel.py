@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.errors import ScoringError
+from harness.base.errors import ScoringError
 from harness.metrics._features import matrix, pair
 
 KIND: Literal["distribution"] = "distribution"

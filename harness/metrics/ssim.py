@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from harness.errors import ScoringError
+from harness.base.errors import ScoringError
 from harness.metrics._images import Image, Map, Mask, Regions, Unit, once_per_slice, within
 from harness.metrics._torchmetrics import structural_similarity_index_measure, tensor
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from harness.errors import ScoringError
+from harness.base.errors import ScoringError
 from harness.metrics._images import Image, Mask, Regions, Unit, within
 from harness.metrics._torchmetrics import tensor, visual_information_fidelity
 

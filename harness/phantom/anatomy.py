@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from harness.files import Strict
+from harness.base.structs import Strict
 
 View = Literal["full", "tight", "table-across", "closed-cavity"]
 VIEWS: tuple[View, ...] = get_args(View)

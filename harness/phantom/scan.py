@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from harness.files import Strict
+from harness.base.structs import Strict
 from harness.imaging.regions import Code
 from harness.imaging.tomography import fbp, hu_to_mu, measure, mu_to_hu, radon
 from harness.phantom.anatomy import Breath

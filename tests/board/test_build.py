@@ -8,11 +8,12 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from harness.base.errors import UsageError
 from harness.board.build import check_board, check_signed, rank_all, write_board
-from harness.errors import UsageError
 from harness.protocol import PhantomData
-from harness.record import Record, keep_protocol, write_record
-from harness.signing import public_key
+from harness.records.schema import Record
+from harness.records.signing import public_key
+from harness.records.store import keep_protocol, write_record
 from tests.board_records import PROTOCOL, failed, scored
 
 

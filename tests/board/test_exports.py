@@ -10,7 +10,7 @@ from yaml import safe_load
 
 from harness.board.exports import as_json, badge, latex, model_card
 from harness.board.ranking import rank
-from harness.record import Record, make_record
+from harness.records.schema import Record, make_record
 from tests.board_records import PROTOCOL, failed, observed, scored
 
 HOSTILE = "50 % & \\input{x} <b>_#^~$\n$$"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.board.ranking import comparable, rank
-from harness.record import Record, make_record
+from harness.records.schema import Record, make_record
 from tests.board_records import PROTOCOL, failed, observed, scored
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.base.errors import ContainerTimeout, GpuRequiredError, ImagePolicyError
 from harness.engines import BASE_IMAGE, Engine
 from harness.engines._owner import OWNER
-from harness.errors import ContainerTimeout, GpuRequiredError, ImagePolicyError
-from harness.run import run_submission
-from harness.submission import load_submission
+from harness.run.execute import run_submission
+from harness.submission.manifest import load_submission
 from tests.conftest import EVERY_ENGINE
 from tests.containers.cases import LIMITS
 from tests.containers.world import client_of, make_dataset, make_submission, of_this_process

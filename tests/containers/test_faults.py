@@ -20,10 +20,10 @@ import docker.errors
 import pytest
 
 import docker
+from harness.base.files import PART
 from harness.engines import BASE_IMAGE, Engine, connect
 from harness.engines._owner import OWNER, is_leftover
-from harness.files import PART
-from harness.record import read_records
+from harness.records.store import read_records
 from harness.sandbox import Limits, output_quota, plan_container
 from tests.containers.world import client_of
 

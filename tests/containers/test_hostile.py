@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.base.errors import HarnessError
+from harness.base.slices import read_grey
 from harness.engines import BASE_IMAGE, Engine, Exit, connect
 from harness.engines.podman import open_client as open_podman
-from harness.errors import HarnessError
-from harness.files import read_grey
-from harness.run import Run, run_submission
-from harness.submission import load_submission
+from harness.run.execute import Run, run_submission
+from harness.submission.manifest import load_submission
 from tests.containers import makers
 from tests.containers.cases import BUILD, CASES, DOCUMENT, ENDS, Case, documented
 from tests.containers.world import (

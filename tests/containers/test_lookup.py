@@ -10,17 +10,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from harness import signing
+from harness.base.slices import read_grey, write_grey
 from harness.board.build import rank_all
-from harness.data import load_data
+from harness.cli.terminal import TerminalReporter
+from harness.dataset.load import load_data
+from harness.dataset.secret import VARIABLE, disclose, new_secret
 from harness.engines import Engine
-from harness.files import read_grey, write_grey
-from harness.labels import build_labels
-from harness.pipeline import Evaluation, evaluate
+from harness.labels.label_set import build_labels
+from harness.pipeline.evaluate import Evaluation, evaluate
 from harness.protocol import Gate, Metric, PhantomData, Protocol, RankBy, load_protocol
-from harness.secret import VARIABLE, disclose, new_secret
-from harness.submission import load_submission
-from harness.terminal import TerminalReporter
+from harness.records import signing
+from harness.submission.manifest import load_submission
 
 pytestmark = pytest.mark.engine
 PUBLIC = PhantomData(patients=3, slices=2, size=128, seed=2602)

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from benchmarks.train import load_trained
-from harness import image
+from harness.base.errors import InfrastructureError
+from harness.base.slices import read_grey
 from harness.engines import Engine
-from harness.errors import InfrastructureError
-from harness.files import read_grey
-from harness.run import run_submission
-from harness.submission import load_submission
+from harness.run import container_image as image
+from harness.run.execute import run_submission
+from harness.submission.manifest import load_submission
 from tests.conftest import build_base
 from tests.containers.cases import LIMITS
 from tests.containers.world import make_dataset

@@ -21,13 +21,13 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from harness.data import Case as Slice
-from harness.data import Dataset
+from harness.base.slices import write_grey
+from harness.dataset.cases import Case as Slice
+from harness.dataset.cases import Dataset
 from harness.engines import BASE_IMAGE, Engine, Exit
 from harness.engines._owner import OWNER, owner_labels
 from harness.engines.docker import DockerEngine
 from harness.engines.podman import PodmanEngine
-from harness.files import write_grey
 from harness.sandbox import ContainerPlan
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class World:
         self.dataset = make_dataset(folder / "data")
         self.mark = uuid.uuid4().hex
         self.base = engine.find_image(BASE_IMAGE)
-        # as harness.labels keeps them: beside the cache folders that a run stages from
+        # as harness.labels.label_set keeps them: beside the cache folders that a run stages from
         kept = folder / "cache" / "labels" / "0123"
         kept.mkdir(parents=True)
         shutil.copy(self.dataset.cases[0].gt, kept / "p1-s1.png")

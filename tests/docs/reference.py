@@ -32,7 +32,7 @@ from harness.protocol import (
     protocol_names,
 )
 from harness.sandbox import AskedLimits, Limits
-from harness.submission import Image, Manifest, Weights
+from harness.submission.manifest import Image, Manifest, Weights
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROTOCOLS, CONTRACT = ROOT / "docs" / "protocols.md", ROOT / "docs" / "contract.md"

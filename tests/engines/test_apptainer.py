@@ -12,14 +12,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness import process
+from harness.base import process
+from harness.base.errors import InfrastructureError, UsageError
 from harness.engines import Exit, connect
 from harness.engines._gpu import GpuMemory
 from harness.engines.apptainer import ApptainerContainer, ApptainerEngine, run_command
-from harness.errors import InfrastructureError, UsageError
-from harness.image import image_of
+from harness.run.container_image import image_of
 from harness.sandbox import BuildPolicy, ContainerPlan, ImageFacts, Limits, Quota, plan_container
-from harness.submission import load_submission
+from harness.submission.manifest import load_submission
 from tests.containers.world import make_submission
 
 FACTS = ImageFacts(id=f"sha256:{'a' * 64}", os="linux", architecture="amd64", command=("python3", "/run.py"))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from harness.base.errors import InfrastructureError
 from harness.engines._container import ASKED_AT_MOST, DockerContainer, duration
-from harness.errors import InfrastructureError
 
 
 class Daemon:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.base.errors import BuildError, InfrastructureError
 from harness.engines import BASE_IMAGE, Engine, connect
 from harness.engines._images import build_context
 from harness.engines._owner import DEADLINE, OWNER, is_leftover, owner_labels
 from harness.engines.docker import DockerEngine
-from harness.errors import BuildError, InfrastructureError
 from harness.sandbox import BuildPolicy, Limits, output_quota, plan_container
 
 BASE = {"BASE_IMAGE": BASE_IMAGE}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.base.errors import InfrastructureError, UsageError
 from harness.engines import connect, engine_name, engine_names
-from harness.errors import InfrastructureError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

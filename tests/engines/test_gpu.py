@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.base.errors import GpuRequiredError
 from harness.engines import BASE_IMAGE, Engine, connect
 from harness.engines._gpu import GpuMemory, check_seen, gpus
-from harness.errors import GpuRequiredError
-from harness.run import run_submission
+from harness.run.execute import run_submission
 from harness.sandbox import Limits, output_quota, plan_container
-from harness.submission import load_submission
+from harness.submission.manifest import load_submission
 from tests.conftest import EVERY_ENGINE
 from tests.containers.cases import LIMITS
 from tests.containers.world import make_dataset, make_submission, of_this_process

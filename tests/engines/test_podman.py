@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.base.errors import BuildError
 from harness.engines import BASE_IMAGE, Engine
 from harness.engines.podman import NEW_NAMESPACES, REFUSED_CALLS, PodmanEngine
-from harness.errors import BuildError
 from harness.sandbox import BuildPolicy, Limits, output_quota, plan_container
 
 pytestmark = [pytest.mark.engine, pytest.mark.parametrize("engine", ["podman"], indirect=True)]

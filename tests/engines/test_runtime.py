@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.base.errors import ContainerTimeout, InfrastructureError, OutputQuotaError, UsageError
+from harness.base.slices import read_grey
 from harness.engines import Engine, connect
-from harness.errors import ContainerTimeout, InfrastructureError, OutputQuotaError, UsageError
-from harness.files import read_grey
-from harness.run import run_submission
+from harness.run.execute import run_submission
 from harness.sandbox import Limits, chosen_runtime, policy_of
-from harness.submission import load_submission
+from harness.submission.manifest import load_submission
 from tests.containers.world import client_of, make_dataset, make_submission, of_this_process
 
 # gVisor's own threads and pages count as the container's: 40 processes, as other tests grant, end it at its start

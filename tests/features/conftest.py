@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness import (
-    features,
-    torchvision_shim,  # noqa: F401 -- cleanfid, open_clip and torchmetrics import torchvision
-)
+from harness import features
+from harness.base import torchvision_shim  # noqa: F401 -- cleanfid, open_clip and torchmetrics import torchvision
 from tests.published_files import archive, pin, published_state, state_dict_file, torchscript_file
 
 __all__ = ["archive", "pin", "published_state", "state_dict_file", "torchscript_file"]

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from harness import features
+from harness.base.digests import digest_file
+from harness.base.slices import read_grey
 from harness.features._preprocess import clip_input
-from harness.files import digest_file, read_grey
 from tests.published_files import FORMAT_WARNINGS
 
 pytestmark = FORMAT_WARNINGS

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness import features
-from harness.errors import UsageError
-from harness.files import read_grey
+from harness.base.errors import UsageError
+from harness.base.slices import read_grey
 from harness.metrics import frechet, kernel
 
 Slices = Callable[[str], list[Path]]

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from harness import features
+from harness.base.digests import digest_file
+from harness.base.slices import read_grey
 from harness.features import weights
 from harness.features._inception_network import build
 from harness.features._preprocess import inception_input
 from harness.features.inception import TorchScriptInception
-from harness.files import digest_file, read_grey
 from harness.metrics import frechet, kernel
 
 Slices = Callable[[str], list[Path]]

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from harness import features
-from harness.download import download
-from harness.errors import InfrastructureError, UsageError
+from harness.base.download import download
+from harness.base.errors import InfrastructureError, UsageError
 from harness.features import weights
 
 CONTENT = b"weights" * 100_000

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.files import read_grey
+from harness.base.slices import read_grey
 
 _ROOT = Path(__file__).parents[2]
 _FOLDERS = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from harness.files import read_grey
+from harness.base.slices import read_grey
 from harness.imaging.lungs import (
     CorrectedMasks,
     LeakyWall,

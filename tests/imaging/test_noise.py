@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
+from harness.base.workers import map_slices
 from harness.imaging.noise import DOSE, add_noise, project
-from harness.process import map_slices
 
 Image = NDArray[np.uint8]
 

@@ -1,1 +1,1 @@
-from harness import torchvision_shim  # noqa: F401 -- cleanfid and torchmetrics import torchvision
+from harness.base import torchvision_shim  # noqa: F401 -- cleanfid and torchmetrics import torchvision

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import ortho_group
 
-from harness.errors import ScoringError
+from harness.base.errors import ScoringError
 from harness.metrics.frechet import distance, extrapolated
 
 Rows = NDArray[np.float64]

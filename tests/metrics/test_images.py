@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure, visual_information_fidelity
 
-from harness.errors import ScoringError
+from harness.base.errors import ScoringError
 from harness.metrics import bias, gmsd, nodule_contrast, noise, nps_frequency, psnr, rmse, ssim, vessel_contrast, vif
 
 Grey = NDArray[np.uint8]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from harness.errors import ScoringError
+from harness.base.errors import ScoringError
 from harness.metrics import kernel, kernel_paired
 
 Rows = NDArray[np.float64]

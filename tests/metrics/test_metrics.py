@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import metrics
-from harness.errors import UsageError
+from harness.base.errors import UsageError
 from harness.imaging.regions import shrink
 
 

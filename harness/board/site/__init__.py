@@ -13,14 +13,15 @@ from typing import Any
 
 import jinja2
 
+from harness.base.structs import read_json
 from harness.board import exports
 from harness.board.ranking import Row, ranking_value
 from harness.board.site import columns, compare, facts, plots
 from harness.board.tables import Boards
-from harness.files import read_json
-from harness.pictures import REGION_COLOURS
 from harness.protocol import Protocol
-from harness.record import Record, record_folder
+from harness.records.schema import Record
+from harness.records.store import record_folder
+from harness.scoring.pictures import REGION_COLOURS
 
 HERE = Path(__file__).resolve().parent
 LABEL_REPORT = "labels.json"  # beside protocol.json: `harness labels --report --json` of the protocol
@@ -135,7 +136,8 @@ def _label_report(path: Path) -> Any:
     """The tables of a protocol's label report, where an organiser has put one beside its records."""
     if not path.is_file():
         return ()
-    from harness.label_audit import Audit, tables
+    from harness.labels.quality_report import Audit
+    from harness.labels.report_tables import tables
 
     return tables(read_json(path, Audit))
 

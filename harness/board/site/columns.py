@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
+from harness.base.structs import Strict
 from harness.board.ranking import Row
 from harness.board.tables import ARROWS, reference_table
-from harness.files import Strict
 from harness.protocol import Protocol
-from harness.score import Value
+from harness.scoring.score import Value
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

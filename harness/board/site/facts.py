@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 from scipy.stats import kendalltau
 
+from harness.base.structs import Strict, read_json
 from harness.board.ranking import Row, comparable
 from harness.board.tables import reference_table
-from harness.files import Strict, read_json
-from harness.measure import SliceValue, Spectra
-from harness.pictures import INDEX, Pictures, Role, choose
 from harness.protocol import Protocol
-from harness.record import Record, record_folder
+from harness.records.schema import Record
+from harness.records.store import record_folder
+from harness.scoring.per_slice import SliceValue, Spectra
+from harness.scoring.pictures import INDEX, Pictures, Role, choose
 
 FEWEST_ROWS = 5  # below, a rank correlation says nothing
 TRUTH = "anchor-truth"
@@ -85,7 +86,7 @@ def slice_values(leaderboard: Path, record: Record, kind: tuple[str, str, str]) 
 
 
 def extremes(leaderboard: Path, record: Record) -> list[tuple[Role, SliceValue]]:
-    """The slices that pictures are made of (`harness.pictures.choose`), for records that have no pictures."""
+    """The slices that pictures are made of (`harness.scoring.pictures.choose`), for records that have no pictures."""
     gate = record.result.gate
     if gate is None:
         return []

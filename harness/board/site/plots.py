@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from harness.base.structs import Strict
 from harness.board.ranking import Row, comparable, ranking_value
 from harness.board.site.columns import power_of_ten
 from harness.board.site.facts import Curves
-from harness.files import Strict
-from harness.measure import MeanSpectrum
 from harness.protocol import Protocol
+from harness.scoring.per_slice import MeanSpectrum
 
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 16, 48  # pixels around the plotting area

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import UsageError
+from harness.base.errors import UsageError
 
 Denoise = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 

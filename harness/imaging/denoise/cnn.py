@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import InfrastructureError
-from harness.files import digest_file
-from harness.imaging.denoise._noise import noise_level
+from harness.base.digests import digest_file
+from harness.base.errors import InfrastructureError
+from harness.imaging.noise_level import noise_level
 
 SHA256 = "4a6094190c3a290b8744d0034d0f8f0bcf17c8cb18b19048a8e58ff7ebdcf22a"
 """Digest of the weights. It stands in the source, so that labels are keyed by the weights as they are by the code."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.restoration import denoise_nl_means
 
-from harness.imaging.denoise._noise import noise_level
+from harness.imaging.noise_level import noise_level
 
 STRENGTH = 0.5
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from harness.files import Strict
+from harness.base.structs import Strict
 from harness.imaging.insertion import Scanner
 from harness.imaging.noise_fit.observe import (
     CENTRES,

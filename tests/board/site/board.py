@@ -7,11 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from harness.files import canonical_json
-from harness.measure import MeanSpectrum
-from harness.pictures import make_pictures
+from harness.base.structs import canonical_json
 from harness.protocol import Gate, Protocol
-from harness.record import About, Record, Times, keep_protocol, make_record, withdraw, write_record
+from harness.records.schema import About, Record, Times, make_record
+from harness.records.store import keep_protocol, write_record
+from harness.records.withdrawal import withdraw
+from harness.scoring.per_slice import MeanSpectrum
+from harness.scoring.pictures import make_pictures
 from tests.board_records import PROTOCOL, failed, scored, value
 from tests.picture_set import CASES, picture_set, scorecard
 

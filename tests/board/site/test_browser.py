@@ -16,11 +16,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.base.files import write_text
 from harness.board.build import render, write_board
 from harness.board.site.columns import number
-from harness.files import write_text
-from harness.record import Record
-from harness.score import Value
+from harness.records.schema import Record
+from harness.scoring.score import Value
 from harness.statistics import Replicates, paired_difference
 from tests.board.site.board import leaderboard
 from tests.board_records import PROTOCOL

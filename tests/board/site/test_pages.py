@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from harness.base.errors import UsageError
+from harness.base.structs import write_json
 from harness.board.build import check_board, remove_leftovers, render, write_board
 from harness.board.site.columns import number
 from harness.board.site.plots import Axis, ticks
-from harness.errors import UsageError
-from harness.files import write_json
-from harness.label_audit import Audit
-from harness.label_audit.compute import Gate, LabelAudit
+from harness.labels.quality_report import Audit, Gate, LabelAudit
 from harness.protocol import Publish
-from harness.record import Record, keep_protocol, record_folder, write_record
+from harness.records.schema import Record
+from harness.records.store import keep_protocol, record_folder, write_record
 from tests.board.site.board import HOSTILE, leaderboard
 from tests.board_records import PROTOCOL, scored
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness.errors import InfrastructureError
-from harness.files import digest_file
+from harness.base.digests import digest_file
+from harness.base.errors import InfrastructureError
 from harness.imaging.denoise import cnn
-from harness.imaging.denoise._noise import noise_level
+from harness.imaging.noise_level import noise_level
 from harness.protocol import PhantomData, load_protocol, protocol_names
 
 WEIGHTS = Path(cnn.__file__).with_name("cnn.safetensors")

@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from harness.errors import UsageError
+from harness.base.errors import UsageError
 from harness.imaging import denoise
-from harness.imaging.denoise._battery import BATTERY, family
+from harness.labels.battery import BATTERY, family
 
 NAMES = denoise.names()
 

@@ -1,0 +1,73 @@
+"""SHA-256 of bytes, files, pixels, records, code and folders."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.structs import canonical_json
+
+NOT_COPIED = frozenset({".git", "__pycache__"})  # of a submission's folder: no part of its digest or of its build
+
+
+def digest_bytes(*parts: bytes) -> str:
+    """SHA-256 (hex) of byte strings, each preceded by its length, so that joints cannot be confused."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(len(part).to_bytes(8, "big"))
+        sha.update(part)
+    return sha.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Plain SHA-256 (hex) of a file's bytes, as `sha256sum` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_pixels(image: NDArray[np.uint8]) -> str:
+    """SHA-256 (hex) of an image's shape and pixels, however it is stored."""
+    return digest_bytes(repr(image.shape).encode(), image.tobytes())
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 (hex) of a record or of plain data, independent of key order."""
+    return digest_bytes(canonical_json(value))
+
+
+def digest_code(*modules: str) -> str:
+    """SHA-256 (hex) of modules and packages of this project, weights included: part of the key of what they make."""
+    root = Path(__file__).resolve().parents[2]
+    parts: list[bytes] = []
+    for module in modules:
+        path = root.joinpath(*module.split("."))
+        inside = [one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts]
+        for source in sorted(inside) if path.is_dir() else [path.with_suffix(".py")]:
+            parts += [source.relative_to(root).as_posix().encode(), source.read_bytes()]
+    return digest_bytes(*parts)
+
+
+def digest_folder(folder: Path) -> str:
+    """SHA-256 (hex) over relative names and bytes of the files under `folder`: whatever a build can copy.
+
+    Hidden files are among them; NOT_COPIED is left out.
+    """
+    parts: list[bytes] = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if not NOT_COPIED.isdisjoint(relative.parts):
+            continue
+        if path.is_symlink():
+            parts += [relative.as_posix().encode(), b"link", os.fsencode(path.readlink())]
+        elif path.is_file():
+            parts += [
+                relative.as_posix().encode(),
+                b"x" if os.access(path, os.X_OK) else b"-",
+                path.read_bytes(),
+            ]
+    return digest_bytes(*parts)

@@ -1,0 +1,166 @@
+"""Files and folders: atomic writes, locks, private folders, the cache folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from harness.base.errors import InfrastructureError, UsageError
+
+PART = ".harness.part"  # how the names of files and folders end that are being written
+
+
+def cache_root() -> Path:
+    """The cache folder: `$HARNESS_CACHE`, else `~/.cache/ipv2-harness`."""
+    return Path(os.environ.get("HARNESS_CACHE") or Path.home() / ".cache" / "ipv2-harness").expanduser()
+
+
+@contextlib.contextmanager
+def _name_the_disk(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into an infrastructure error that names the place."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        raise InfrastructureError(
+            f"cannot write {path}: {error.strerror}",
+            fix="make room or give another place with HARNESS_CACHE=/path/with/space; nothing half-written was kept",
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or folder, which the kernel frees when this process dies, however it dies.
+
+    BlockingIOError if another process holds it, FileNotFoundError if it is not there (any more).
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.exists() or not os.path.samestat(os.fstat(handle), path.stat()):
+            raise FileNotFoundError(errno.ENOENT, "removed meanwhile", str(path))
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def in_turn(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Do the block while no other process on this machine does one for the same `path` (a lock file).
+
+    Where one does, `waiting` is called once, and the block begins when the other has ended or died.
+    """
+    with contextlib.ExitStack() as held:
+        with _name_the_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    path.touch()
+                    held.enter_context(_locked(path))
+                    break
+                except BlockingIOError:
+                    if waiting is not None:
+                        waiting()
+                        waiting = None
+                    time.sleep(0.2)
+                except FileNotFoundError:
+                    pass  # whoever held it has just removed it
+        held.callback(path.unlink, missing_ok=True)
+        yield
+
+
+@contextlib.contextmanager
+def _part_of(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A new sibling of `path` for writing to, made by `make` and locked for as long as its maker lives."""
+    with _name_the_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
+        with contextlib.ExitStack() as held:
+            while True:
+                part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{PART}")
+                make(part)
+                try:
+                    held.enter_context(_locked(part))
+                    break
+                except OSError as error:  # somebody's sweep took it before it was locked
+                    if error.errno not in (errno.EWOULDBLOCK, errno.ENOENT):
+                        raise
+            yield part
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder; once a process."""
+    for part in folder.glob(f".*{PART}"):
+        with contextlib.suppress(OSError), _locked(part):  # of a process that lives
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` to write to; it takes the name `path` only if the block succeeds.
+
+    It is there already, empty: it is to be written to, not replaced.
+    """
+    with _part_of(path, Path.touch) as part:
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling folder that becomes `path` if the block succeeds.
+
+    When another process finished the same folder first, theirs stands and ours is dropped: the name of a
+    cached folder is the digest of what made it, so both hold the same.
+    """
+    with _part_of(path, Path.mkdir) as part:
+        try:
+            yield part
+            try:
+                part.rename(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def private_folder(root: Path) -> Iterator[Path]:
+    """A temporary folder in `root` that other users cannot enter. What killed processes left there goes first: it may
+    be data of patients."""
+    with _part_of(root / "private", functools.partial(Path.mkdir, mode=0o700)) as part:
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_file(path) as part:
+        part.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 `text` to `path` atomically."""
+    write_bytes(path, text.encode())
+
+
+def refuse_existing(folder: Path) -> None:
+    """UsageError where a folder to be written exists."""
+    if folder.exists():
+        raise UsageError(f"{folder}: exists already", fix="name a folder that does not exist yet")

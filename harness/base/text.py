@@ -1,0 +1,23 @@
+"""Text for a terminal, a log or a message: a stranger's words made safe, and long lists cut short."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+
+def named(offenders: Sequence[str], *, at_most: int = 8) -> str:
+    """The first of some offenders in one line of a message, and how many more there are: "a, b and 3 more"."""
+    more = f" and {len(offenders) - at_most} more" if len(offenders) > at_most else ""
+    return ", ".join(offenders[:at_most]) + more
+
+
+def sanitise(text: str) -> str:
+    """Make a container's text safe to print: no ANSI sequences, control characters or CI workflow commands."""
+    text = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(\x07|\x1b\\|$)|[ -/]*[0-~])", "", text, flags=re.MULTILINE)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    # control characters, and those that turn the direction of what follows
+    text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", text)
+    # GitHub's runner takes ##[ anywhere in a line, and :: after any blanks
+    text = re.sub(r"#{2,}\[+", "", text)
+    return re.sub(r"^([^\S\n]*)(?:::[^\S\n]*)+", r"\1", text, flags=re.MULTILINE)

@@ -1,0 +1,1 @@
+"""Dataset: Protocol -> checked slice pairs, from the phantom or a folder."""

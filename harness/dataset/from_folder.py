@@ -1,0 +1,71 @@
+"""Slice pairs from a folder in the authors' layout: lq/NAME.png and gt/NAME.png."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.digests import digest_bytes
+from harness.base.errors import UsageError
+from harness.base.slices import read_grey
+from harness.base.structs import expand_variables
+from harness.dataset.cases import Case, Dataset, refuse
+from harness.protocol import FolderData
+
+
+def folder_slices(data: FolderData, protocol: str) -> Dataset:
+    root = Path(expand_variables(data.path, where=f"protocol {protocol}, data.path")).expanduser()
+    for kind in ("lq", "gt"):
+        if not (root / kind).is_dir():
+            raise UsageError(
+                f"{root / kind}: no such folder", fix="lay the data out as lq/*.png and gt/*.png with the same names"
+            )
+    names = {kind: {path.name for path in (root / kind).glob("*.png")} for kind in ("lq", "gt")}
+    refuse(
+        [str(root / "gt" / name) for name in sorted(names["lq"] - names["gt"])]
+        + [str(root / "lq" / name) for name in sorted(names["gt"] - names["lq"])],
+        "have no partner: each slice needs lq/NAME.png and gt/NAME.png; missing",
+    )
+    if not names["lq"]:
+        raise UsageError(f"{root / 'lq'}: holds no .png", fix="lay the data out as lq/*.png and gt/*.png")
+    patient = _patient_pattern(data.patient, protocol)
+    cases: list[Case] = []
+    sizes: list[str] = []
+    constant: list[str] = []
+    parts = [repr((data.window_hu, data.pixel_mm)).encode()]
+    for name in sorted(names["lq"]):
+        paths = [root / "lq" / name, root / "gt" / name]
+        images: list[NDArray[np.uint8]] = [read_grey(path) for path in paths]
+        if images[0].shape != images[1].shape:
+            sizes.append(f"{paths[0]} {images[0].shape} but {paths[1]} {images[1].shape}")
+        constant += [str(path) for path, image in zip(paths, images, strict=True) if image.min() == image.max()]
+        stem = Path(name).stem
+        case = Case(name=stem, patient=patient(stem), lq=str(paths[0]), gt=str(paths[1]), pixel_mm=data.pixel_mm)
+        cases.append(case)
+        parts += [stem.encode(), case.patient.encode(), repr(images[0].shape).encode(), *(i.tobytes() for i in images)]
+    refuse(sizes, "differ in size (height, width)")
+    refuse(constant, "are constant images, which no scanner makes")
+    return Dataset(cases=tuple(cases), window_hu=data.window_hu, digest=digest_bytes(*parts))
+
+
+def _patient_pattern(pattern: str | None, protocol: str) -> Callable[[str], str]:
+    if pattern is None:
+        return lambda stem: stem
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"protocol {protocol}, data.patient: {pattern!r}: {error}") from None
+    if compiled.groups < 1:
+        raise UsageError(f"protocol {protocol}, data.patient: {pattern!r} has no group (...) for the patient")
+
+    def patient(stem: str) -> str:
+        match = compiled.match(stem)
+        if match is None:
+            raise UsageError(f"slice {stem!r} does not match data.patient {pattern!r} of protocol {protocol}")
+        return match.group(1)
+
+    return patient

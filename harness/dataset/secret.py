@@ -1,0 +1,134 @@
+"""Secret: a phantom's seed that nobody knows before it is disclosed, and the commitment that fixes it before.
+
+An organiser draws 32 random bytes. The protocol states their commitment in place of a seed; the phantom's seed and the
+key of the names that containers see both follow from them. Once they are disclosed beside the records, anybody can
+check the commitment and repeat every run, names and order of the cases included. docs/cheating.md says what this stops.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from harness.base.digests import digest_bytes
+from harness.base.errors import UsageError
+from harness.base.private_files import read_private, refuse_shared_folder
+from harness.base.structs import Strict, canonical_json, read_json, write_json
+from harness.protocol import FolderData, Protocol
+
+VARIABLE = "HARNESS_SECRET_FILE"
+
+DOMAIN = b"ipv2-harness secret of a protocol, 1"
+
+SECRET_BYTES = 32  # too many to try them all against a published digest of data, labels or outputs
+
+
+class Secret(Strict, frozen=True, kw_only=True):
+    """A secret as its file and `disclosed.json` hold it: the protocol that it is for and 32 bytes in hex."""
+
+    schema: Literal[1] = 1
+    protocol: str
+    secret: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def commitment(self) -> str:
+        """`sha256:` and the SHA-256 (hex) of domain, protocol and secret, each after its length (8 bytes, big)."""
+        return f"sha256:{digest_bytes(DOMAIN, self.protocol.encode(), bytes.fromhex(self.secret))}"
+
+    @property
+    def seed(self) -> int:
+        """The phantom's seed: 256 bits, by HMAC-SHA-256."""
+        return int.from_bytes(self._derived("seed"), "big")
+
+    @property
+    def names_key(self) -> bytes:
+        """The key of the case names that containers see."""
+        return self._derived("names")
+
+    def _derived(self, purpose: str) -> bytes:
+        return hmac.digest(bytes.fromhex(self.secret), purpose.encode(), "sha256")
+
+
+def new_secret(protocol: Protocol, path: Path) -> Secret:
+    """Draw a secret for a protocol and write it to `path`, which only its owner can read.
+
+    UsageError where `path` exists or lies in a repository or a submission.
+    """
+    refuse_shared_folder(path)
+    secret = Secret(protocol=protocol.identity, secret=secrets.token_hex(SECRET_BYTES))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(
+            f"{path}: exists already, and a secret is never overwritten", fix="name a file that does not exist yet"
+        ) from None
+    with os.fdopen(handle, "wb") as file:
+        file.write(canonical_json(secret))
+    return secret
+
+
+def find_secret(protocol: Protocol, leaderboard: Path, environment: Mapping[str, str]) -> Secret | None:
+    """The secret of a protocol that has one: as disclosed in the leaderboard, else from `$HARNESS_SECRET_FILE`.
+
+    None for a protocol without one. UsageError where it is not here, or is another than the protocol is committed to.
+    """
+    if isinstance(protocol.data, FolderData) or isinstance(protocol.data.seed, int):
+        return None
+    disclosed = disclosed_file(leaderboard, protocol)
+    if disclosed.is_file():
+        return _checked(read_json(disclosed, Secret), protocol, protocol.data.seed, str(disclosed))
+    if not environment.get(VARIABLE):
+        raise UsageError(
+            f"protocol {protocol.identity}: its seed is secret ({protocol.data.seed}), "
+            f"and it is not disclosed in {disclosed}",
+            fix=f"the organiser exports {VARIABLE}=/path/to/the/secret; others wait until it is disclosed, "
+            "or give the --leaderboard where it is",
+        )
+    path = Path(environment[VARIABLE]).expanduser()
+    try:
+        secret = msgspec.json.decode(read_private(path, named_by=VARIABLE), type=Secret)
+    except msgspec.DecodeError as error:
+        raise UsageError(
+            f"{VARIABLE}={path}: no secret as `harness secret new` writes it: {error}", fix=f"correct {VARIABLE}"
+        ) from error
+    return _checked(secret, protocol, protocol.data.seed, f"{VARIABLE}={path}")
+
+
+def disclose(protocol: Protocol, leaderboard: Path, environment: Mapping[str, str]) -> Path:
+    """Write the secret of a protocol beside its records, checked against its commitment; returns the file.
+
+    UsageError where the protocol has no secret, it is not here, or it is another.
+    """
+    secret = find_secret(protocol, leaderboard, environment)
+    if secret is None:
+        raise UsageError(f"protocol {protocol.identity}: has no secret seed", fix="name a protocol that has one")
+    path = disclosed_file(leaderboard, protocol)
+    write_json(path, secret)
+    return path
+
+
+def disclosed_file(leaderboard: Path, protocol: Protocol) -> Path:
+    """Where a leaderboard keeps the secret of a protocol once it is disclosed."""
+    return leaderboard / "records" / protocol.identity / "disclosed.json"
+
+
+def _checked(secret: Secret, protocol: Protocol, commitment: str, where: str) -> Secret:
+    if secret.protocol != protocol.identity:
+        raise UsageError(
+            f"{where}: the secret of protocol {secret.protocol}, expected that of {protocol.identity}",
+            fix="give each protocol and version a secret of its own, and name the right one",
+        )
+    if secret.commitment != commitment:
+        raise UsageError(
+            f"{where}: another secret than protocol {protocol.identity} is committed to: "
+            f"expected {commitment}, found {secret.commitment}",
+            fix="name the file that `harness secret new` wrote when it printed the protocol's commitment",
+        )
+    return secret

@@ -1,0 +1,173 @@
+"""Labels: slice pairs -> purified test labels and region maps, kept under the digest of what made them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.digests import digest_code, digest_file, digest_json
+from harness.base.errors import UsageError
+from harness.base.files import atomic_folder, cache_root, refuse_existing
+from harness.base.progress import Progress
+from harness.base.slices import read_grey
+from harness.base.structs import Strict, write_json
+from harness.dataset.cases import Case, Dataset
+from harness.imaging import denoise
+from harness.imaging.blend import label as label_of
+from harness.imaging.masks import common_mask, remove_background
+from harness.imaging.regions import consensus
+from harness.imaging.segment import segment
+from harness.labels.recipe import (
+    Purified,
+    Refused,
+    build_slices,
+    implausible_slices,
+    keep,
+    manifest,
+    mask_of,
+    quality_of,
+    read_note,
+    refuse_slices,
+)
+from harness.protocol import Purify
+
+REGIONS_DENOISER = "nlm"
+"""Regions are sought on this denoiser's output and on the IPv2 label with it, so that they are the same for all
+strategies; the labels of IPv1 and of remove background hold raw noise, on which no segmentation is to be trusted."""
+
+
+class LabelSet(Strict, frozen=True, kw_only=True):
+    """Purified labels and region maps of a test set.
+
+    `digest` covers names and pixels of every label and of every region map that was found by segmentation:
+    what an identical run must repeat. `consensus` is the mean fraction of a slice on which the segmentations
+    of IPv2 label and denoised low-dose slice agree; None where all regions are known truth. `implausible` holds a line
+    for every slice whose purification does not look right.
+    """
+
+    folder: str
+    digest: str
+    consensus: float | None
+    implausible: tuple[str, ...] = ()
+
+    def path(self, name: str) -> Path:
+        """The label of the case `name`: an 8-bit grey PNG of the case's size."""
+        return Path(self.folder) / "labels" / f"{name}.png"
+
+    def regions(self, case: Case) -> NDArray[np.uint8]:
+        """Label map (uint8, codes of `harness.imaging.regions`) of a case: its truth, else found by consensus."""
+        return read_grey(self.regions_path(case))
+
+    def regions_path(self, case: Case) -> Path:
+        """The file of `regions`: an 8-bit grey PNG of codes."""
+        return Path(case.regions) if case.regions else Path(self.folder) / "regions" / f"{case.name}.png"
+
+
+def build_labels(
+    dataset: Dataset,
+    purify: Purify,
+    *,
+    weak_outputs: Mapping[str, Path] | None = None,
+    progress: Progress | None = None,
+) -> LabelSet:
+    """The labels of a test set, built on all cores or found in the cache under `labels/<key>`.
+
+    The key is the digest of recipe, data set and the code that makes labels. What is found is read back and
+    compared with its digests; what is missing or damaged is built again. `weak_outputs` are the outputs (case name ->
+    8-bit grey PNG) of the submission that is the weak denoiser, needed where `purify.weak_submission` names one.
+    `progress` is told (done, total) while building. UsageError if the weak denoiser is unknown, or a slice cannot be
+    purified.
+    """
+    weak: str | None = None
+    if purify.weak_submission is not None and purify.removes_noise:
+        if weak_outputs is None:
+            raise UsageError(f"the weak denoiser {purify.weak_denoiser} is a submission, whose outputs are not here")
+        weak = digest_json({case.name: digest_file(weak_outputs[case.name]) for case in dataset.cases})
+    elif purify.removes_noise:
+        weak, weak_outputs = purify.weak_denoiser, None
+        denoise.load(weak)  # an unknown name is refused before any work
+    folder = cache_root() / "labels" / _key(dataset, purify, weak)[:20]
+
+    def arguments(case: Case) -> tuple[Any, ...]:
+        return purify, weak_outputs and weak_outputs[case.name], dataset.window_hu
+
+    slices, refused = build_slices(folder, dataset.cases, _make, arguments, progress=progress)
+    refuse_slices(refused, "remove them from the test set; IPv2 purifies chest slices that show lung")
+    fractions = [made.consensus for made in slices.values() if made.consensus is not None]
+    return LabelSet(
+        folder=str(folder),
+        digest=digest_json(
+            {
+                name: (made.files[f"labels/{name}.png"], made.files.get(f"regions/{name}.png"))
+                for name, made in slices.items()
+            }
+        ),
+        consensus=sum(fractions) / len(fractions) if fractions else None,
+        implausible=tuple(implausible_slices(slices, purify)),
+    )
+
+
+def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Path) -> None:
+    """Write a test set as the authors lay it out: `lq/`, `gt_bar/` (the labels) and a `manifest.json`.
+
+    `labels` are what `build_labels` made of `dataset` by `purify`. UsageError where `folder` exists.
+    """
+    refuse_existing(folder)
+    slices = {case.name: read_note(Path(labels.folder), case.name) for case in dataset.cases}
+    with atomic_folder(folder) as part:
+        for kind in ("lq", "gt_bar"):
+            (part / kind).mkdir()
+        for case in dataset.cases:
+            shutil.copyfile(case.lq, part / "lq" / f"{case.name}.png")
+            shutil.copyfile(labels.path(case.name), part / "gt_bar" / f"{case.name}.png")
+        write_json(part / "manifest.json", manifest(dataset, purify, slices, labels=labels.digest))
+
+
+def _key(dataset: Dataset, purify: Purify, weak: str | None) -> str:
+    modules = ["imaging.masks", "imaging.lungs", "imaging.blend", "imaging.regions", "imaging.segment"]
+    modules += ["imaging.quality", "imaging.denoise", "imaging.noise_level", "labels.recipe", "labels.label_set"]
+    return digest_json(
+        {
+            "strategy": purify.strategy,
+            "variant": purify.variant,
+            "weak_denoiser": weak,
+            "data": dataset.digest,
+            "code": digest_code(*(f"harness.{module}" for module in modules)),
+            "libraries": [version(name) for name in ("opencv-python-headless", "scikit-image")],
+        }
+    )
+
+
+def _make(
+    case: Case,
+    purify: Purify,
+    weak_output: Path | None,
+    window_hu: tuple[float, float] | None,
+    folder: str,
+) -> Purified | Refused:
+    """Write the label of one slice, and its regions if they are not known."""
+    low, normal = read_grey(Path(case.lq)), read_grey(Path(case.gt))
+    try:
+        mask = mask_of(case, low, normal, purify, window_hu=window_hu)
+    except ValueError as error:
+        return Refused(reason=str(error))
+    weak = None
+    if purify.removes_noise:
+        weak = read_grey(weak_output) if weak_output else denoise.load(purify.weak_denoiser)(low)
+    label = label_of(purify.strategy, mask, low=low, normal=normal, weak=weak)
+    images, agreed = {"labels": label}, None
+    if not case.regions:
+        quiet = denoise.load(REGIONS_DENOISER)(low)
+        ipv2 = label_of("ipv2", remove_background(common_mask(low, normal)), low=low, normal=normal, weak=quiet)
+        images["regions"], agreed = consensus(
+            segment(ipv2, window_hu=window_hu, pixel_mm=case.pixel_mm),
+            segment(quiet, window_hu=window_hu, pixel_mm=case.pixel_mm),
+        )
+    line = quality_of(case, mask, label, low=low, normal=normal, window_hu=window_hu)
+    return keep(Path(folder), case.name, images, line=line, consensus=agreed)

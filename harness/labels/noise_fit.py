@@ -1,0 +1,67 @@
+"""Noise fit: what the noise of a data set's slices says of scanner and dose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from harness.base.errors import UsageError
+from harness.base.progress import Progress, part_of
+from harness.base.slices import read_grey
+from harness.base.structs import Strict
+from harness.dataset.cases import Dataset
+from harness.imaging.noise_fit import Fit, fit_scanner, training_dose
+from harness.protocol import Noise
+
+
+class NoiseFit(Strict, frozen=True, kw_only=True):
+    """What the noise of a data set's slices says of the scanner: the noise to insert into its normal-dose slices, and
+    how well both fits imitate the slices that they were made from."""
+
+    noise: Noise
+    low: Fit
+    normal: Fit
+
+
+def fit_noise(dataset: Dataset, *, slices: int, seed: int, progress: Progress | None = None) -> NoiseFit:
+    """Fit scanner and dose to so many of a data set's slices, evenly spaced (`harness.imaging.noise_fit`).
+
+    UsageError where window or pixel size is unknown, or the slices do not tell (too few, too little smooth tissue, no
+    less noise at normal dose).
+    """
+    refuse_uncalibrated(dataset)
+    chosen = [dataset.cases[index] for index in np.linspace(0, len(dataset.cases) - 1, slices).round().astype(int)]
+    chosen = list(dict.fromkeys(chosen))
+    assert dataset.window_hu is not None, "refuse_uncalibrated"
+    fits = []
+    try:
+        for position, kind in enumerate(("lq", "gt")):
+            fits.append(
+                fit_scanner(
+                    [read_grey(Path(getattr(case, kind))) for case in chosen],
+                    window_hu=dataset.window_hu,
+                    pixel_mm=[case.pixel_mm for case in chosen if case.pixel_mm is not None],
+                    seed=seed,
+                    progress=part_of(progress, position, 2),
+                )
+            )
+        scanner, dose = training_dose(*fits)
+    except ValueError as error:
+        raise UsageError(
+            f"the scanner cannot be told from these slices: {error}", fix="give more or other slices"
+        ) from error
+    return NoiseFit(noise=Noise(dose=dose, scanner=scanner), low=fits[0], normal=fits[1])
+
+
+def refuse_uncalibrated(dataset: Dataset) -> None:
+    lacking = []
+    if dataset.window_hu is None:
+        lacking.append("the window in HU (data.window_hu)")
+    if any(case.pixel_mm is None for case in dataset.cases):
+        lacking.append("the pixel size in mm (data.pixel_mm)")
+    if lacking:
+        raise UsageError(
+            f"corrected Add Noise works on calibrated attenuation and lacks {' and '.join(lacking)}",
+            fix="state it in the protocol",
+        )

@@ -1,0 +1,93 @@
+"""Attempt: Submission x Inputs -> what became of its run, as a record tells it. No label is read here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.base.errors import SubmissionError
+from harness.base.progress import Reporter
+from harness.base.structs import Strict
+from harness.dataset.cases import Inputs, first_cases
+from harness.dataset.load import load_data
+from harness.engines import Engine
+from harness.protocol import Protocol
+from harness.records.observe import observe
+from harness.records.schema import Failure, Observed, SubmissionFacts, Times, about, failure_of, submission_facts
+from harness.run.execute import Run, run_submission
+from harness.sandbox import Device
+from harness.submission.manifest import Submission
+
+
+class Attempt(Strict, frozen=True, kw_only=True):
+    """What became of a submission's run, apart from any label: all that its record needs beside the outputs."""
+
+    submission: SubmissionFacts
+    failure: Failure | None = None
+    device: Device | None = None
+    outputs: str | None = None  # their digest (`harness.run.execute.digest_outputs`); None where it failed
+    observed: Observed
+
+
+def attempt(
+    submission: Submission,
+    inputs: Inputs,
+    protocol: Protocol,
+    *,
+    engine: Engine,
+    reporter: Reporter,
+    fresh: bool = False,
+    share: tuple[int, int] = (0, 1),
+    repeat: int = 1,
+) -> tuple[Attempt, Run | None]:
+    """Run a submission on a protocol's inputs; no label is read. Returns what became of it, and the run if it ended
+    well. Errors that are not the submission's are raised."""
+    facts, words = submission_facts(submission), about(submission)
+    try:
+        with reporter.stage("run") as progress:
+            run = run_submission(
+                submission,
+                inputs,
+                protocol.limits,
+                seed=protocol.seed,
+                engine=engine,
+                fresh=fresh,
+                publish_logs=protocol.publish.logs,
+                share=share,
+                repeat=repeat,
+                note=reporter.note,
+                progress=progress,
+            )
+    except SubmissionError as error:
+        observed = observe(engine=engine.description, image=None, limits=protocol.limits, lowered=(), about=words)
+        return Attempt(submission=facts, failure=failure_of(error), observed=observed), None
+    observed = observe(
+        engine=run.engine,
+        image=run.image,
+        limits=run.limits,
+        lowered=run.lowered,
+        times=Times(
+            build_s=run.build_s,
+            run_s=run.run_s,
+            seconds_per_slice=run.seconds_per_slice,
+            first_output_s=run.first_output_s,
+        ),
+        peak_memory_bytes=run.peak_memory_bytes,
+        peak_gpu_memory_bytes=run.peak_gpu_memory_bytes,
+        build=run.build,
+        repeat=run.repeat,
+        log=run.log if protocol.publish.logs else "",
+        about=words,
+    )
+    return Attempt(submission=facts, device=run.device, outputs=run.outputs_digest, observed=observed), run
+
+
+def check(
+    submission: Submission, protocol: Protocol, *, slices: int, leaderboard: Path, engine: Engine, reporter: Reporter
+) -> Run:
+    """Run a submission on the first few slices under the production limits. Nothing is scored."""
+    with reporter.stage("data") as progress:
+        dataset = first_cases(load_data(protocol, leaderboard=leaderboard, progress=progress), slices)
+    with reporter.stage("run") as progress:
+        return run_submission(
+            submission, dataset, protocol.limits, seed=protocol.seed, engine=engine, fresh=True, progress=progress
+        )

@@ -1,0 +1,1 @@
+"""Records: Scorecard + circumstances -> a record, written once and verified on reading."""

@@ -1,0 +1,134 @@
+"""Record: Scorecard + provenance -> Record; written once, verified on reading.
+
+A record is a folder `<leaderboard>/records/<protocol>-<version>/<slug>/<id>/`. `result` is what an identical run must
+repeat; its digest is the record's id. `observed` is what may differ between two runs of the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.base.digests import digest_file, digest_json
+from harness.base.errors import UsageError
+from harness.base.files import atomic_folder, write_bytes
+from harness.base.structs import read_json, write_json
+from harness.protocol import Protocol
+from harness.records.signing import SIGNATURE, public_key, read_signature, write_signature
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from harness.records.schema import Record
+from harness.records.upgrades import upgraded
+
+
+# ------------------------------------------------------------------------------------------------ on disk
+def record_folder(leaderboard: Path, record: Record) -> Path:
+    """Where a record belongs."""
+    protocol = record.result.protocol
+    identity = f"{protocol.name}-{protocol.version}"
+    return leaderboard / "records" / identity / record.result.submission.slug / record.id
+
+
+def protocol_file(leaderboard: Path, name: str, version: int) -> Path:
+    """Where a leaderboard keeps the resolved protocol of its records, so that it can be read without `protocols/`."""
+    return leaderboard / "records" / f"{name}-{version}" / "protocol.json"
+
+
+def read_protocol(leaderboard: Path, name: str, version: int) -> Protocol:
+    """The protocol that the records of a name and version were scored under."""
+    return read_json(protocol_file(leaderboard, name, version), Protocol)
+
+
+def keep_protocol(leaderboard: Path, protocol: Protocol) -> None:
+    """Write the resolved protocol beside its records.
+
+    UsageError when records of the same name and version stand there under another text: they could not be compared.
+    """
+    path = protocol_file(leaderboard, protocol.name, protocol.version)
+    if path.is_file() and read_json(path, Protocol).digest != protocol.digest:
+        raise UsageError(
+            f"{path}: protocol {protocol.identity} has records under another text than the one given",
+            fix="raise the protocol's version (a changed benchmark is a new one), or use another --leaderboard",
+        )
+    write_json(path, protocol)
+
+
+def write_record(
+    leaderboard: Path, record: Record, attachments: Mapping[str, bytes], *, key: Ed25519PrivateKey | None = None
+) -> tuple[Path, bool]:
+    """Write a record and its attachments (file name -> bytes), signed where there is a key, in one step.
+
+    Returns its folder and whether it is new: records are append-only, and a run that repeats a result finds its
+    record there already.
+    """
+    folder = record_folder(leaderboard, record)
+    if folder.exists():
+        read_record(folder)
+        return folder, False
+    with atomic_folder(folder) as part:
+        for name, data in attachments.items():
+            write_bytes(part / name, data)
+        files = {name: digest_file(part / name) for name in sorted(attachments)}
+        observed = msgspec.structs.replace(record.observed, files=files)
+        write_json(part / "record.json", msgspec.structs.replace(record, observed=observed))
+        if key is not None:
+            write_signature(part, key)
+    return folder, True
+
+
+def read_record(folder: Path) -> Record:
+    """Read a record and verify its id, its attachments' digests and its signature if it has one; UsageError names what
+    was damaged or altered.
+
+    The digest is of the result as it was written; a record of an older schema is then brought up to date in memory.
+    """
+    path = folder / "record.json"
+    raw = read_json(path, dict[str, Any])
+    found = digest_json(raw.get("result"))[:16]
+    if not found == raw.get("id") == folder.name:
+        raise UsageError(
+            f"{path}: damaged or altered: its result digests to {found}, "
+            f"its id says {raw.get('id')}, its folder {folder.name}",
+            fix="restore it from version control, or remove the folder",
+        )
+    try:
+        record = msgspec.convert(upgraded(raw), Record)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {error}", fix="it was written by a newer harness, or not by the harness") from error
+    for name, digest in record.observed.files.items():
+        if not (folder / name).is_file() or digest_file(folder / name) != digest:
+            raise UsageError(
+                f"{folder / name}: missing, damaged or altered since the record was written",
+                fix="restore it from version control, or remove the record's folder",
+            )
+    read_signature(folder)
+    return record
+
+
+def sign_record(folder: Path, key: Ed25519PrivateKey) -> None:
+    """Sign a record that is whole. One that bears this key's signature keeps it; UsageError for another key's."""
+    read_record(folder)
+    there = read_signature(folder)
+    if there is not None and there.key != public_key(key):
+        raise UsageError(
+            f"{folder}: is signed already, by the key {there.key}", fix=f"remove its {SIGNATURE} to sign it anew"
+        )
+    if there is None:
+        write_signature(folder, key)
+
+
+def unsigned_records(leaderboard: Path) -> list[Path]:
+    """The folders of the records below a leaderboard that nobody has signed."""
+    folders = [record_folder(leaderboard, record) for record in read_records(leaderboard)]
+    return [folder for folder in folders if read_signature(folder) is None]
+
+
+def read_records(leaderboard: Path) -> Iterator[Record]:
+    """Every record below a leaderboard, in order of path."""
+    for path in sorted(leaderboard.glob("records/*/*/*/record.json")):
+        if not path.parent.name.startswith("."):
+            yield read_record(path.parent)

@@ -1,0 +1,1 @@
+"""Run: Submission x Inputs -> verified outputs, by a container in the sandbox."""

@@ -1,0 +1,58 @@
+"""Image: Submission -> the id of its image, which the engine has built, loaded or pulled."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.base.errors import BuildError, InfrastructureError, UsageError
+from harness.engines import BASE_IMAGE, TORCH_IMAGE, Engine
+from harness.sandbox import BuildPolicy
+from harness.submission.dockerfile import MAX_BYTES, rewrite
+from harness.submission.manifest import Submission
+
+
+def image_of(submission: Submission, engine: Engine, policy: BuildPolicy) -> str:
+    """The id of the submission's image: built under `policy`, loaded or pulled.
+
+    BuildError, ImagePolicyError (what its Dockerfile or archive says is not allowed), UsageError,
+    InfrastructureError. Tags move; whatever runs later is named by this id.
+    """
+    folder, source = Path(submission.folder), submission.manifest.image
+    tag = f"ipv2-harness/submissions:{submission.slug}"
+    if source.archive is None and not engine.builds:
+        raise UsageError(
+            f"{submission.slug}: image: this engine builds and pulls nothing, it takes archives",
+            fix="build it elsewhere, docker save IMAGE -o image.tar, and say image: {archive: image.tar}",
+        )
+    if source.build is not None:
+        context = folder / source.build
+        arguments = {"BASE_IMAGE": BASE_IMAGE, "TORCH_IMAGE": TORCH_IMAGE}
+        dockerfile = rewrite(_dockerfile(context), allowed={*arguments.values(), *policy.images}, arguments=arguments)
+        for image, command in ((BASE_IMAGE, "docker/build-base"), (TORCH_IMAGE, "docker/build-base --torch")):
+            used = re.search(rf"^(FROM |COPY .*--from=){re.escape(image)}\b", dockerfile, re.MULTILINE)
+            if used and engine.find_image(image) is None:
+                raise InfrastructureError(f"the image {image} is not there", fix=f"{command} makes it")
+        return engine.build(
+            context,
+            dockerfile=dockerfile,
+            tag=tag,
+            arguments=arguments,
+            labels={"ipv2-harness.submission": submission.slug},
+            policy=policy,
+        )
+    if source.archive is not None:
+        return engine.load(folder / source.archive, tag=tag)
+    assert source.ref is not None  # Image holds exactly one
+    return engine.resolve(source.ref, policy=policy)
+
+
+def _dockerfile(context: Path) -> str:
+    path = context / "Dockerfile"
+    if path.is_symlink() or not path.is_file():  # a link could make our messages quote a file of this machine
+        raise UsageError(f"{context}: image.build names a folder without a Dockerfile (a file, not a link)")
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1).decode()
+    except UnicodeDecodeError as error:
+        raise BuildError(f"{path}: not UTF-8: {error}", fix="save it as UTF-8") from error

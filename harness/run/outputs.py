@@ -1,0 +1,217 @@
+"""Outputs: the untrusted files of a submission -> verified slices, or all that is wrong with them."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.errors import OutputQuotaError, OutputsError, UsageError
+from harness.run.untrusted_png import Rejected, Slice, read_png
+from harness.sandbox import Quota, largest_png
+
+NAMED_AT_MOST = 5  # examples of one kind in a message
+
+FIX = (
+    "write one 8-bit single-channel PNG of the input's size and name per case to $HARNESS_OUTPUT, as "
+    "submissions/template does: np.uint8(np.clip(clean, 0, 255).round()), saved under case['file']"
+)
+
+
+def check_grey_levels(pixels: NDArray[np.uint8]) -> None:
+    """Refuse slices (uint8, height x width) that no denoiser of an 8-bit slice means to write; Rejected says why."""
+    low, high = int(pixels.min()), int(pixels.max())
+    if low == high:
+        raise Rejected(f"is constant (every pixel is {low})")
+    if high <= 1:
+        raise Rejected("holds only 0 and 1: it was saved on a scale of [0, 1], multiply by 255 before rounding")
+
+
+# -------------------------------------------------------------------------------- the tar
+class _Bounded(io.RawIOBase):
+    """A byte iterator as a file that refuses to deliver more than `limit` bytes."""
+
+    def __init__(self, chunks: Iterable[bytes], limit: int) -> None:
+        self.chunks = iter(chunks)
+        self.left = limit
+        self.rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self.rest:
+            chunk = next(self.chunks, None)
+            if chunk is None:
+                return 0
+            self.left -= len(chunk)
+            if self.left < 0:
+                raise OutputQuotaError("/output streams more bytes than its quota holds", fix=FIX)
+            self.rest = chunk
+        count = min(len(buffer), len(self.rest))
+        buffer[:count], self.rest = self.rest[:count], self.rest[count:]
+        return count
+
+
+def read_outputs(tar: Iterable[bytes], *, sizes: Mapping[str, tuple[int, int]], quota: Quota) -> dict[str, Slice]:
+    """Read and check a submission's outputs from the tar stream of its /output.
+
+    `sizes` gives (height, width) of each case by the name that the container knows. Returns the slices by that name,
+    every case present. OutputsError lists everything that is missing, superfluous or wrong;
+    OutputQuotaError for files larger than the quota (sparse ones).
+    """
+    read: dict[str, Future[Slice]] = {}
+    wrong: dict[str, str] = {}
+    stray: list[str] = []
+    # inflating and decoding take longer than the stream; so many files at most wait for it in memory
+    cores = os.cpu_count() or 1
+    room = threading.BoundedSemaphore(2 * cores)
+    # 4 kB a member for its headers
+    limit = quota.bytes + quota.inodes * 4096 + 2**20
+    try:
+        with (
+            ThreadPoolExecutor(cores) as pool,
+            tarfile.open(fileobj=io.BufferedReader(_Bounded(tar, limit)), mode="r|") as members,
+        ):
+            for member in members:
+                name = member.name.removeprefix("./")
+                if name in ("", ".") and member.isdir():
+                    continue
+                if member.size > quota.bytes:
+                    raise OutputQuotaError(
+                        f"{name!r} claims {member.size} bytes, all of /output may hold {quota.bytes}", fix=FIX
+                    )
+                case = name.removesuffix(".png")
+                if case not in sizes or not name.endswith(".png"):
+                    stray.append(_shown(name) + ("" if member.isreg() else f" ({_kind(member)})"))
+                    continue
+                try:
+                    data = _member_bytes(members, member, size=sizes[case])
+                except Rejected as error:
+                    wrong[case] = str(error)
+                    continue
+                room.acquire()
+                read[case] = pool.submit(_read_slice, data, size=sizes[case])
+                read[case].add_done_callback(lambda _: room.release())
+    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        raise OutputsError(f"/output cannot be read: {error}", fix=FIX) from error
+    found: dict[str, Slice] = {}
+    for case, one in read.items():
+        try:
+            found[case] = one.result()
+        except Rejected as error:
+            wrong[case] = str(error)
+    return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
+
+
+def read_folder(folder: Path, *, sizes: Mapping[str, tuple[int, int]]) -> dict[str, Slice]:
+    """Read and check outputs that lie in a folder as `<case>.png`, as strictly as a container's.
+
+    Returns the slices by case. UsageError where there is no such folder; OutputsError as `read_outputs`.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder", fix="name the folder that holds one <case>.png per case")
+    found: dict[str, Slice] = {}
+    wrong: dict[str, str] = {}
+    stray: list[str] = []
+    for path in sorted(folder.iterdir()):
+        case = path.name.removesuffix(".png")
+        if case not in sizes or path.suffix != ".png":
+            stray.append(_shown(path.name))
+            continue
+        try:
+            if path.is_symlink() or not path.is_file():
+                raise Rejected("is no regular file")
+            _check_length(path.stat().st_size, size=sizes[case])
+            found[case] = _read_slice(path.read_bytes(), size=sizes[case])
+        except Rejected as error:
+            wrong[case] = str(error)
+    return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
+
+
+def _complete(
+    found: dict[str, Slice],
+    *,
+    wrong: dict[str, str],
+    stray: list[str],
+    sizes: Mapping[str, tuple[int, int]],
+) -> dict[str, Slice]:
+    """What was found, in the order of `sizes`; OutputsError unless it is every case and nothing else.
+
+    `wrong` is why by case."""
+    missing = [f"{case}.png" for case in sizes if case not in found and case not in wrong]
+    if missing or wrong or stray:
+        raise _complaint(missing=missing, wrong=wrong, stray=stray, total=len(sizes))
+    return {case: found[case] for case in sizes}
+
+
+def _check_length(length: int, *, size: tuple[int, int]) -> None:
+    height, width = size
+    if length > largest_png(height, width):
+        raise Rejected(f"has {length} bytes, a PNG of that size needs at most {largest_png(height, width)}")
+
+
+def _read_slice(data: bytes, *, size: tuple[int, int]) -> Slice:
+    """An image of `size` from a file that is not too long."""
+    height, width = size
+    found = read_png(data, height=height, width=width)
+    check_grey_levels(found.pixels)
+    return found
+
+
+def _member_bytes(members: tarfile.TarFile, member: tarfile.TarInfo, *, size: tuple[int, int]) -> bytes:
+    if not member.isreg():
+        raise Rejected(f"is a {_kind(member)}, expected a regular file")
+    _check_length(member.size, size=size)
+    file = members.extractfile(member)
+    assert file is not None  # a regular file
+    return file.read()
+
+
+def _kind(member: tarfile.TarInfo) -> str:
+    if member.isdir():
+        return "folder"
+    if member.issym():
+        return "symbolic link"
+    if member.islnk():
+        return "hard link"
+    return "FIFO" if member.isfifo() else "special file"
+
+
+def _shown(name: str) -> str:
+    return ascii(name if len(name) <= 60 else name[:57] + "...")
+
+
+def _complaint(*, missing: list[str], wrong: dict[str, str], stray: list[str], total: int) -> OutputsError:
+    lines = []
+    for what, count, items in (
+        ("missing", len(missing), missing),
+        ("wrong", len(wrong), _by_reason(wrong)),
+        ("not expected", len(stray), stray),
+    ):
+        if count:
+            lines.append(f"{count} {what}: {_some(items, '; ')}")
+    if len(missing) == total and not wrong and not stray:
+        lines = [f"/output is empty, expected {total} files"]
+    return OutputsError(f"outputs of {total} cases: " + ". ".join(lines), fix=FIX)
+
+
+def _by_reason(wrong: dict[str, str]) -> list[str]:
+    """One clause a reason: most often every file has the same, which is said once."""
+    clauses = []
+    for reason in dict.fromkeys(wrong.values()):
+        first, *others = [f"{case}.png" for case, why in wrong.items() if why == reason]
+        clauses.append(f"{first} {reason}" + (f" (so it is with {_some(others, ', ')})" if others else ""))
+    return clauses
+
+
+def _some(items: list[str], separator: str) -> str:
+    more = f", and {len(items) - NAMED_AT_MOST} more" if len(items) > NAMED_AT_MOST else ""
+    return separator.join(items[:NAMED_AT_MOST]) + more

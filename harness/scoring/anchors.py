@@ -1,0 +1,86 @@
+"""Anchors: reference rows that every board needs, made by the harness itself, without a container.
+
+A number is read against them: what the noisy input has, what blurring alone earns, what the weak denoiser that made
+the labels earns by that, and, on the phantom, what the truth and another normal-dose scan have, which is all that a
+denoiser can reach. They are shown and never ranked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from harness.base.slices import read_grey, write_grey
+from harness.base.structs import Strict
+from harness.base.workers import map_slices
+from harness.dataset.cases import Case, Dataset
+from harness.imaging import denoise
+from harness.protocol import Purify
+from harness.submission.manifest import ANCHOR_PREFIX
+
+BLURS = (1.0, 2.0, 4.0)
+"""Standard deviations of the Gaussian blur ladder, in pixels."""
+
+
+class Anchor(Strict, frozen=True, kw_only=True):
+    """A reference row: its slug and name on the board, and what makes its images."""
+
+    slug: str
+    name: str
+    kind: str
+    sigma: float = 0.0
+
+
+def anchors_of(dataset: Dataset, purify: Purify) -> list[Anchor]:
+    """The anchors that can be had on a test set, from the noisy input up."""
+    found = [Anchor(slug=f"{ANCHOR_PREFIX}input", name="Noisy input", kind="lq")]
+    for sigma in BLURS:
+        name = f"Gaussian blur, sigma {sigma:g} px"
+        found.append(Anchor(slug=f"{ANCHOR_PREFIX}blur-{sigma:g}", name=name, kind="blur", sigma=sigma))
+    if purify.removes_noise:
+        name = f"Weak denoiser of the labels ({purify.weak_denoiser})"
+        found.append(Anchor(slug=f"{ANCHOR_PREFIX}weak-denoiser", name=name, kind="weak"))
+    if all(case.again for case in dataset.cases):
+        found.append(Anchor(slug=f"{ANCHOR_PREFIX}normal-dose", name="Another normal-dose scan, aligned", kind="again"))
+    if all(case.truth for case in dataset.cases):
+        found.append(Anchor(slug=f"{ANCHOR_PREFIX}truth", name="Truth", kind="truth"))
+    return found
+
+
+def make_anchor(
+    anchor: Anchor, dataset: Dataset, purify: Purify, folder: Path, *, weak_outputs: Mapping[str, Path] | None
+) -> dict[str, Path]:
+    """Write an anchor's images to `folder`: case name -> 8-bit grey PNG, as a submission's outputs.
+
+    `weak_outputs` are those of the submission that is the weak denoiser, where one is.
+    """
+    outputs = {case.name: folder / f"{case.name}.png" for case in dataset.cases}
+    map_slices(
+        _make,
+        [
+            (anchor, case, purify.weak_denoiser, weak_outputs and weak_outputs[case.name], outputs[case.name])
+            for case in dataset.cases
+        ],
+    )
+    return outputs
+
+
+def _make(anchor: Anchor, case: Case, weak_denoiser: str, weak_output: Path | None, path: Path) -> None:
+    write_grey(path, _image(anchor, case, weak_denoiser, weak_output))
+
+
+def _image(anchor: Anchor, case: Case, weak_denoiser: str, weak_output: Path | None) -> NDArray[np.uint8]:
+    low = read_grey(Path(case.lq))
+    match anchor.kind:
+        case "blur":
+            # In float64, where the order of additions, which is the processor's choice, decides no grey level.
+            blurred: NDArray[np.uint8] = np.rint(gaussian_filter(low.astype(np.float64), anchor.sigma)).astype(np.uint8)
+            return blurred
+        case "weak":
+            return denoise.load(weak_denoiser)(low) if weak_output is None else read_grey(weak_output)
+        case kind:
+            return read_grey(Path(getattr(case, kind)))

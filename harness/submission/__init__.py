@@ -1,0 +1,1 @@
+"""Submission: a folder of a stranger's -> its manifest, checked; its Dockerfile, rewritten."""

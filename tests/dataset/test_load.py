@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.base.errors import UsageError
+from harness.base.slices import read_grey, write_grey
+from harness.dataset.cases import Dataset, first_cases
+from harness.dataset.load import load_data
+from harness.imaging.regions import Code
+from harness.phantom import levels, levels_with_nodules, make_patient
+from harness.protocol import FolderData, PhantomData, Protocol, load_protocol
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+SMALL = PhantomData(patients=2, slices=2, size=64, seed=5)
+
+
+def with_data(data: PhantomData | FolderData) -> Protocol:
+    return msgspec.structs.replace(load_protocol("phantom-mini"), data=data)
+
+
+def folder(root: Path, **changes: object) -> Dataset:
+    return load_data(with_data(FolderData(path=str(root), **changes)))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def authors_layout(tmp_path: Path) -> Path:
+    """Four slices of two patients as the authors lay them out."""
+    rng = np.random.default_rng(0)
+    for name in ("P1_01", "P1_02", "P2_01", "P2_02"):
+        for kind in ("lq", "gt"):
+            write_grey(tmp_path / kind / f"{name}.png", rng.integers(0, 255, (12, 16)).astype(np.uint8))
+    return tmp_path
+
+
+# ------------------------------------------------------------------------------------------------ folder
+def test_folder_is_read_with_patients_window_and_digest(authors_layout: Path) -> None:
+    dataset = folder(authors_layout, patient="([^_]+)", window_hu=(-1024.0, 1200.0), pixel_mm=0.7)
+    assert [case.name for case in dataset.cases] == ["P1_01", "P1_02", "P2_01", "P2_02"]
+    assert [case.patient for case in dataset.cases] == ["P1", "P1", "P2", "P2"]
+    assert {case.truth for case in dataset.cases} == {None}
+    assert dataset.window_hu == (-1024.0, 1200.0)
+    again = folder(authors_layout, patient="([^_]+)", window_hu=(-1024.0, 1200.0), pixel_mm=0.7)
+    assert again.digest == dataset.digest
+    assert folder(authors_layout, patient="([^_]+)").digest != dataset.digest
+    write_grey(Path(dataset.cases[0].gt), 255 - read_grey(Path(dataset.cases[0].gt)))
+    changed = folder(authors_layout, patient="([^_]+)", window_hu=(-1024.0, 1200.0), pixel_mm=0.7)
+    assert changed.digest != dataset.digest
+
+
+def test_folder_may_be_an_environment_variable(authors_layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ULDCT_DATA", str(authors_layout))
+    assert len(load_data(load_protocol("patient-uldct")).cases) == 4
+    monkeypatch.delenv("ULDCT_DATA")
+    with pytest.raises(UsageError, match="ULDCT_DATA"):
+        load_data(load_protocol("patient-uldct"))
+
+
+def remove_partner(root: Path) -> None:
+    (root / "gt" / "P1_02.png").unlink()
+
+
+def other_size(root: Path) -> None:
+    write_grey(root / "lq" / "P1_02.png", np.arange(256, dtype=np.uint8).reshape(16, 16))
+
+
+def sixteen_bit(root: Path) -> None:
+    Image.fromarray(np.arange(192, dtype=np.uint16).reshape(12, 16) * 300).save(root / "lq" / "P1_02.png")
+
+
+def colour(root: Path) -> None:
+    Image.fromarray(np.arange(576, dtype=np.uint16).reshape(12, 16, 3).astype(np.uint8)).save(root / "lq" / "P1_02.png")
+
+
+def unreadable(root: Path) -> None:
+    (root / "lq" / "P1_02.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+
+
+def constant(root: Path) -> None:
+    write_grey(root / "lq" / "P1_02.png", np.full((12, 16), 7, np.uint8))
+
+
+def empty(root: Path) -> None:
+    for path in root.rglob("*.png"):
+        path.unlink()
+
+
+def no_folder(root: Path) -> None:
+    shutil.rmtree(root / "gt")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (remove_partner, r"no partner(.|\n)*gt/P1_02\.png"),
+        (other_size, r"differ in size(.|\n)*lq/P1_02\.png \(16, 16\)"),
+        (sixteen_bit, r"lq/P1_02\.png.*16-bit"),
+        (colour, r"lq/P1_02\.png.*colour"),
+        (unreadable, r"lq/P1_02\.png.*cannot be read"),
+        (constant, r"constant(.|\n)*lq/P1_02\.png"),
+        (empty, "holds no .png"),
+        (no_folder, "gt: no such folder"),
+    ],
+)
+def test_folder_faults_name_the_file(authors_layout: Path, spoil: Callable[[Path], None], complaint: str) -> None:
+    spoil(authors_layout)
+    with pytest.raises(UsageError, match=complaint):
+        folder(authors_layout)
+
+
+@pytest.mark.parametrize(("pattern", "complaint"), [("(", "data.patient"), ("P.", "group"), ("(X)", "does not match")])
+def test_patient_patterns_that_cannot_work_are_refused(authors_layout: Path, pattern: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        folder(authors_layout, patient=pattern)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the slices that stay outside the project")
+def test_published_slices_in_the_authors_layout_are_read(tmp_path: Path) -> None:
+    for case in sorted((SHARED / "golden").iterdir()):
+        for kind in ("lq", "gt"):
+            if (case / f"{kind}.png").is_file():
+                (tmp_path / kind).mkdir(exist_ok=True)
+                shutil.copyfile(case / f"{kind}.png", tmp_path / kind / f"{case.name}.png")
+    assert len(folder(tmp_path).cases) == 14
+
+
+# ------------------------------------------------------------------------------------------------ phantom
+def test_phantom_is_built_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    dataset = load_data(with_data(SMALL))
+    assert [case.name for case in dataset.cases] == ["p01-s01", "p01-s02", "p02-s01", "p02-s02"]
+    assert {read_grey(Path(str(path))).shape for case in dataset.cases for path in (case.lq, case.truth)} == {(64, 64)}
+    built = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.png"))]
+    assert load_data(with_data(SMALL)) == dataset
+    assert [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.png"))] == built
+
+    # one damaged slice, one that was never finished: these two are scanned again, the others stay
+    Path(dataset.cases[0].lq).write_bytes(b"truncated")
+    (tmp_path / "data" / Path(dataset.cases[2].lq).parents[1].name / "slices" / "p02-s01.json").unlink()
+    heard: list[tuple[int, int]] = []
+    assert load_data(with_data(SMALL), progress=lambda done, total: heard.append((done, total))) == dataset
+    assert heard == [(3, 4), (4, 4)]
+    assert read_grey(Path(dataset.cases[0].lq)).shape == (64, 64)
+    now = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.png"))]
+    assert sum(old != new for old, new in zip(built, now, strict=True)) == 2 * 5
+
+
+def test_slices_asked_to_meet_nodules_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    few = PhantomData(patients=2, slices=2, size=256, seed=2602)  # the first patient has a nodule, the second has none
+    even, moved = (load_data(with_data(msgspec.structs.replace(few, nodule_slices=count))) for count in (0, 2))
+
+    def with_nodule(dataset: Dataset) -> list[str]:
+        return [case.name for case in dataset.cases if (read_grey(Path(str(case.regions))) == Code.NODULE).any()]
+
+    assert with_nodule(even) == []
+    assert with_nodule(moved) == ["p01-s02"]
+    kept = [case.name for case in even.cases if case.name != "p01-s02"]
+    pixels = [{case.name: read_grey(Path(case.lq)).tobytes() for case in one.cases} for one in (even, moved)]
+    assert [name for name in kept if pixels[0][name] == pixels[1][name]] == kept
+    assert even.digest != moved.digest
+
+
+def test_the_phantom_shows_as_many_nodules_as_the_readme_says() -> None:
+    data = load_protocol("phantom").data
+    assert isinstance(data, PhantomData)
+    assert isinstance(data.seed, int)
+    heights = [
+        levels_with_nodules(make_patient(data.seed, index), data.slices, nodule_slices=data.nodule_slices)
+        for index in range(data.patients)
+    ]
+    # counted in the label maps of the set itself: 14 slices, two of each patient but the last
+    assert [len(set(of_one) - set(levels(data.slices))) for of_one in heights] == [2, 2, 2, 2, 2, 2, 2, 0]
+
+
+def test_first_cases_are_a_set_of_their_own(authors_layout: Path) -> None:
+    dataset = folder(authors_layout)
+    few = first_cases(dataset, 3)
+    assert few.cases == dataset.cases[:3]
+    assert few.digest != dataset.digest

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.base.digests import digest_json
+from harness.base.errors import ContainerError, UsageError
+from harness.base.structs import read_json
+from harness.records.observe import observe
+from harness.records.schema import failure_of, make_record, rounded
+from harness.records.store import keep_protocol, read_protocol, read_record, read_records, write_record
+from harness.records.withdrawal import read_withdrawals, withdraw
+from harness.sandbox import Limits
+from tests.board_records import PROTOCOL, observed, scored
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_id_follows_the_result_not_the_circumstances() -> None:
+    assert scored("a", 1.0).id == scored("a", 1.0, date="2027-01-01T00:00:00Z").id
+    assert scored("a", 1.0).id != scored("a", 1.001).id
+    assert scored("a", 1.0).id != scored("b", 1.0).id
+    assert scored("a", 1.0).id == scored("a", 1.0 + 1e-12).id  # below the digits that features carry
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_rounding_is_idempotent(number: float) -> None:
+    assert rounded(rounded(number)) == rounded(number) == pytest.approx(number, rel=1e-6, abs=1e-300)
+
+
+def test_nan_never_reaches_a_record() -> None:
+    result = scored("a", 1.0).result
+    value = msgspec.structs.replace(result.metrics["KID"]["whole"], value=float("nan"))
+    with pytest.raises(ValueError, match="cannot stand in a record"):
+        make_record(msgspec.structs.replace(result, metrics={"KID": {"whole": value}}), observed())
+
+
+def test_record_survives_the_disk_with_its_attachments(tmp_path: Path) -> None:
+    record = scored("tv", 1.0)
+    folder, new = write_record(tmp_path, record, {"slices.csv.gz": b"rows"})
+    assert new
+    assert folder == tmp_path / "records" / PROTOCOL.identity / "tv" / record.id
+    read = read_record(folder)
+    assert read.result == record.result
+    assert set(read.observed.files) == {"slices.csv.gz"}
+    assert [one.id for one in read_records(tmp_path)] == [record.id]
+
+
+def test_a_repeated_result_finds_its_record(tmp_path: Path) -> None:
+    write_record(tmp_path, scored("tv", 1.0), {})
+    folder, new = write_record(tmp_path, scored("tv", 1.0, date="2027-01-01T00:00:00Z"), {})
+    assert not new
+    assert read_record(folder).observed.date == "2026-01-01T00:00:00Z"
+
+
+def test_flags_and_notes_stand_only_where_there_are_any(tmp_path: Path) -> None:
+    """A result without them digests and reads as before there were any, so that committed records are repeated."""
+    plain = scored("tv", 1.0)
+    folder, _ = write_record(tmp_path, plain, {})
+    written = json.loads((folder / "record.json").read_text())
+    assert not {"flags", "notes"} & written["result"].keys()
+    assert digest_json(written["result"])[:16] == plain.id
+    flagged = make_record(msgspec.structs.replace(plain.result, flags=("2 of 4",), notes=("said",)), observed())
+    assert flagged.id != plain.id
+    folder, _ = write_record(tmp_path, flagged, {})
+    read = read_record(folder).result
+    assert (read.flags, read.notes) == (("2 of 4",), ("said",))
+
+
+def test_every_committed_result_digests_to_its_id_by_todays_code() -> None:
+    folders = [path.parent for path in (ROOT / "leaderboard").glob("records/*/*/*/record.json")]
+    current = [
+        folder for folder in folders if read_json(folder / "record.json", dict[str, Any])["result"]["schema"] == 3
+    ]
+    assert current
+    for folder in current:
+        assert make_record(read_record(folder).result, observed()).id == folder.name
+
+
+def alter_value(folder: Path) -> None:
+    path = folder / "record.json"
+    record = json.loads(path.read_text())
+    record["result"]["metrics"]["KID"]["whole"]["value"] = 0.0
+    path.write_text(json.dumps(record))
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "record.json"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def alter_attachment(folder: Path) -> None:
+    (folder / "slices.csv.gz").write_bytes(b"better rows")
+
+
+def remove_attachment(folder: Path) -> None:
+    (folder / "slices.csv.gz").unlink()
+
+
+@pytest.mark.parametrize("damage", [alter_value, truncate, alter_attachment, remove_attachment])
+def test_a_damaged_record_is_refused_by_name(tmp_path: Path, damage: object) -> None:
+    folder, _ = write_record(tmp_path, scored("tv", 1.0), {"slices.csv.gz": b"rows"})
+    assert callable(damage)
+    damage(folder)
+    with pytest.raises(UsageError, match=folder.name):
+        list(read_records(tmp_path))
+
+
+def test_a_protocol_cannot_change_under_its_records(tmp_path: Path) -> None:
+    keep_protocol(tmp_path, PROTOCOL)
+    keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, title="Better words"))
+    assert read_protocol(tmp_path, PROTOCOL.name, PROTOCOL.version).title == "Better words"
+    with pytest.raises(UsageError, match="another text"):
+        keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, seed=1))
+    keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, seed=1, version=PROTOCOL.version + 1))
+
+
+def test_failure_and_circumstances_are_kept() -> None:
+    failure = failure_of(ContainerError("exit status 1", fix="read the log"))
+    assert (failure.stage, failure.exit_status, failure.party) == ("run", 20, "submission")
+    circumstances = observe(engine="docker 1", image=None, limits=Limits(), lowered=("cpus 4 -> 2",))
+    assert circumstances.machine["cores"].isdigit()
+    assert circumstances.lowered == ("cpus 4 -> 2",)
+
+
+def test_a_record_of_schema_1_is_verified_as_written_and_brought_up_to_date() -> None:
+    """The first board of this repository, written before values had units and replicates."""
+    shipped = Path(__file__).resolve().parents[2] / "leaderboard" / "records" / "phantom-1"
+    folder = next(path.parent for path in sorted(shipped.glob("tv/*/record.json")))
+    assert json.loads((folder / "record.json").read_text())["result"]["schema"] == 1
+    value = read_record(folder).result.metrics["KID"]["whole"]
+    assert (value.unit, value.without) == ("", {})
+    assert value.value > 0
+
+
+def test_a_record_of_schema_2_is_verified_as_written_and_brought_up_to_date() -> None:
+    """Written before records named the implementation of their metrics."""
+    shipped = Path(__file__).resolve().parents[2] / "leaderboard" / "records" / "phantom-2"
+    folder = next(path.parent for path in sorted(shipped.glob("tv/*/record.json")))
+    assert json.loads((folder / "record.json").read_text())["result"]["schema"] == 2
+    result = read_record(folder).result
+    assert (result.schema, result.self_reported, result.implementations) == (3, False, {})
+    assert result.metrics["KID"]["whole"].without
+
+
+def test_a_withdrawal_is_a_file_of_its_own(tmp_path: Path) -> None:
+    record = scored("tv", 1.0)
+    folder, _ = write_record(tmp_path, record, {})
+    before = (folder / "record.json").read_bytes()
+    withdraw(folder, "  trained on the test set ")
+    assert {one: found.reason for one, found in read_withdrawals(tmp_path).items()} == {
+        record.id: "trained on the test set"
+    }
+    assert (folder / "record.json").read_bytes() == before
+    assert [one.id for one in read_records(tmp_path)] == [record.id]
+    with pytest.raises(UsageError, match="withdrawn already: trained on the test set"):
+        withdraw(folder, "again")
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 1001])
+def test_a_withdrawal_needs_a_reason(tmp_path: Path, reason: str) -> None:
+    folder, _ = write_record(tmp_path, scored("tv", 1.0), {})
+    with pytest.raises(UsageError, match="reason"):
+        withdraw(folder, reason)
+    assert read_withdrawals(tmp_path) == {}
+
+
+def test_a_damaged_withdrawal_is_named(tmp_path: Path) -> None:
+    folder, _ = write_record(tmp_path, scored("tv", 1.0), {})
+    (folder / "withdrawn.json").write_text('{"schema": 1}')
+    with pytest.raises(UsageError, match=r"withdrawn\.json"):
+        read_withdrawals(tmp_path)

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from harness.base.errors import UsageError
+from harness.base.slices import read_grey, write_grey
+from harness.dataset.cases import Case, Dataset
+from harness.dataset.load import load_data
+from harness.features import Extractor, load
+from harness.imaging.regions import shrink
+from harness.labels.label_set import LabelSet, build_labels
+from harness.protocol import FolderData, Metric, PhantomData, Protocol, RankBy, load_protocol
+from harness.scoring.score import Scorecard, load_extractors, score
+from tests.published_files import FORMAT_WARNINGS, archive, pin, published_state, state_dict_file
+
+__all__ = ["archive", "pin", "published_state", "state_dict_file"]
+
+# Patients 1 and 3 have a nodule; at 128 x 128 pixels only the first one's is as large as a cell of Inception's maps.
+SMALL = PhantomData(patients=3, slices=2, size=128, nodule_slices=1, seed=2602)
+
+
+@pytest.fixture(scope="module")
+def protocol() -> Protocol:
+    return msgspec.structs.replace(load_protocol("phantom-mini"), data=SMALL)
+
+
+@pytest.fixture(scope="module")
+def dataset(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return load_data(protocol)
+
+
+@pytest.fixture
+def labels(protocol: Protocol, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabelSet:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    return build_labels(dataset, protocol.purify)
+
+
+@lru_cache(maxsize=1)
+def extractors_of(protocol_name: str) -> list[Extractor]:
+    return load_extractors(load_protocol(protocol_name), device="cpu")
+
+
+def score_of(choose: Callable[[Case], str], dataset: Dataset, labels: LabelSet, protocol: Protocol) -> Scorecard:
+    outputs = {case.name: Path(choose(case)) for case in dataset.cases}
+    return score(outputs, dataset, labels, protocol, extractors=extractors_of(protocol.name))
+
+
+def test_a_set_scored_against_itself_is_perfect(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:
+    card = score_of(lambda case: str(case.truth), dataset, labels, protocol)
+    assert card.truth is not None
+    for region in protocol.regions:
+        assert card.truth["RMSE"][region].value == 0
+        assert card.truth["SSIM"][region].value == pytest.approx(1)
+        if region != "nodules":
+            assert card.truth["FID"][region].value == pytest.approx(0, abs=1e-6)
+    assert card.truth["VIF"]["whole"].value == pytest.approx(1, abs=1e-6)
+    assert card.truth["CLIP-FID"]["whole"].value == pytest.approx(0, abs=1e-6)
+    assert set(card.truth["CLIP-FID"]) == {"whole"}  # no maps, no regions
+    assert card.gate.passed
+    assert card.label["RMSE"]["whole"].value > 0
+    assert {name: facts.weights for name, facts in card.extractors.items()} == {
+        name: load(name).digest for name in ("inception-random", "clip-random")
+    }
+    assert all("random weights" in facts.note for facts in card.extractors.values())
+
+
+def test_a_region_of_a_single_slice_has_no_distribution(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:
+    card = score_of(lambda case: case.lq, dataset, labels, protocol)
+    assert card.label["RMSE"]["nodules"].n == 2
+    with np.load(io.BytesIO(card.features)) as features:
+        assert features["inception-random/nodules"].shape == (1, 192)
+    assert "nodules" not in card.label["FID"]
+
+
+def test_noisy_input_stands_exactly_at_its_own_gate(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:
+    card = score_of(lambda case: case.lq, dataset, labels, protocol)
+    assert card.gate.value == card.gate.bound
+    assert (card.gate.reference, card.gate.passed) == ("truth", True)
+
+
+def test_sharp_images_of_other_slices_do_not_pass_the_gate(
+    dataset: Dataset, labels: LabelSet, protocol: Protocol
+) -> None:
+    cases = dataset.cases
+    other = dict(zip((case.name for case in cases), (*cases[1:], cases[0]), strict=True))
+    card = score_of(lambda case: str(other[case.name].truth), dataset, labels, protocol)
+    assert card.truth is not None
+    assert card.truth["FID"]["whole"].value == pytest.approx(0, abs=1e-6)  # a perfect FID: it ignores pairing
+    assert not card.gate.passed
+
+
+def test_slice_values_average_to_the_table(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:
+    card = score_of(lambda case: case.lq, dataset, labels, protocol)
+    for reference, table in (("label", card.label), ("truth", card.truth or {})):
+        for region in protocol.regions:
+            values = [
+                one.value
+                for one in card.slices
+                if (one.reference, one.metric, one.region) == (reference, "RMSE", region) and one.value is not None
+            ]
+            assert table["RMSE"][region].value == pytest.approx(np.mean(values))
+            assert table["RMSE"][region].n == len(values)
+
+
+def test_cached_and_damaged_features_give_the_same_values(
+    dataset: Dataset, labels: LabelSet, protocol: Protocol, tmp_path: Path
+) -> None:
+    first = score_of(lambda case: case.lq, dataset, labels, protocol)
+    assert score_of(lambda case: case.lq, dataset, labels, protocol) == first
+    caches = sorted((tmp_path / "cache" / "features").glob("*.npz"))
+    assert len(caches) == 3
+    caches[0].write_bytes(caches[0].read_bytes()[:1000])
+    caches[1].write_bytes(b"")
+    assert score_of(lambda case: case.lq, dataset, labels, protocol) == first
+
+
+@pytest.mark.parametrize(
+    ("metric", "complaint"),
+    [
+        (Metric(name="LPIPS", metric="lpips"), "lpips"),
+        (Metric(name="FID", metric="frechet"), "needs `features"),
+        (Metric(name="RMSE2", metric="rmse", features="clip-random"), "takes no `features`"),
+        (Metric(name="FID", metric="frechet", features="vgg"), "vgg"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_anything_runs(metric: Metric, complaint: str) -> None:
+    protocol = load_protocol("phantom-mini")
+    image = tuple(one for one in protocol.metrics if one.features is None)
+    rank_by = msgspec.structs.replace(protocol.rank_by, metric="RMSE")
+    with pytest.raises(UsageError, match=complaint):
+        load_extractors(msgspec.structs.replace(protocol, metrics=(metric, *image), rank_by=rank_by), device="cpu")
+
+
+def test_a_gate_must_be_an_error_of_images() -> None:
+    protocol = load_protocol("phantom-mini")
+    gate = msgspec.structs.replace(protocol.gate, metric="SSIM")
+    with pytest.raises(UsageError, match=r"gate\.metric SSIM"):
+        load_extractors(msgspec.structs.replace(protocol, gate=gate), device="cpu")
+
+
+def test_patient_protocol_says_which_weights_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    monkeypatch.delenv("HARNESS_WEIGHTS", raising=False)
+    with pytest.raises(UsageError, match="inception") as caught:
+        load_extractors(load_protocol("patient-uldct"), device="cpu")
+    assert "harness weights" in caught.value.fix
+
+
+@FORMAT_WARNINGS
+def test_patient_protocol_runs_on_the_authors_layout_with_published_formats(
+    tmp_path: Path,
+    dataset: Dataset,
+    state_dict_file: Path,
+    archive: Path,
+    pin: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pin("inception", state_dict_file)
+    pin("clip", archive)
+    for case in dataset.cases:
+        for kind, source in (("lq", case.lq), ("gt", case.gt)):
+            write_grey(tmp_path / "data" / kind / f"{case.patient}_{case.name[-1]}.png", read_grey(Path(source)))
+    monkeypatch.setenv("ULDCT_DATA", str(tmp_path / "data"))
+    protocol = load_protocol("patient-uldct")
+    assert isinstance(protocol.data, FolderData)
+    pairs = load_data(protocol)
+    assert {case.patient for case in pairs.cases} == {"p01", "p02", "p03"}
+    labels = build_labels(pairs, protocol.purify)
+    assert labels.consensus is not None
+    card = score_of(lambda case: case.gt, pairs, labels, protocol)
+    assert card.truth is None
+    assert card.gate.reference == "label"
+    assert set(card.extractors) == {"inception", "clip"}
+    noisy = score_of(lambda case: case.lq, pairs, labels, protocol)
+    assert card.label["FID"]["whole"].value < noisy.label["FID"]["whole"].value
+
+
+def test_grey_levels_are_told_in_hu_where_the_window_is_known(
+    dataset: Dataset, labels: LabelSet, protocol: Protocol
+) -> None:
+    only_rmse = msgspec.structs.replace(
+        protocol,
+        metrics=(Metric(name="RMSE", metric="rmse"), Metric(name="vessels", metric="vessel_contrast")),
+        rank_by=RankBy(metric="RMSE"),
+    )
+    unknown = msgspec.structs.replace(dataset, window_hu=None)
+    in_hu, in_grey = (
+        score_of(lambda case: case.lq, data, labels, only_rmse).label["RMSE"] for data in (dataset, unknown)
+    )
+    assert (in_hu["lung"].unit, in_grey["lung"].unit) == ("HU", "grey")
+    # The phantom's window, -1024 to 1200 HU, over 255 grey levels
+    assert in_hu["lung"].value == pytest.approx(in_grey["lung"].value * 2224 / 255)
+    assert set(score_of(lambda case: case.lq, dataset, labels, only_rmse).label["vessels"]) == {"lung"}
+
+
+def test_masked_regions_stand_beside_pooled_ones_and_do_not_leak(
+    dataset: Dataset, labels: LabelSet, protocol: Protocol, tmp_path: Path
+) -> None:
+    """Noise in the background alone: the lung's masked distance does not move by a bit, the background's does."""
+    both = msgspec.structs.replace(
+        protocol,
+        regions=("whole", "background", "lung"),
+        metrics=(
+            Metric(name="RMSE", metric="rmse"),
+            Metric(name="FID", metric="frechet", features="inception-random"),
+            Metric(name="FID masked", metric="frechet", features="inception-random", definition="masked"),
+        ),
+        rank_by=RankBy(metric="RMSE"),
+    )
+    for case in dataset.cases:
+        image, background = read_grey(Path(case.lq)), shrink(labels.regions(case))["background"]
+        noise = np.random.default_rng(1).integers(0, 60, image.shape)
+        write_grey(tmp_path / f"{case.name}.png", np.where(background, noise, image).astype(np.uint8))
+    clean = score_of(lambda case: case.lq, dataset, labels, both).label
+    spoilt = score_of(lambda case: str(tmp_path / f"{case.name}.png"), dataset, labels, both).label
+    change = {
+        name: {region: spoilt[name][region].value - clean[name][region].value for region in ("background", "lung")}
+        for name in ("FID", "FID masked")
+    }
+    assert change["FID masked"]["lung"] == pytest.approx(0, abs=1e-9)
+    assert change["FID masked"]["background"] > 0
+    assert change["FID"]["background"] > 0
+    assert abs(change["FID"]["lung"]) < 0.05 * change["FID"]["background"]
+    assert spoilt["FID"]["lung"].value != spoilt["FID masked"]["lung"].value
+
+
+def test_nothing_is_ranked_by_a_descriptive_metric() -> None:
+    protocol = load_protocol("phantom-mini")
+    with pytest.raises(UsageError, match="descriptive"):
+        load_extractors(msgspec.structs.replace(protocol, rank_by=RankBy(metric="noise")), device="cpu")
