@@ -145,7 +145,7 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     ".venv/bin/python -m benchmarks.reproduction": Help(
         of="python3 -m benchmarks.reproduction", why="an hour of training (tests/test_baselines.py trains small ones)"
     ),
-    ".venv/bin/python -m benchmarks.reproduction --real ../shared/data/ct": Help(
+    ".venv/bin/python -m benchmarks.reproduction --real FOLDER": Help(
         of="python3 -m benchmarks.reproduction", why="it needs the networks of the one above"
     ),
     ".venv/bin/python -m benchmarks.reproduction --tables --pictures docs": As(
