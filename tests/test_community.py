@@ -56,7 +56,10 @@ def test_what_may_be_a_hole_in_the_sandbox_is_sent_to_the_private_report() -> No
     assert load(GITHUB / "ISSUE_TEMPLATE" / "config.yml") == {"blank_issues_enabled": False}
 
 
-@pytest.mark.parametrize("path", [ROOT / "SECURITY.md", GITHUB / "PULL_REQUEST_TEMPLATE.md", *FORMS], ids=lambda path: path.name)
+LINKING = [ROOT / "SECURITY.md", GITHUB / "PULL_REQUEST_TEMPLATE.md", *FORMS]
+
+
+@pytest.mark.parametrize("path", LINKING, ids=lambda path: path.name)
 def test_files_that_are_linked_exist(path: Path) -> None:
     links = re.findall(r"\]\(([^)]+)\)", path.read_text())
     files = [link.removeprefix("../blob/HEAD/") for link in links if not link.startswith("../security/")]
