@@ -1,4 +1,4 @@
-"""SHA-256 of bytes, files, pixels, records, code and folders."""
+"""SHA-256 of bytes, files, pixels, records and folders."""
 
 from __future__ import annotations
 
@@ -38,18 +38,6 @@ def digest_pixels(image: NDArray[np.uint8]) -> str:
 def digest_json(value: Any) -> str:
     """SHA-256 (hex) of a record or of plain data, independent of key order."""
     return digest_bytes(canonical_json(value))
-
-
-def digest_code(*modules: str) -> str:
-    """SHA-256 (hex) of modules and packages of this project, weights included: part of the key of what they make."""
-    root = Path(__file__).resolve().parents[2]
-    parts: list[bytes] = []
-    for module in modules:
-        path = root.joinpath(*module.split("."))
-        inside = [one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts]
-        for source in sorted(inside) if path.is_dir() else [path.with_suffix(".py")]:
-            parts += [source.relative_to(root).as_posix().encode(), source.read_bytes()]
-    return digest_bytes(*parts)
 
 
 def digest_folder(folder: Path) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.base.digests import digest_bytes, digest_code, digest_file, digest_json
+from harness.base.code_digest import digest_code
+from harness.base.digests import digest_bytes, digest_file, digest_json
 from harness.base.errors import UsageError
 from harness.base.files import cache_root
 from harness.base.slices import write_grey
@@ -32,7 +33,7 @@ class _Slice(Strict, frozen=True, kw_only=True):
 
 def phantom_slices(data: PhantomData, progress: Progress | None) -> Dataset:
     """The phantom's slices from the cache; those that are missing or damaged there are scanned (again)."""
-    key = digest_json({"data": data, "code": digest_code("harness.phantom", "harness.imaging.tomography")})
+    key = digest_json({"data": data, "code": digest_code("harness.phantom")})
     folder = cache_root() / "data" / f"phantom-{key[:20]}"
     places = {
         f"p{patient + 1:02d}-s{number + 1:02d}": (patient, number)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.digests import digest_code, digest_file, digest_json
+from harness.base.code_digest import digest_code
+from harness.base.digests import digest_file, digest_json
 from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, cache_root, refuse_existing
 from harness.base.progress import Progress
@@ -130,15 +131,13 @@ def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Pat
 
 
 def _key(dataset: Dataset, purify: Purify, weak: str | None) -> str:
-    modules = ["imaging.masks", "imaging.lungs", "imaging.blend", "imaging.regions", "imaging.segment"]
-    modules += ["imaging.quality", "imaging.denoise", "imaging.noise_level", "labels.recipe", "labels.label_set"]
     return digest_json(
         {
             "strategy": purify.strategy,
             "variant": purify.variant,
             "weak_denoiser": weak,
             "data": dataset.digest,
-            "code": digest_code(*(f"harness.{module}" for module in modules)),
+            "code": digest_code("harness.labels.label_set"),
             "libraries": [version(name) for name in ("opencv-python-headless", "scikit-image")],
         }
     )

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.digests import digest_code, digest_json, digest_pixels
+from harness.base.code_digest import digest_code
+from harness.base.digests import digest_json, digest_pixels
 from harness.base.errors import UsageError
 from harness.base.files import cache_root, refuse_existing, write_bytes
 from harness.base.progress import Progress
@@ -95,7 +96,7 @@ def write_pairs(
 
 def _key(dataset: Dataset, purify: Purify, seed: int) -> str:
     libraries = [version(name) for name in ("numpy", "opencv-python-headless", "scipy")]
-    code = digest_code("harness.imaging", "harness.labels.recipe", "harness.labels.training_pairs")
+    code = digest_code("harness.labels.training_pairs")
     return digest_json({"purify": purify, "data": dataset.digest, "seed": seed, "code": code, "libraries": libraries})
 
 
@@ -145,7 +146,7 @@ def _sinogram(
     project: Callable[[], NDArray[np.floating]], variant: str, normal: Image, scale: Any = None
 ) -> NDArray[Any]:
     """A slice's sinogram, kept in the cache: the projection takes longest, and every dose and seed share it."""
-    code = digest_code("harness.imaging.tomography", "harness.imaging.noise", "harness.imaging.insertion")
+    code = digest_code("harness.imaging.noise", "harness.imaging.insertion")
     key = digest_json([digest_pixels(normal), variant, scale, code])
     path = cache_root() / "sinograms" / f"{key[:20]}.npz"
     try:
