@@ -22,14 +22,14 @@ class NoisySlice(Strict, frozen=True, kw_only=True):
 class Case(NoisySlice, frozen=True, kw_only=True):
     """One slice of a test set; the paths lead to 8-bit grey PNGs of one size.
 
-    `truth` is the noise-free reference aligned with `lq`, `again` another normal-dose scan aligned with it, and
+    `truth` is the noise-free reference aligned with `lq`, `aligned_gt` another normal-dose scan aligned with it, and
     `regions` the label map of the low-dose slice (codes of `harness.imaging.regions`); only the phantom has them.
     """
 
     patient: str
     gt: str
     truth: str | None = None
-    again: str | None = None
+    aligned_gt: str | None = None
     regions: str | None = None
 
 
@@ -63,7 +63,7 @@ def first_cases(dataset: Dataset, count: int) -> Dataset:
     return msgspec.structs.replace(dataset, cases=dataset.cases[:count], digest=digest)
 
 
-def refuse(offenders: list[str], problem: str, fix: str = "mend or remove them") -> None:
+def refuse_slices(offenders: list[str], problem: str, fix: str = "mend or remove them") -> None:
     """UsageError that names the slices that have a problem; nothing where there are none."""
     if offenders:
         listed = "\n  ".join(offenders[:NAMED_AT_MOST])

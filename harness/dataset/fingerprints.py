@@ -24,7 +24,7 @@ def fingerprints(dataset: Dataset) -> dict[str, str]:
     images = [
         (Path(path), case.name)
         for case in dataset.cases
-        for path in (case.lq, case.gt, case.truth, case.again)
+        for path in (case.lq, case.gt, case.truth, case.aligned_gt)
         if path is not None
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:

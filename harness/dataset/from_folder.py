@@ -13,7 +13,7 @@ from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
 from harness.base.slices import read_grey
 from harness.base.structs import expand_variables
-from harness.dataset.cases import Case, Dataset, refuse
+from harness.dataset.cases import Case, Dataset, refuse_slices
 from harness.protocol import FolderData
 
 
@@ -25,7 +25,7 @@ def folder_slices(data: FolderData, protocol: str) -> Dataset:
                 f"{root / kind}: no such folder", fix="lay the data out as lq/*.png and gt/*.png with the same names"
             )
     names = {kind: {path.name for path in (root / kind).glob("*.png")} for kind in ("lq", "gt")}
-    refuse(
+    refuse_slices(
         [str(root / "gt" / name) for name in sorted(names["lq"] - names["gt"])]
         + [str(root / "lq" / name) for name in sorted(names["gt"] - names["lq"])],
         "have no partner: each slice needs lq/NAME.png and gt/NAME.png; missing",
@@ -47,8 +47,8 @@ def folder_slices(data: FolderData, protocol: str) -> Dataset:
         case = Case(name=stem, patient=patient(stem), lq=str(paths[0]), gt=str(paths[1]), pixel_mm=data.pixel_mm)
         cases.append(case)
         parts += [stem.encode(), case.patient.encode(), repr(images[0].shape).encode(), *(i.tobytes() for i in images)]
-    refuse(sizes, "differ in size (height, width)")
-    refuse(constant, "are constant images, which no scanner makes")
+    refuse_slices(sizes, "differ in size (height, width)")
+    refuse_slices(constant, "are constant images, which no scanner makes")
     return Dataset(cases=tuple(cases), window_hu=data.window_hu, digest=digest_bytes(*parts))
 
 
