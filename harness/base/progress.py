@@ -6,15 +6,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol as Interface
 
+Progress = Callable[[int, int], None]
+"""Hears how far long work is: (done, total) of whatever it counts."""
 
-def part_of(progress: Callable[[int, int], None] | None, index: int, parts: int) -> Callable[[int, int], None] | None:
+
+def part_of(progress: Progress | None, index: int, parts: int) -> Progress | None:
     """The progress of part `index` of `parts` equal ones, as progress of the whole."""
     if progress is None:
         return None
     return lambda done, total: progress(index * total + done, parts * total)
-
-
-Progress = Callable[[int, int], None]
 
 
 class Reporter(Interface):

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 
 
-def named(offenders: Sequence[str], *, at_most: int = 8) -> str:
-    """The first of some offenders in one line of a message, and how many more there are: "a, b and 3 more"."""
-    more = f" and {len(offenders) - at_most} more" if len(offenders) > at_most else ""
-    return ", ".join(offenders[:at_most]) + more
+def first_few(items: Sequence[str], *, at_most: int = 8) -> list[str]:
+    """The first of many items for a message, and in the place of the others "and 3 more"; to be joined as it suits."""
+    others = len(items) - at_most
+    return [*items[:at_most], f"and {others} more"] if others > 0 else list(items)
 
 
 def sanitise(text: str) -> str:

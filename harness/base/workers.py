@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from harness.base.errors import InfrastructureError
+from harness.base.progress import Progress
 
 R = TypeVar("R")
 
@@ -21,7 +22,7 @@ def map_slices(
     function: Callable[..., R],
     tasks: Sequence[tuple[Any, ...]],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[R]:
     """`[function(*task) for task in tasks]` on worker processes, one a core; results in the order of the tasks.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.base.errors import HarnessError, UsageError
 from harness.base.files import cache_root, private_folder
 from harness.base.progress import Reporter
+from harness.base.slices import write_slices
 from harness.base.structs import Strict
 from harness.base.text import sanitise
 from harness.ci.handover import Handover, read_handover, write_handover
@@ -25,7 +26,6 @@ from harness.protocol import Protocol
 from harness.records.schema import about, submission_facts
 from harness.records.signing import signing_key
 from harness.records.store import keep_protocol
-from harness.run.staging import write_slices
 from harness.scoring.score import load_extractors
 from harness.submission.manifest import Submission, load_submission
 from harness.submission.overlap import refuse_test_slices

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from harness.base.text import first_few
 from harness.cli._common import (
     complete_protocol,
     complete_submission,
@@ -342,7 +343,9 @@ def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) 
             "and the largest relative difference of all regions (--json has every one)."
         )
     if differ:
-        named = ", ".join(f"{one.metric} ({one.region}, {one.reference}, {one.tool})" for one in differ[:5])
+        named = ", ".join(
+            first_few([f"{one.metric} ({one.region}, {one.reference}, {one.tool})" for one in differ], at_most=5)
+        )
         raise ScoringError(
             f"{record}: {len(differ)} of {len(checks)} values are not the reference tools': {named}",
             fix="compare the record's harness version and machine with this one's",

@@ -7,8 +7,7 @@ import msgspec
 from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
 from harness.base.structs import Strict
-
-NAMED_AT_MOST = 8  # offenders that an error message lists before it only counts
+from harness.base.text import first_few
 
 
 class NoisySlice(Strict, frozen=True, kw_only=True):
@@ -66,6 +65,4 @@ def first_cases(dataset: Dataset, count: int) -> Dataset:
 def refuse_slices(offenders: list[str], problem: str, fix: str = "mend or remove them") -> None:
     """UsageError that names the slices that have a problem; nothing where there are none."""
     if offenders:
-        listed = "\n  ".join(offenders[:NAMED_AT_MOST])
-        more = f"\n  and {len(offenders) - NAMED_AT_MOST} more" if len(offenders) > NAMED_AT_MOST else ""
-        raise UsageError(f"{len(offenders)} slices {problem}:\n  {listed}{more}", fix=fix)
+        raise UsageError("\n  ".join([f"{len(offenders)} slices {problem}:", *first_few(offenders)]), fix=fix)

@@ -18,6 +18,7 @@ from harness.base.errors import OutputsError, SubmissionError, UsageError
 from harness.base.progress import Reporter
 from harness.base.slices import read_grey
 from harness.base.structs import Strict, canonical_json, read_json
+from harness.base.text import first_few
 from harness.board.build import write_board
 from harness.dataset.cases import Dataset
 from harness.dataset.load import load_data
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     from harness.reference_check.check import Check
 
 
-NOTED_AT_MOST = 8  # labels that do not look right, by name
-
-
 class Evaluation(Strict, frozen=True, kw_only=True):
     """A finished evaluation: its record, where it lies, whether it is new, and the run, if it came to its end here."""
 
@@ -71,10 +69,8 @@ def prepare(
     weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
         labels = build_labels(dataset, protocol.purify, weak_outputs=weak_outputs, progress=progress)
-    for line in labels.implausible[:NOTED_AT_MOST]:
+    for line in first_few(labels.implausible):
         reporter.note(f"label of {line}")
-    if len(labels.implausible) > NOTED_AT_MOST:
-        reporter.note(f"and {len(labels.implausible) - NOTED_AT_MOST} more labels that do not look right")
     return dataset, labels
 
 

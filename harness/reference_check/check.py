@@ -13,6 +13,7 @@ from harness.base.errors import UsageError
 from harness.base.progress import Progress
 from harness.base.slices import read_grey
 from harness.base.structs import Strict
+from harness.base.text import first_few
 from harness.base.workers import map_slices
 from harness.dataset.cases import Dataset
 from harness.features import Extractor
@@ -126,7 +127,7 @@ def _same_material(
     if outputs is not None:
         missing = [case.name for case in dataset.cases if case.name not in outputs]
         if missing:
-            raise UsageError(f"the outputs lack {', '.join(missing[:5])}", fix="one <case>.png per case")
+            raise UsageError(f"the outputs lack {', '.join(first_few(missing))}", fix="one <case>.png per case")
         found["outputs"] = digest_outputs({name: read_grey(path) for name, path in outputs.items()})
         recorded["outputs"] = str(result.outputs)
     for name, digest in recorded.items():

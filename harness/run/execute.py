@@ -27,13 +27,14 @@ from harness.base.errors import (
 )
 from harness.base.files import atomic_folder, cache_root, in_turn, write_text
 from harness.base.progress import Progress
+from harness.base.slices import read_slices
 from harness.base.structs import Strict, read_json, write_json
 from harness.base.text import sanitise
 from harness.dataset.cases import Inputs
 from harness.engines import Engine, Exit
 from harness.run.container_image import image_of
 from harness.run.outputs import read_outputs
-from harness.run.staging import opaque_names, read_slices, staged
+from harness.run.staging import opaque_names, staged
 from harness.run.untrusted_png import Slice, pixels_of
 from harness.run.weights import fetch_weights, weights_name
 from harness.sandbox import (

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import OutputQuotaError, OutputsError, UsageError
+from harness.base.text import first_few
 from harness.run.untrusted_png import Rejected, Slice, read_png
 from harness.sandbox import Quota, largest_png
-
-NAMED_AT_MOST = 5  # examples of one kind in a message
 
 FIX = (
     "write one 8-bit single-channel PNG of the input's size and name per case to $HARNESS_OUTPUT, as "
@@ -197,21 +196,17 @@ def _complaint(*, missing: list[str], wrong: dict[str, str], stray: list[str], t
         ("not expected", len(stray), stray),
     ):
         if count:
-            lines.append(f"{count} {what}: {_some(items, '; ')}")
+            lines.append(f"{count} {what}: {'; '.join(first_few(items, at_most=5))}")
     if len(missing) == total and not wrong and not stray:
         lines = [f"/output is empty, expected {total} files"]
     return OutputsError(f"outputs of {total} cases: " + ". ".join(lines), fix=FIX)
 
 
 def _by_reason(wrong: dict[str, str]) -> list[str]:
-    """One clause a reason: most often every file has the same, which is said once."""
+    """One clause for each reason, since most often all files share one."""
     clauses = []
     for reason in dict.fromkeys(wrong.values()):
         first, *others = [f"{case}.png" for case, why in wrong.items() if why == reason]
-        clauses.append(f"{first} {reason}" + (f" (so it is with {_some(others, ', ')})" if others else ""))
+        likewise = f" (likewise {', '.join(first_few(others, at_most=5))})" if others else ""
+        clauses.append(f"{first} {reason}{likewise}")
     return clauses
-
-
-def _some(items: list[str], separator: str) -> str:
-    more = f", and {len(items) - NAMED_AT_MOST} more" if len(items) > NAMED_AT_MOST else ""
-    return separator.join(items[:NAMED_AT_MOST]) + more

@@ -8,14 +8,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.files import cache_root, private_folder
-from harness.base.slices import png_bytes, read_grey
+from harness.base.slices import write_slices
 from harness.base.structs import write_json
 from harness.dataset.cases import Inputs, NoisySlice
 
@@ -60,9 +59,8 @@ def staged(
     with private_folder(cache_root() / "staging") as private:
         inputs = private / "input"
         inputs.mkdir()
-        write_slices(
-            inputs, slices, compression="none"
-        )  # they live as long as the container, which reads them faster so
+        # uncompressed: they live as long as the container, which reads them faster so
+        write_slices(inputs, slices, compression="none")
         listed = [
             {
                 "name": name,
@@ -83,20 +81,3 @@ def staged(
         for path in private.rglob("*"):  # for the uid that the sandbox forces, whatever our umask is
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield inputs, model
-
-
-def read_slices(paths: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
-    """Grey PNGs by name; on all cores, since a quick denoiser takes no longer than this."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(paths, pool.map(read_grey, map(Path, paths.values())), strict=True))
-
-
-def write_slices(folder: Path, images: Mapping[str, NDArray[np.uint8]], *, compression: str = "quick") -> None:
-    """Write `<name>.png` into `folder`, which nobody else sees yet, on all cores."""
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def write(name: str) -> None:
-        (folder / f"{name}.png").write_bytes(png_bytes(images[name], compression=compression))
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(write, images))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.base.errors import UsageError
-from harness.base.text import named
+from harness.base.text import first_few
 from harness.dataset.cases import Dataset
 from harness.dataset.fingerprints import fingerprints, read_fingerprints
 from harness.submission.manifest import Submission
@@ -25,6 +25,6 @@ def refuse_shared(trained_on: Iterable[str], test: Dataset, *, what: str) -> Non
     shared = sorted({own[digest] for digest in trained_on if digest in own})
     if shared:
         raise UsageError(
-            f"{what} holds {len(shared)} slices or patients of the test set: {named(shared, at_most=5)}",
+            f"{what} holds {len(shared)} slices or patients of the test set: {', '.join(first_few(shared, at_most=5))}",
             fix="train on other patients; a value on slices that a model has seen says nothing",
         )

@@ -214,7 +214,7 @@ def small(tmp_path: Path) -> Path:
         (
             "np.uint8 = np.uint16",
             30,
-            ("2 wrong: ", ".png has 16 bits per channel", "so it is with", "np.uint8(np.clip"),
+            ("2 wrong: ", ".png has 16 bits per channel", "(likewise ", "np.uint8(np.clip"),
         ),
         ("del manifest['cases'][0]", 30, ("1 missing: ", ".png", "per case")),
     ],
