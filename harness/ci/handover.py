@@ -24,8 +24,8 @@ from harness.dataset.cases import Dataset, Inputs, NoisySlice
 from harness.pipeline.attempt import Attempt
 from harness.protocol import Protocol
 from harness.records.schema import About, ProtocolFacts, SubmissionFacts, protocol_facts
-from harness.run.execute import digest_outputs
 from harness.run.outputs import read_folder
+from harness.run.result import digest_outputs
 from harness.run.untrusted_png import pixels_of
 
 Images = Mapping[str, NDArray[np.uint8]]

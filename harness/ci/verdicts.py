@@ -75,8 +75,9 @@ def check_all(
         except HarnessError as error:
             verdicts.append(verdict_of(slug, error))
         else:
-            memory = "unknown" if run.peak_memory_bytes is None else f"{run.peak_memory_bytes / 1e6:.0f} MB"
-            said = f"{len(run.outputs)} slices in {run.run_s:.1f} s, start included; peak memory {memory}"
+            peak = run.costs.peak_memory_bytes
+            memory = "unknown" if peak is None else f"{peak / 1e6:.0f} MB"
+            said = f"{len(run.outputs)} slices in {run.costs.times.run_s:.1f} s, start included; peak memory {memory}"
             said += "".join(f"\nlowered on this machine: {line}" for line in run.lowered)
             verdicts.append(Verdict(slug=slug, exit_status=0, said=said))
     return verdicts

@@ -32,8 +32,10 @@ from harness.records.observe import observe
 from harness.records.schema import Failure, Observed, Record, Result, SubmissionFacts, make_record, protocol_facts
 from harness.records.signing import signing_key
 from harness.records.store import keep_protocol, read_record, write_record
-from harness.run.execute import Run, cached_outputs, digest_outputs, run_submission
+from harness.run.cache import cached_outputs
+from harness.run.execute import run_submission
 from harness.run.outputs import read_folder
+from harness.run.result import Run, digest_outputs
 from harness.run.untrusted_png import pixels_of
 from harness.scoring.anchors import anchors_of, make_anchor
 from harness.scoring.pictures import make_pictures

@@ -22,7 +22,7 @@ from harness.labels.label_set import LabelSet
 from harness.protocol import Metric, Protocol
 from harness.records.schema import Record
 from harness.reference_check import tools as reference
-from harness.run.execute import digest_outputs
+from harness.run.result import digest_outputs
 from harness.scoring.per_slice import DATA_RANGE
 from harness.scoring.score import FeatureSet, Value, feature_key, features_of, read_features
 

@@ -140,9 +140,9 @@ CASES: dict[str, list[Case]] = {
              held=(9_900_000, 10_010_000)),
         Case(name="volume fill", does="fills a VOLUME of its image, which would be the host's disk", status=0,
              bound="VOLUME: 64 MiB", dockerfile="VOLUME /data", held=(67_000_000, 67_110_000)),
-        Case(name="memory hog", does="takes memory without end", status=22, said="for memory",
+        Case(name="memory hog", does="takes memory without end", status=22, said="ran out of memory",
              bound="memory: 0.2 GB and its file systems"),
-        Case(name="child memory hog", does="a child does, the parent ends well", status=22, said="for memory",
+        Case(name="child memory hog", does="a child does, the parent ends well", status=22, said="ran out of memory",
              bound="memory: 0.2 GB and its file systems"),
         # 40 less the init process and the script itself; the engine may count one more of its own
         Case(name="fork bomb", does="forks without end", status=0, bound="40 processes", held=(36, 38)),

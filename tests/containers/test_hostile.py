@@ -17,7 +17,8 @@ from harness.base.errors import HarnessError
 from harness.base.slices import read_grey
 from harness.engines import BASE_IMAGE, Engine, Exit, connect
 from harness.engines.podman import open_client as open_podman
-from harness.run.execute import Run, run_submission
+from harness.run.execute import run_submission
+from harness.run.result import Run
 from harness.submission.manifest import load_submission
 from tests.containers import makers
 from tests.containers.cases import BUILD, CASES, DOCUMENT, ENDS, Case, documented
