@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from harness.base.structs import canonical_json
 
-NOT_COPIED = frozenset({".git", "__pycache__"})  # of a submission's folder: no part of its digest or of its build
+NOT_COPIED = frozenset(
+    {".git", "__pycache__"}
+)  # parts of a submission's folder that are in neither its digest nor its build
 
 
 def digest_bytes(*parts: bytes) -> str:
-    """SHA-256 (hex) of byte strings, each preceded by its length, so that joints cannot be confused."""
+    """SHA-256 (hex) of byte strings, each preceded by its length, so that ("ab", "c") and ("a", "bc") differ."""
     sha = hashlib.sha256()
     for part in parts:
         sha.update(len(part).to_bytes(8, "big"))
@@ -41,9 +43,9 @@ def digest_json(value: Any) -> str:
 
 
 def digest_folder(folder: Path) -> str:
-    """SHA-256 (hex) over relative names and bytes of the files under `folder`: whatever a build can copy.
+    """SHA-256 (hex) over relative names, contents and executable bits of the files under `folder`.
 
-    Hidden files are among them; NOT_COPIED is left out.
+    That is whatever a build can copy: hidden files and links (by their targets) count, NOT_COPIED does not.
     """
     parts: list[bytes] = []
     for path in sorted(folder.rglob("*")):

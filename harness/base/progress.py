@@ -1,4 +1,4 @@
-"""Progress: how long work says how far it is."""
+"""Progress: how long-running work reports how far it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol as Interface
 
 Progress = Callable[[int, int], None]
-"""Hears how far long work is: (done, total) of whatever it counts."""
+"""Receives (done, total) of whatever the work counts."""
 
 
 def part_of(progress: Progress | None, index: int, parts: int) -> Progress | None:
@@ -18,8 +18,8 @@ def part_of(progress: Progress | None, index: int, parts: int) -> Progress | Non
 
 
 class Reporter(Interface):
-    """Shows long work: `stage` opens one named stage and yields the callable that takes (done, total); `note` is a
-    line that the user should read."""
+    """Shows long-running work: `stage` opens a named stage and yields its `Progress`; `note` shows a line that the user
+    should read."""
 
     def stage(self, name: str) -> AbstractContextManager[Progress]: ...
 

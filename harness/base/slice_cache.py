@@ -1,7 +1,7 @@
-"""Slices that are made once and kept: each one's images as files, and a note of them.
+"""Slices that are made once and kept: the images of each as files, and a note about them.
 
-What is there and undamaged is not made again: a killed run goes on where it was, and of a damaged set only the damaged
-slices are made anew.
+What is there and undamaged is not made again: a killed run carries on where it stopped, and only the damaged slices of
+a set are rebuilt.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _intact(folder: Path, name: str, kind: type[Facts]) -> Facts | None:
         if all(digest_file(folder / path) == digest for path, digest in note.files.items()):
             return note.facts
     except (UsageError, OSError):
-        pass  # missing or unreadable: made again
+        pass  # missing or unreadable: it is made again
     return None
 
 

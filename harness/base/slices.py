@@ -21,7 +21,7 @@ from harness.base.files import write_bytes
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """Read an 8-bit grey PNG, or one of three equal channels, as uint8 (height, width).
+    """Read an 8-bit grey PNG, or one with three equal channels, as uint8 (height, width).
 
     UsageError names the file for anything else: 16-bit, colour, palette, alpha, animated, unreadable.
     """
@@ -37,7 +37,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
                 depth = "16-bit" if mode.startswith("I") else f"mode {mode}"
                 raise UsageError(
                     f"{path}: {expected}, found {depth}",
-                    fix="map the slice through one fixed HU window to 8 bits and save it as mode L",
+                    fix="map every slice to 8 bits through one fixed HU window and save it as mode L",
                 )
             pixels = np.asarray(image)
     except FileNotFoundError:
@@ -51,7 +51,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     return np.array(pixels, dtype=np.uint8)
 
 
-# How much time goes into making a PNG small: what zlib usually does; noise as small in a third of the time; none.
+# How hard a PNG is compressed: zlib's default; nearly as small for noise in a third of the time; not at all.
 COMPRESSION: dict[str, dict[str, int]] = {
     "usual": {},
     "quick": {"compress_level": 1, "compress_type": zlib.Z_RLE},

@@ -29,7 +29,7 @@ class _Scanned(Strict, frozen=True, kw_only=True):
 
 
 def phantom_slices(data: PhantomData, progress: Progress | None) -> Dataset:
-    """The phantom's slices from the cache; those that are missing or damaged there are scanned (again)."""
+    """The phantom's slices from the cache, scanned there first if they are missing or damaged."""
     key = digest_json({"data": data, "code": digest_code("harness.phantom")})
     folder = cache_root() / "data" / f"phantom-{key[:20]}"
     places = {
@@ -66,7 +66,7 @@ def _scan(name: str, data: PhantomData, patient: int, number: int, folder: str) 
     """Scan one slice and keep its images."""
     from harness.phantom import levels_with_nodules, make_patient, scan_slice
 
-    assert isinstance(data.seed, int), "load_data has put the secret seed in the place of its commitment"
+    assert isinstance(data.seed, int), "load_data replaces a commitment with its secret seed"
     person = make_patient(data.seed, patient, view=_view(data, patient))
     heights = levels_with_nodules(person, data.slices, nodule_slices=data.nodule_slices)
     scanned = scan_slice(person, heights[number], size=data.size, dose=data.dose)

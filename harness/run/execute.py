@@ -1,4 +1,4 @@
-"""Run: Submission x Inputs -> Run. Builds the image, runs it in the sandbox, keeps its outputs once verified."""
+"""Execute: Submission x Inputs -> Run. Builds the image, runs it in the sandbox, verifies and keeps its outputs."""
 
 from __future__ import annotations
 
@@ -155,8 +155,8 @@ def _device(submission: Submission, machine: Machine) -> tuple[Device, str | Non
         return "cpu", None
     if not machine.gpus:
         raise GpuRequiredError(
-            f"{submission.slug} says gpu: required, and the engine's machine has no GPU",
-            fix="run it on a machine with an NVIDIA GPU and nvidia-container-toolkit, or say gpu: optional",
+            f"{submission.slug} states gpu: required, but the engine's machine has no GPU",
+            fix="run it on a machine with an NVIDIA GPU and nvidia-container-toolkit, or state gpu: optional",
         )
     return "cuda", machine.gpus[0]
 

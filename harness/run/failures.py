@@ -55,7 +55,7 @@ def raise_for(ended: Exit, *, device: Device, limits: Limits, quote: bool) -> No
     if ended.code == GPU_REQUIRED_EXIT and device == "cpu":
         raise GpuRequiredError(
             f"the container ended with exit status {GPU_REQUIRED_EXIT}, so it needs a GPU, and it was given none",
-            fix="say gpu: required in submission.yaml and run it on a machine with a GPU",
+            fix="state gpu: required in submission.yaml and run it on a machine with a GPU",
         )
     if ended.output_full or ended.code == KILLED_FOR_FILE_SIZE:
         raise OutputQuotaError(
