@@ -59,7 +59,7 @@ class LabelSet(Strict, frozen=True, kw_only=True):
         return Path(self.folder) / "labels" / f"{name}.png"
 
     def regions(self, case: Case) -> NDArray[np.uint8]:
-        """Label map (uint8, codes of `harness.imaging.regions`) of a case: its truth, else found by consensus."""
+        """Region map (uint8, codes of `harness.imaging.regions`) of a case: its truth, else found by consensus."""
         return read_grey(self.regions_path(case))
 
     def regions_path(self, case: Case) -> Path:

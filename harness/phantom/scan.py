@@ -40,7 +40,7 @@ class PhantomSlice(Strict, frozen=True, kw_only=True):
 
     `gt` is the normal-dose scan; `lq` the low-dose scan, in another breath; `truth` the noise-free reconstruction of
     what `lq` saw, through the same kernel; `aligned_gt` a normal-dose scan of that, the best that any scan can be;
-    `regions` its label map (harness.imaging.regions.Code).
+    `regions` its region map (harness.imaging.regions.Code).
     """
 
     gt: NDArray[np.uint8]

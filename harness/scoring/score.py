@@ -274,7 +274,7 @@ def features_of(
 ) -> FeatureSet:
     """Features of one set of images by extractor and region, from the cache where the same images were seen before.
 
-    `codes` are the files of the label maps. Only features are held in memory, whatever the number of images.
+    `codes` are the files of the region maps. Only features are held in memory, whatever the number of images.
     """
     key = digest_json(
         {
