@@ -12,6 +12,11 @@ def first_few(items: Sequence[str], *, at_most: int = 8) -> list[str]:
     return [*items[:at_most], f"and {others} more"] if others > 0 else list(items)
 
 
+def shortened(text: str, at_most: int) -> str:
+    """`text`, cut to `at_most` characters if it is longer, the last three then being dots."""
+    return text if len(text) <= at_most else text[: at_most - 3] + "..."
+
+
 def sanitise(text: str) -> str:
     """Make a container's text safe to print: no ANSI sequences, control characters or CI workflow commands."""
     text = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(\x07|\x1b\\|$)|[ -/]*[0-~])", "", text, flags=re.MULTILINE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 
-from harness.base import process
 from harness.base.errors import GpuRequiredError, InfrastructureError
+from harness.base.process import run
 from harness.base.text import sanitise
 
 QUERY_IDS = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
@@ -17,7 +17,7 @@ def gpus() -> tuple[str, ...]:
     """The ids (UUIDs) of this machine's GPUs, in the driver's order; empty without a driver."""
     if shutil.which(QUERY_IDS[0]) is None:
         return ()
-    listing = process.run(QUERY_IDS)
+    listing = run(QUERY_IDS)
     return tuple(listing.stdout.split()) if listing.returncode == 0 else ()
 
 
@@ -58,5 +58,5 @@ class GpuMemory:
             return None
         query = ["nvidia-smi", f"--id={self.gpu}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
         with contextlib.suppress(InfrastructureError, ValueError):  # a failed measurement must not fail the run
-            return int(process.run(query, timeout_s=10).stdout) * MIB
+            return int(run(query, timeout_s=10).stdout) * MIB
         return None

@@ -18,9 +18,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Self
 
-from harness.base import process
 from harness.base.errors import BuildError, InfrastructureError, UsageError
 from harness.base.files import atomic_file, cache_root
+from harness.base.process import run, started
 from harness.base.structs import read_json, write_json
 from harness.engines import Exit
 from harness.engines._archives import checked_archive
@@ -38,7 +38,7 @@ BUILD_ELSEWHERE = (
 
 def connect() -> ApptainerEngine:
     """The apptainer of this machine, called by an ordinary user."""
-    version = process.run(["apptainer", "--version"])
+    version = run(["apptainer", "--version"])
     if version.returncode != 0:
         raise InfrastructureError(f"apptainer --version: {version.stderr.strip()}", fix="repair its installation")
     if os.geteuid() == 0:
@@ -137,7 +137,7 @@ class ApptainerEngine:
                         file.writelines(data)
                     with atomic_file(sif) as part:
                         command = ["apptainer", "--silent", "build", "--force", str(part), f"docker-archive:{own}"]
-                        done = process.run(command, timeout_s=BuildPolicy().wall_s)
+                        done = run(command, timeout_s=BuildPolicy().wall_s)
                         if done.returncode != 0:
                             raise BuildError(
                                 f"{archive}: apptainer build failed: {done.stderr.strip()[-500:]}", fix=BUILD_ELSEWHERE
@@ -154,7 +154,7 @@ class ApptainerEngine:
         sif = self._sif(plan.image)
         if plan.gpu is not None:
             look = ["apptainer", "--silent", "exec", "--containall", *_gpu_options(plan.gpu), str(sif), *QUERY_IDS]
-            check_seen(plan.gpu, listing=process.run(look).stdout, engine=self.name)
+            check_seen(plan.gpu, listing=run(look).stdout, engine=self.name)
         with (
             tempfile.TemporaryDirectory(dir=Path(plan.input).parent) as folder,
             (Path(folder) / "log").open("w+b") as log,
@@ -167,7 +167,7 @@ class ApptainerEngine:
                 plan, image=sif, command=self.inspect(plan.image).command, output=output, scratch=scratch
             )
             gpu_memory = GpuMemory(plan.gpu)
-            with process.started(command, stdout=log, stderr=err) as child:
+            with started(command, stdout=log, stderr=err) as child:
                 yield ApptainerContainer(child, plan=plan, folder=Path(folder), gpu_memory=gpu_memory)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import OutputQuotaError, OutputsError, UsageError
-from harness.base.text import first_few
+from harness.base.text import first_few, shortened
 from harness.run.untrusted_png import Rejected, Slice, read_png
 from harness.sandbox import Quota, largest_png
 
@@ -187,7 +187,7 @@ def _kind(member: tarfile.TarInfo) -> str:
 
 
 def _shown(name: str) -> str:
-    return ascii(name if len(name) <= 60 else name[:57] + "...")
+    return ascii(shortened(name, 60))
 
 
 def _complaint(*, missing: list[str], wrong: dict[str, str], stray: list[str], total: int) -> OutputsError:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from harness.base.errors import BuildError, ImagePolicyError
-from harness.base.text import sanitise
+from harness.base.text import sanitise, shortened
 from harness.sandbox import MAX_INSTRUCTIONS
 
 MAX_BYTES = 64 * 1024
@@ -190,5 +190,4 @@ def _check_allowed(image: str, allowed: Collection[str], what: str) -> None:
 
 
 def _shown(text: str) -> str:
-    text = sanitise(text).strip()
-    return text if len(text) <= 100 else text[:97] + "..."
+    return shortened(sanitise(text).strip(), 100)
