@@ -1,4 +1,4 @@
-"""Ownership of containers: a lock file per harness process, which the kernel frees when the process dies, however."""
+"""Ownership of containers: a lock file for each harness process, which the kernel frees when the process dies."""
 
 from __future__ import annotations
 

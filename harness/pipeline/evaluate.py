@@ -71,8 +71,8 @@ def prepare(
     weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
         labels = build_labels(dataset, protocol.purify, weak_outputs=weak_outputs, progress=progress)
-    for line in first_few(labels.implausible):
-        reporter.note(f"label of {line}")
+    for line in first_few([f"label of {line}" for line in labels.implausible]):
+        reporter.note(line)
     return dataset, labels
 
 
