@@ -32,7 +32,7 @@ def shares(case: Case, label_path: Path, regions: Path) -> dict[str, tuple[float
     low, label, truth = (read_grey(Path(path)) for path in (case.lq, label_path, str(case.truth)))
     inside = np.isin(read_grey(regions), INSIDE)
     images = {name: np.asarray(denoise(low), np.uint8) for name, denoise in BATTERY.items()}
-    images["another normal-dose scan, aligned"] = read_grey(Path(str(case.again)))
+    images["another normal-dose scan, aligned"] = read_grey(Path(str(case.aligned_gt)))
     images["the normal-dose scan itself"] = read_grey(Path(case.gt))
     images |= {"label, looked up": label, "truth, looked up": truth}
     rng = np.random.default_rng([1, *case.name.encode()])

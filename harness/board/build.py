@@ -10,7 +10,7 @@ import msgspec
 
 from harness.base.errors import UsageError
 from harness.base.files import write_text
-from harness.base.text import named
+from harness.base.text import first_few
 from harness.board import exports, tables
 from harness.board.ranking import Row, rank
 from harness.board.site import render_site
@@ -99,7 +99,7 @@ def check_board(leaderboard: Path) -> None:
     stale = [path for path, text in files.items() if not path.is_file() or path.read_bytes() != text.encode()]
     stale += _leftovers(leaderboard, files)
     if stale:
-        offenders = named([str(path) for path in stale])
+        offenders = ", ".join(first_few([str(path) for path in stale]))
         raise UsageError(f"stale: {offenders} differ from what the records give", fix="harness board")
 
 

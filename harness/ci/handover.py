@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from harness.base.digests import digest_json
 from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, refuse_existing
+from harness.base.slices import read_slices, write_slices
 from harness.base.structs import Strict, read_json, write_json
-from harness.base.text import sanitise
+from harness.base.text import sanitise, shortened
 from harness.dataset.cases import Dataset, Inputs, NoisySlice
 from harness.pipeline.attempt import Attempt
 from harness.protocol import Protocol
 from harness.records.schema import About, ProtocolFacts, SubmissionFacts, protocol_facts
-from harness.run.execute import digest_outputs
 from harness.run.outputs import read_folder
-from harness.run.staging import read_slices, write_slices
+from harness.run.result import digest_outputs
 from harness.run.untrusted_png import pixels_of
 
 Images = Mapping[str, NDArray[np.uint8]]
@@ -176,5 +176,4 @@ def _expect(where: Path, what: str, expected: Any, found: Any, *, fix: str) -> N
 
 
 def _shown(value: Any) -> str:
-    text = ascii(msgspec.to_builtins(value))
-    return text if len(text) <= 600 else text[:597] + "..."
+    return shortened(ascii(msgspec.to_builtins(value)), 600)

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.base.errors import UsageError
 from harness.base.process import run, run_into
 from harness.base.structs import Strict
-from harness.base.text import named
+from harness.base.text import first_few
 from harness.sandbox import BuildPolicy
 from harness.submission.manifest import check_slug
 
@@ -152,4 +152,4 @@ def _top(path: str) -> str:
 
 
 def _named(paths: Sequence[str]) -> str:
-    return named([ascii(path) for path in paths])
+    return ", ".join(first_few([ascii(path) for path in paths]))

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.base.errors import HarnessError, UsageError
 from harness.base.files import cache_root, private_folder
 from harness.base.progress import Reporter
+from harness.base.slices import write_slices
 from harness.base.structs import Strict
 from harness.base.text import sanitise
 from harness.ci.handover import Handover, read_handover, write_handover
@@ -25,7 +26,6 @@ from harness.protocol import Protocol
 from harness.records.schema import about, submission_facts
 from harness.records.signing import signing_key
 from harness.records.store import keep_protocol
-from harness.run.staging import write_slices
 from harness.scoring.score import load_extractors
 from harness.submission.manifest import Submission, load_submission
 from harness.submission.overlap import refuse_test_slices
@@ -75,8 +75,9 @@ def check_all(
         except HarnessError as error:
             verdicts.append(verdict_of(slug, error))
         else:
-            memory = "unknown" if run.peak_memory_bytes is None else f"{run.peak_memory_bytes / 1e6:.0f} MB"
-            said = f"{len(run.outputs)} slices in {run.run_s:.1f} s, start included; peak memory {memory}"
+            peak = run.costs.peak_memory_bytes
+            memory = "unknown" if peak is None else f"{peak / 1e6:.0f} MB"
+            said = f"{len(run.outputs)} slices in {run.costs.times.run_s:.1f} s, start included; peak memory {memory}"
             said += "".join(f"\nlowered on this machine: {line}" for line in run.lowered)
             verdicts.append(Verdict(slug=slug, exit_status=0, said=said))
     return verdicts

@@ -84,7 +84,7 @@ def _outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """Exit status, what it means in a line, and the record's id, of a `harness run --json` that ended."""
     import msgspec
 
-    from harness.run.execute import Repeat
+    from harness.run.result import Repeat
 
     record, repeat = "", None
     with contextlib.suppress(ValueError, KeyError, TypeError):  # where it ended before it had a record

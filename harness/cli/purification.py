@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from harness.base.text import first_few
 from harness.cli._common import console, json_option, leaderboard_option, print_json, print_rows, protocol_option
 
 if TYPE_CHECKING:
     from harness.protocol import Protocol
-
-NAMED_AT_MOST = 8  # slices that a warning lists before it only counts
 
 output_option = click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write to (new).")
 
@@ -185,7 +184,5 @@ def _with_recipe(name: str, recipe: Mapping[str, str | None], *, noise: Path | N
 
 def _warn(what: str, lines: Sequence[str]) -> None:
     screen = console(stderr=True)
-    for line in lines[:NAMED_AT_MOST]:
+    for line in first_few(lines):
         screen.print(f"{what}: {line}", markup=False, highlight=False, soft_wrap=True)
-    if len(lines) > NAMED_AT_MOST:
-        screen.print(f"{what}: {len(lines) - NAMED_AT_MOST} more, see manifest.json", highlight=False)

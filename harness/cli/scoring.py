@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from harness.base.text import first_few
 from harness.cli._common import (
     complete_protocol,
     complete_submission,
@@ -147,11 +148,12 @@ def _print_place(evaluation: Evaluation, protocol: Protocol, leaderboard: Path, 
     record, run = evaluation.record, evaluation.run
     lines = {"result": _standing(evaluation, protocol, leaderboard)}
     if run is not None:
-        first = "" if run.first_output_s is None else f", the first after {run.first_output_s:.2g} s"
+        times = run.costs.times
+        first = "" if times.first_output_s is None else f", the first after {times.first_output_s:.2g} s"
         cached = " (a cached run)" if run.reused else ""
         lines["cost"] = (
-            f"{len(run.outputs)} slices in {run.run_s:.1f} s{first}; "
-            f"peak memory {_megabytes(run.peak_memory_bytes)}{cached}"
+            f"{len(run.outputs)} slices in {times.run_s:.1f} s{first}; "
+            f"peak memory {_megabytes(run.costs.peak_memory_bytes)}{cached}"
         )
         if run.repeat is not None:
             lines["repeat"] = f"run {run.repeat.runs} times: {run.repeat}"
@@ -232,10 +234,11 @@ def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> No
     except ContainerError:
         _print_log(entry.slug)
         raise
-    limits, gpu = done.limits, done.peak_gpu_memory_bytes
+    limits, costs = done.limits, done.costs
+    gpu = costs.peak_gpu_memory_bytes
     screen.print(
-        f"[green]valid[/]: {len(done.outputs)} slices in {done.run_s:.1f} s, start included; "
-        f"peak memory {_megabytes(done.peak_memory_bytes)}"
+        f"[green]valid[/]: {len(done.outputs)} slices in {costs.times.run_s:.1f} s, start included; "
+        f"peak memory {_megabytes(costs.peak_memory_bytes)}"
         + (f", of the GPU {_megabytes(gpu)}" if gpu is not None else "")
         + f"\nlimits: {limits.wall_s:g} s, {limits.memory_gb:g} GB of memory, {limits.cpus:g} cores",
         highlight=False,
@@ -342,7 +345,9 @@ def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) 
             "and the largest relative difference of all regions (--json has every one)."
         )
     if differ:
-        named = ", ".join(f"{one.metric} ({one.region}, {one.reference}, {one.tool})" for one in differ[:5])
+        named = ", ".join(
+            first_few([f"{one.metric} ({one.region}, {one.reference}, {one.tool})" for one in differ], at_most=5)
+        )
         raise ScoringError(
             f"{record}: {len(differ)} of {len(checks)} values are not the reference tools': {named}",
             fix="compare the record's harness version and machine with this one's",

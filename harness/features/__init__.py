@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
+from harness.base.progress import Progress
 from harness.base.slices import read_grey
 from harness.features._extractor import Extractor, Matrix, Output
 from harness.features._maps import region_weights
@@ -63,7 +64,7 @@ def extract(
     *,
     regions: Callable[[int], Mapping[str, Mask]] | None,
     batch: int = 16,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, dict[str, Features]]:
     """Features of PNG images by extractor and region, every image decoded once and every network run once.
 
@@ -117,7 +118,7 @@ def extract_masked(
     *,
     masks: Callable[[int], Mask],
     batch: int = 16,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Features]:
     """Final features by extractor of the images with every pixel outside the mask set to grey 0: `masked` features.
 

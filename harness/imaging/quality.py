@@ -60,7 +60,7 @@ def quality(
 ) -> Quality:
     """The quality of a slice purified with `mask` (255 where it weighs 1): a label or a training input.
 
-    All images are uint8 (height, width). `regions` is the slice's label map (`harness.imaging.regions.Code`) where
+    All images are uint8 (height, width). `regions` is the slice's region map (`harness.imaging.regions.Code`) where
     it is known; otherwise the normal-dose slice is segmented, with `window_hu` and `pixel_mm` as of `segment`.
     ValueError where shapes differ.
     """
@@ -107,7 +107,7 @@ def implausible(quality: Quality, *, background_removed: bool = True) -> list[st
 
 
 def _reference(normal: Image, window_hu: tuple[float, float] | None, pixel_mm: float | None) -> Image:
-    """The label map of a normal-dose slice; what a gap in the chest wall left outside is lung, too."""
+    """The region map of a normal-dose slice; what a gap in the chest wall left outside is lung, too."""
     codes = segment(normal, window_hu=window_hu, pixel_mm=pixel_mm)
     patient = np.isin(codes, INSIDE)
     if patient.any():

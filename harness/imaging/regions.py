@@ -1,4 +1,4 @@
-"""Regions of an axial chest slice: the codes of a label map and the scoring regions made of them."""
+"""Regions of an axial chest slice: the codes of a region map and the scoring regions made of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 class Code(IntEnum):
-    """Values of a label map (uint8). `LUNG` is parenchyma with its vessels, `GAS` air inside the body
+    """Values of a region map (uint8). `LUNG` is parenchyma with its vessels, `GAS` air inside the body
     that is not lung: trachea, bronchi, bowel; `PADDING` lies outside the scanner's field of view;
     `UNASSIGNED` is where two segmentations disagree. `NODULE`, part of the lung, is only in the phantom's truth."""
 
@@ -26,7 +26,7 @@ class Code(IntEnum):
 
 
 def shrink(codes: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
-    """Scoring regions of a label map (uint8, height x width) as bool masks of its shape.
+    """Scoring regions of a region map (uint8, height x width) as bool masks of its shape.
 
     `whole`: all but the padding. `background`: air, 3 pixels from anything else and 5 from the table.
     `body`: chest wall, mediastinum and bone, and `lung`: each 2 pixels from anything else. `table`: all of it.
@@ -51,7 +51,7 @@ def shrink(codes: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
 
 
 def consensus(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """Label map of what two segmentations of a slice agree on, and the fraction that they agree on.
+    """Region map of what two segmentations of a slice agree on, and the fraction that they agree on.
 
     Both are uint8 (height, width). Where they differ the code is `UNASSIGNED`: in `whole` and in `boundary`, not in a
     tissue's region. The fraction is taken over what is not padding in both; it is 1 where that is nothing.

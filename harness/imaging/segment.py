@@ -35,7 +35,7 @@ LUNG_MM2 = 500.0
 def segment(
     image: NDArray[np.uint8], *, window_hu: tuple[float, float] | None, pixel_mm: float | None
 ) -> NDArray[np.uint8]:
-    """Label map (uint8, codes of `harness.imaging.regions`) of a slice (uint8, height x width).
+    """Region map (uint8, codes of `harness.imaging.regions`) of a slice (uint8, height x width).
 
     `window_hu` is the HU of grey 0 and 255; where it is unknown (None) the grey of air and the median of what is
     brighter than Otsu's threshold are taken for -1000 and +40 HU. `pixel_mm` is the side of a pixel; where it is

@@ -6,15 +6,16 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.digests import digest_code, digest_file, digest_json
+from harness.base.code_digest import digest_code
+from harness.base.digests import digest_file, digest_json
 from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, cache_root, refuse_existing
 from harness.base.progress import Progress
+from harness.base.slice_cache import Refused, make_slices, read_facts
 from harness.base.slices import read_grey
 from harness.base.structs import Strict, write_json
 from harness.dataset.cases import Case, Dataset
@@ -25,15 +26,12 @@ from harness.imaging.regions import consensus
 from harness.imaging.segment import segment
 from harness.labels.recipe import (
     Purified,
-    Refused,
-    build_slices,
     implausible_slices,
     keep,
     manifest,
     mask_of,
     quality_of,
-    read_note,
-    refuse_slices,
+    refuse_unpurified,
 )
 from harness.protocol import Purify
 
@@ -61,7 +59,7 @@ class LabelSet(Strict, frozen=True, kw_only=True):
         return Path(self.folder) / "labels" / f"{name}.png"
 
     def regions(self, case: Case) -> NDArray[np.uint8]:
-        """Label map (uint8, codes of `harness.imaging.regions`) of a case: its truth, else found by consensus."""
+        """Region map (uint8, codes of `harness.imaging.regions`) of a case: its truth, else found by consensus."""
         return read_grey(self.regions_path(case))
 
     def regions_path(self, case: Case) -> Path:
@@ -93,12 +91,11 @@ def build_labels(
         weak, weak_outputs = purify.weak_denoiser, None
         denoise.load(weak)  # an unknown name is refused before any work
     folder = cache_root() / "labels" / _key(dataset, purify, weak)[:20]
-
-    def arguments(case: Case) -> tuple[Any, ...]:
-        return purify, weak_outputs and weak_outputs[case.name], dataset.window_hu
-
-    slices, refused = build_slices(folder, dataset.cases, _make, arguments, progress=progress)
-    refuse_slices(refused, "remove them from the test set; IPv2 purifies chest slices that show lung")
+    tasks = {
+        case.name: (case, purify, weak_outputs and weak_outputs[case.name], dataset.window_hu) for case in dataset.cases
+    }
+    slices, refused = make_slices(folder, tasks, _make, Purified, progress=progress)
+    refuse_unpurified(refused, "remove them from the test set; IPv2 purifies chest slices that show lung")
     fractions = [made.consensus for made in slices.values() if made.consensus is not None]
     return LabelSet(
         folder=str(folder),
@@ -119,7 +116,7 @@ def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Pat
     `labels` are what `build_labels` made of `dataset` by `purify`. UsageError where `folder` exists.
     """
     refuse_existing(folder)
-    slices = {case.name: read_note(Path(labels.folder), case.name) for case in dataset.cases}
+    slices = {case.name: read_facts(Path(labels.folder), case.name, Purified) for case in dataset.cases}
     with atomic_folder(folder) as part:
         for kind in ("lq", "gt_bar"):
             (part / kind).mkdir()
@@ -130,15 +127,13 @@ def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Pat
 
 
 def _key(dataset: Dataset, purify: Purify, weak: str | None) -> str:
-    modules = ["imaging.masks", "imaging.lungs", "imaging.blend", "imaging.regions", "imaging.segment"]
-    modules += ["imaging.quality", "imaging.denoise", "imaging.noise_level", "labels.recipe", "labels.label_set"]
     return digest_json(
         {
             "strategy": purify.strategy,
             "variant": purify.variant,
             "weak_denoiser": weak,
             "data": dataset.digest,
-            "code": digest_code(*(f"harness.{module}" for module in modules)),
+            "code": digest_code("harness.labels.label_set"),
             "libraries": [version(name) for name in ("opencv-python-headless", "scikit-image")],
         }
     )

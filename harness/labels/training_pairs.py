@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.digests import digest_code, digest_json, digest_pixels
+from harness.base.code_digest import digest_code
+from harness.base.digests import digest_json, digest_pixels
 from harness.base.errors import UsageError
 from harness.base.files import cache_root, refuse_existing, write_bytes
 from harness.base.progress import Progress
+from harness.base.slice_cache import Refused, make_slices, notes_folder
 from harness.base.slices import read_grey
 from harness.base.structs import Strict, write_json
 from harness.dataset.cases import Case, Dataset
@@ -27,15 +29,12 @@ from harness.imaging.blend import STRATEGIES, training_input
 from harness.labels.noise_fit import refuse_uncalibrated
 from harness.labels.recipe import (
     Purified,
-    Refused,
-    build_slices,
     implausible_slices,
     keep,
     manifest,
     mask_of,
-    notes_folder,
     quality_of,
-    refuse_slices,
+    refuse_unpurified,
 )
 from harness.protocol import Purify
 
@@ -77,11 +76,10 @@ def write_pairs(
                 fix="state it in the protocol, or fit it to your own slices: harness noise",
             )
     part = folder.with_name(f".{folder.name}.{_key(dataset, purify, seed)[:12]}.part")
-    slices, refused = build_slices(
-        part, dataset.cases, _make, lambda _: (purify, seed, dataset.window_hu), progress=progress
-    )
+    tasks = {case.name: (case, purify, seed, dataset.window_hu) for case in dataset.cases}
+    slices, refused = make_slices(part, tasks, _make, Purified, progress=progress)
     if not leave_out or not slices:
-        refuse_slices(refused, "remove them, or leave them out with --leave-out; what is finished is kept")
+        refuse_unpurified(refused, "remove them, or leave them out with --leave-out; what is finished is kept")
     write_json(part / "manifest.json", manifest(dataset, purify, slices, seed=seed, left_out=refused))
     write_fingerprints(part / TRAINED_ON, fingerprints(dataset))
     shutil.rmtree(notes_folder(part))
@@ -95,7 +93,7 @@ def write_pairs(
 
 def _key(dataset: Dataset, purify: Purify, seed: int) -> str:
     libraries = [version(name) for name in ("numpy", "opencv-python-headless", "scipy")]
-    code = digest_code("harness.imaging", "harness.labels.recipe", "harness.labels.training_pairs")
+    code = digest_code("harness.labels.training_pairs")
     return digest_json({"purify": purify, "data": dataset.digest, "seed": seed, "code": code, "libraries": libraries})
 
 
@@ -145,7 +143,7 @@ def _sinogram(
     project: Callable[[], NDArray[np.floating]], variant: str, normal: Image, scale: Any = None
 ) -> NDArray[Any]:
     """A slice's sinogram, kept in the cache: the projection takes longest, and every dose and seed share it."""
-    code = digest_code("harness.imaging.tomography", "harness.imaging.noise", "harness.imaging.insertion")
+    code = digest_code("harness.imaging.noise", "harness.imaging.insertion")
     key = digest_json([digest_pixels(normal), variant, scale, code])
     path = cache_root() / "sinograms" / f"{key[:20]}.npz"
     try:

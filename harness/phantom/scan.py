@@ -39,14 +39,14 @@ class PhantomSlice(Strict, frozen=True, kw_only=True):
     """One slice scanned twice. All images are (size, size) uint8, `window_hu` being the HU of grey 0 and 255.
 
     `gt` is the normal-dose scan; `lq` the low-dose scan, in another breath; `truth` the noise-free reconstruction of
-    what `lq` saw, through the same kernel; `again` a normal-dose scan of that, the best that any scan can be; `regions`
-    its label map (harness.imaging.regions.Code).
+    what `lq` saw, through the same kernel; `aligned_gt` a normal-dose scan of that, the best that any scan can be;
+    `regions` its region map (harness.imaging.regions.Code).
     """
 
     gt: NDArray[np.uint8]
     lq: NDArray[np.uint8]
     truth: NDArray[np.uint8]
-    again: NDArray[np.uint8]
+    aligned_gt: NDArray[np.uint8]
     regions: NDArray[np.uint8]
     window_hu: tuple[float, float]
     pixel_mm: float
@@ -118,7 +118,7 @@ def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> Pha
         gt=image(exposed(normal, NORMAL_PHOTONS, noise(0))),
         lq=image(exposed(low, NORMAL_PHOTONS * dose, noise(1))),
         truth=image(low),
-        again=image(exposed(low, NORMAL_PHOTONS, noise(2))),
+        aligned_gt=image(exposed(low, NORMAL_PHOTONS, noise(2))),
         regions=_middle(at_low_dose.regions, size),
         window_hu=WINDOW_HU,
         pixel_mm=pixel_mm,

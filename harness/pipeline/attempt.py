@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from harness.base.errors import SubmissionError
 from harness.base.progress import Reporter
 from harness.base.structs import Strict
@@ -12,8 +14,9 @@ from harness.dataset.load import load_data
 from harness.engines import Engine
 from harness.protocol import Protocol
 from harness.records.observe import observe
-from harness.records.schema import Failure, Observed, SubmissionFacts, Times, about, failure_of, submission_facts
-from harness.run.execute import Run, run_submission
+from harness.records.schema import Failure, Observed, SubmissionFacts, about, failure_of, submission_facts
+from harness.run.execute import run_submission
+from harness.run.result import Run
 from harness.sandbox import Device
 from harness.submission.manifest import Submission
 
@@ -24,7 +27,7 @@ class Attempt(Strict, frozen=True, kw_only=True):
     submission: SubmissionFacts
     failure: Failure | None = None
     device: Device | None = None
-    outputs: str | None = None  # their digest (`harness.run.execute.digest_outputs`); None where it failed
+    outputs: str | None = None  # their digest (`harness.run.result.digest_outputs`); None where it failed
     observed: Observed
 
 
@@ -65,18 +68,11 @@ def attempt(
         image=run.image,
         limits=run.limits,
         lowered=run.lowered,
-        times=Times(
-            build_s=run.build_s,
-            run_s=run.run_s,
-            seconds_per_slice=run.seconds_per_slice,
-            first_output_s=run.first_output_s,
-        ),
-        peak_memory_bytes=run.peak_memory_bytes,
-        peak_gpu_memory_bytes=run.peak_gpu_memory_bytes,
         build=run.build,
         repeat=run.repeat,
         log=run.log if protocol.publish.logs else "",
         about=words,
+        **msgspec.structs.asdict(run.costs),
     )
     return Attempt(submission=facts, device=run.device, outputs=run.outputs_digest, observed=observed), run
 

@@ -18,6 +18,7 @@ from harness.base.errors import OutputsError, SubmissionError, UsageError
 from harness.base.progress import Reporter
 from harness.base.slices import read_grey
 from harness.base.structs import Strict, canonical_json, read_json
+from harness.base.text import first_few
 from harness.board.build import write_board
 from harness.dataset.cases import Dataset
 from harness.dataset.load import load_data
@@ -31,8 +32,10 @@ from harness.records.observe import observe
 from harness.records.schema import Failure, Observed, Record, Result, SubmissionFacts, make_record, protocol_facts
 from harness.records.signing import signing_key
 from harness.records.store import keep_protocol, read_record, write_record
-from harness.run.execute import Run, cached_outputs, digest_outputs, run_submission
+from harness.run.cache import cached_outputs
+from harness.run.execute import run_submission
 from harness.run.outputs import read_folder
+from harness.run.result import Run, digest_outputs
 from harness.run.untrusted_png import pixels_of
 from harness.scoring.anchors import anchors_of, make_anchor
 from harness.scoring.pictures import make_pictures
@@ -45,9 +48,6 @@ if TYPE_CHECKING:
 
     from harness.features import Extractor
     from harness.reference_check.check import Check
-
-
-NOTED_AT_MOST = 8  # labels that do not look right, by name
 
 
 class Evaluation(Strict, frozen=True, kw_only=True):
@@ -71,10 +71,8 @@ def prepare(
     weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
         labels = build_labels(dataset, protocol.purify, weak_outputs=weak_outputs, progress=progress)
-    for line in labels.implausible[:NOTED_AT_MOST]:
-        reporter.note(f"label of {line}")
-    if len(labels.implausible) > NOTED_AT_MOST:
-        reporter.note(f"and {len(labels.implausible) - NOTED_AT_MOST} more labels that do not look right")
+    for line in first_few([f"label of {line}" for line in labels.implausible]):
+        reporter.note(line)
     return dataset, labels
 
 

@@ -13,6 +13,7 @@ from harness.base.errors import UsageError
 from harness.base.progress import Progress
 from harness.base.slices import read_grey
 from harness.base.structs import Strict
+from harness.base.text import first_few
 from harness.base.workers import map_slices
 from harness.dataset.cases import Dataset
 from harness.features import Extractor
@@ -21,7 +22,7 @@ from harness.labels.label_set import LabelSet
 from harness.protocol import Metric, Protocol
 from harness.records.schema import Record
 from harness.reference_check import tools as reference
-from harness.run.execute import digest_outputs
+from harness.run.result import digest_outputs
 from harness.scoring.per_slice import DATA_RANGE
 from harness.scoring.score import FeatureSet, Value, feature_key, features_of, read_features
 
@@ -126,7 +127,7 @@ def _same_material(
     if outputs is not None:
         missing = [case.name for case in dataset.cases if case.name not in outputs]
         if missing:
-            raise UsageError(f"the outputs lack {', '.join(missing[:5])}", fix="one <case>.png per case")
+            raise UsageError(f"the outputs lack {', '.join(first_few(missing))}", fix="one <case>.png per case")
         found["outputs"] = digest_outputs({name: read_grey(path) for name, path in outputs.items()})
         recorded["outputs"] = str(result.outputs)
     for name, digest in recorded.items():

@@ -44,7 +44,7 @@ def anchors_of(dataset: Dataset, purify: Purify) -> list[Anchor]:
     if purify.removes_noise:
         name = f"Weak denoiser of the labels ({purify.weak_denoiser})"
         found.append(Anchor(slug=f"{ANCHOR_PREFIX}weak-denoiser", name=name, kind="weak"))
-    if all(case.again for case in dataset.cases):
+    if all(case.aligned_gt for case in dataset.cases):
         found.append(Anchor(slug=f"{ANCHOR_PREFIX}normal-dose", name="Another normal-dose scan, aligned", kind="again"))
     if all(case.truth for case in dataset.cases):
         found.append(Anchor(slug=f"{ANCHOR_PREFIX}truth", name="Truth", kind="truth"))
@@ -82,5 +82,7 @@ def _image(anchor: Anchor, case: Case, weak_denoiser: str, weak_output: Path | N
             return blurred
         case "weak":
             return denoise.load(weak_denoiser)(low) if weak_output is None else read_grey(weak_output)
+        case "again":  # part of the row's digest, and so of its records
+            return read_grey(Path(str(case.aligned_gt)))
         case kind:
             return read_grey(Path(getattr(case, kind)))

@@ -41,7 +41,7 @@ def find_copies(
 ) -> Copies:
     """Compare every output with the answers of its slice (reference name -> files) and with the noisy input.
 
-    All files are 8-bit grey PNGs in the order of `cases`; `regions` are label maps. An answer that the input itself
+    All files are 8-bit grey PNGs in the order of `cases`; `regions` are region maps. An answer that the input itself
     shows is no secret: slices whose input matches it too well do not count.
     """
     identical, near = dict.fromkeys(references, 0), dict.fromkeys(references, 0)

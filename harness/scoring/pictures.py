@@ -147,7 +147,7 @@ def choose(slices: Sequence[SliceValue], kind: tuple[str, str, str]) -> list[tup
 
 
 def patient_box(codes: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Row, column, height, width of the patient in a label map, `MARGIN` around it; the whole slice if none is there.
+    """Row, column, height, width of the patient in a region map, `MARGIN` around it; the whole slice if none is there.
 
     `codes` is uint8 (height, width) of `harness.imaging.regions.Code`.
     """

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from harness import features as extractors_of
 from harness import metrics as metrics_of
-from harness.base.digests import digest_code, digest_file, digest_json
+from harness.base.code_digest import digest_code
+from harness.base.digests import digest_file, digest_json
 from harness.base.errors import UsageError
 from harness.base.files import cache_root, write_bytes
 from harness.base.progress import Progress, part_of
@@ -273,7 +274,7 @@ def features_of(
 ) -> FeatureSet:
     """Features of one set of images by extractor and region, from the cache where the same images were seen before.
 
-    `codes` are the files of the label maps. Only features are held in memory, whatever the number of images.
+    `codes` are the files of the region maps. Only features are held in memory, whatever the number of images.
     """
     key = digest_json(
         {

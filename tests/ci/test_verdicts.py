@@ -360,7 +360,7 @@ def test_what_is_run_apart_gets_the_record_of_harness_run(
         "digest of the outputs: expected": swap_outputs,
         "CI commands": lambda: altered(run_json, observed=observed | {"log": "::error::x"}),
         "unknown field": lambda: altered(run_json, labels="yes"),
-        "is no regular file": lambda: link(outputs[0], noisy[0]),
+        "is not a regular file": lambda: link(outputs[0], noisy[0]),
         "missing": outputs[0].unlink,
         "found ['outputs']": run_json.unlink,
         "found ['extra', 'outputs', 'run.json']": (out / "ci-good" / "extra").touch,

@@ -105,7 +105,7 @@ def test_labels_are_exported_once(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq", "gt_bar", "manifest.json"}
     assert len(list((tmp_path / "out" / "gt_bar").glob("*.png"))) == 2
-    assert_refused(harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache")), "exists already")
+    assert_refused(harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache")), "already exists")
 
 
 def test_a_folder_is_scored_and_its_record_audited(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_new_submission_is_the_template_under_its_own_name(tmp_path: Path) -> 
     }
     (tmp_path / "my-model" / "denoise.py").write_text("mine")
     for slug, said in (
-        ("my-model", "exists already"),
+        ("my-model", "already exists"),
         ("My Model", "cannot be a slug"),
         ("anchor-x", "reference rows"),
     ):
@@ -214,7 +214,7 @@ def small(tmp_path: Path) -> Path:
         (
             "np.uint8 = np.uint16",
             30,
-            ("2 wrong: ", ".png has 16 bits per channel", "so it is with", "np.uint8(np.clip"),
+            ("2 wrong: ", ".png has 16 bits per channel", "(likewise ", "np.uint8(np.clip"),
         ),
         ("del manifest['cases'][0]", 30, ("1 missing: ", ".png", "per case")),
     ],

@@ -169,7 +169,7 @@ def test_a_written_set_is_laid_out_as_the_authors_do(tmp_path: Path) -> None:
     assert manifest["labels"] == labels.digest
     assert manifest["purify"]["strategy"] == "rb"
     assert set(manifest["slices"]) == set(SMALL)
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         write_labels(dataset, labels, purify, tmp_path / "out")
 
 

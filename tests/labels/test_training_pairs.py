@@ -178,5 +178,5 @@ def test_slices_that_cannot_be_purified_are_named_or_left_out(tmp_path: Path) ->
 
 def test_a_folder_that_is_there_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         write_pairs(_dataset("small_normal"), Purify(), tmp_path / "out", seed=1)

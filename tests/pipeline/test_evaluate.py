@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from harness.base.progress import Progress
 from harness.base.slices import read_grey, write_grey
 from harness.board.build import check_board, rank_all
 from harness.engines import BASE_IMAGE, Engine
@@ -43,7 +44,7 @@ class Quiet:
         self.stages: list[str] = []
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+    def stage(self, name: str) -> Iterator[Progress]:
         self.stages.append(name)
         yield lambda _done, _total: None
 

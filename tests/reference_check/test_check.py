@@ -15,6 +15,7 @@ import pytest
 
 from harness.base.digests import digest_file, digest_json
 from harness.base.errors import OutputsError, UsageError
+from harness.base.progress import Progress
 from harness.base.slices import read_grey, write_grey
 from harness.base.structs import read_json
 from harness.board.build import rank_all
@@ -38,7 +39,7 @@ METRICS = (
 
 class Quiet:
     @contextmanager
-    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+    def stage(self, name: str) -> Iterator[Progress]:
         del name
         yield lambda _done, _total: None
 

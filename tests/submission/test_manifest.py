@@ -46,7 +46,7 @@ def test_its_digest_follows_its_content(tmp_path: Path) -> None:
         (GOOD.replace('"1.0.0"', "1.0"), "version"),
         (GOOD.replace("[A. Uthor]", "[]"), "authors"),
         (GOOD.replace("schema: 1", "schema: 2"), "schema"),
-        (GOOD + "name: Twice\n", "stands twice"),
+        (GOOD + "name: Twice\n", "appears twice"),
         (GOOD.replace("{build: .}", "{build: ., archive: x.tar}"), "exactly one of build, archive, ref"),
         (GOOD.replace("{build: .}", "{}"), "exactly one of build, archive, ref"),
         (GOOD.replace("{build: .}", '{ref: "name:latest"}'), "must name a digest"),

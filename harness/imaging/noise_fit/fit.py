@@ -8,7 +8,7 @@ rounding, clipping, rays that starve, the median that stands for the anatomy) ca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from harness.base.progress import Progress
 from harness.base.structs import Strict
 from harness.imaging.insertion import Scanner
 from harness.imaging.noise_fit.observe import (
@@ -81,7 +82,7 @@ def fit_scanner(
     window_hu: tuple[float, float],
     pixel_mm: Sequence[float],
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Fit:
     """The scanner whose noise the slices show (uint8, height x width each; grey 0 and 255 are `window_hu`).
 

@@ -9,9 +9,10 @@ import msgspec
 
 from harness.base.structs import canonical_json
 from harness.protocol import Gate, Protocol
-from harness.records.schema import About, Record, Times, make_record
+from harness.records.schema import About, Record, make_record
 from harness.records.store import keep_protocol, write_record
 from harness.records.withdrawal import withdraw
+from harness.run.result import Times
 from harness.scoring.per_slice import MeanSpectrum
 from harness.scoring.pictures import make_pictures
 from tests.board_records import PROTOCOL, failed, scored, value
