@@ -12,9 +12,9 @@ from harness.base.errors import UsageError
 from harness.base.structs import Strict, read_yaml
 from harness.imaging.blend import STRATEGIES, StrategyName
 from harness.imaging.insertion import Scanner
+from harness.imaging.regions import Region
 from harness.sandbox import Limits
 
-Region = Literal["whole", "background", "body", "lung", "table", "boundary", "nodules"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -109,7 +109,7 @@ class RankBy(Strict, frozen=True, kw_only=True):
     region: Region = "whole"
 
 
-class Gate(Strict, frozen=True, kw_only=True):
+class FidelityGate(Strict, frozen=True, kw_only=True):
     """Paired fidelity: a record ranks only if its `metric` in `region` is at most `times_input` times the
     noisy input's own. FID and KID ignore pairing; without the gate unrelated sharp images would win."""
 
@@ -138,7 +138,7 @@ class Protocol(Strict, frozen=True, kw_only=True):
     regions: tuple[Region, ...] = ("whole", "background", "body", "lung")  # every metric is taken over each
     metrics: tuple[Metric, ...]  # columns of the board
     rank_by: RankBy
-    gate: Gate = Gate()
+    gate: FidelityGate = FidelityGate()
     limits: Limits = Limits()
     publish: Publish = Publish()
     seed: int = 2602  # containers get it as HARNESS_SEED; noise that is added to training inputs is drawn by it

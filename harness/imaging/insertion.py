@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.base.structs import Strict
 from harness.imaging.regions import field_of_view
-from harness.imaging.tomography import MU_WATER, Kernel, fbp, hu_to_mu, measure, radon
+from harness.imaging.tomography import MU_WATER, Kernel, detect, fbp, hu_to_mu, radon
 
 VIEWS_PER_CHANNEL = 720 / 512
 
@@ -109,7 +109,7 @@ def scan_noise(
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
     """All the noise, in HU, of a scan of what has these line integrals: float32 of `shape`, `FBP(q - p)`."""
-    measured = measure(sinogram, photons=scanner.photons, pixel_mm=pixel_mm, electronic=scanner.electronic, rng=rng)
+    measured = detect(sinogram, photons=scanner.photons, pixel_mm=pixel_mm, electronic=scanner.electronic, rng=rng)
     height, width = shape
     side = sinogram.shape[1]
     noise = fbp(measured - sinogram, pixel_mm=pixel_mm, kernel=scanner.kernel, size=side)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from enum import IntEnum
 from functools import cache
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+Region = Literal["whole", "background", "body", "lung", "table", "boundary", "nodules"]
+"""The scoring regions; `shrink` says what each one is."""
+REGIONS: tuple[Region, ...] = get_args(Region)
 
 
 class Code(IntEnum):

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ScoringError
+from harness.metrics._metric import Image, Mask
 
-Image = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Map = NDArray[np.float64]
-Unit = Literal["grey", "1/mm", ""]
-Regions = tuple[str, ...] | None
 
 
 def within(image: Image, reference: Image, mask: Mask) -> tuple[Map, Map]:

@@ -9,7 +9,6 @@ in float64 as in clean-fid (Parmar et al., arXiv 2104.11222).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,10 +17,8 @@ from scipy.linalg.lapack import dpstrf
 
 from harness.base.errors import ScoringError
 from harness.metrics._features import pair
+from harness.metrics._metric import DistributionMetric
 
-KIND: Literal["distribution"] = "distribution"
-HIGHER_IS_BETTER = False
-IMPLEMENTATION = "Frechet distance, unbiased covariances in float64, own code, equal to clean-fid's"
 _POINTS = 10
 _BLOCK = 2048  # rows centred at a time
 
@@ -93,3 +90,11 @@ def extrapolated(
         chosen = np.isin(labels, rng.choice(units, size, replace=False))
         distances.append(distance(left[chosen], right[chosen]))
     return float(np.polynomial.Polynomial.fit(1 / sizes, distances, 1).convert().coef[0])
+
+
+METRIC = DistributionMetric(
+    distance=distance,
+    extrapolated=extrapolated,
+    higher_is_better=False,
+    implementation="Frechet distance, unbiased covariances in float64, own code, equal to clean-fid's",
+)

@@ -9,18 +9,11 @@ authors' program divides by N - 1. A gradient reaches 2 pixels beyond the region
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 
-from harness.metrics._images import Image, Map, Mask, Regions, Unit, once_per_slice, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = False
-UNIT: Unit = ""
-REGIONS: Regions = None
-IMPLEMENTATION = "GMSD (Xue 2014), halved images, constant 170 at a data range of 255, own code"
+from harness.metrics._images import Map, once_per_slice, within
+from harness.metrics._metric import Image, ImageMetric, Mask
 
 _CONSTANT = 170 / 255**2
 _PREWITT = np.array([[1, 0, -1]] * 3) / 3
@@ -58,3 +51,11 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
     if not blocks.any():
         return None
     return float(_similarity(image, reference, data_range)[blocks].std())
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="",
+    higher_is_better=False,
+    implementation="GMSD (Xue 2014), halved images, constant 170 at a data range of 255, own code",
+)

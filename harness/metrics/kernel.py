@@ -14,17 +14,13 @@ the terms k(x_i, y_i) make it too small, below zero for near-perfect outputs. It
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.base.errors import ScoringError
 from harness.metrics._features import matrix, pair
+from harness.metrics._metric import DistributionMetric
 
-KIND: Literal["distribution"] = "distribution"
-HIGHER_IS_BETTER = False
-IMPLEMENTATION = "unbiased squared MMD, cubic polynomial kernel, full samples in float64, own code, clean-fid's limit"
 _BLOCK = 2048  # rows of a Gram matrix held at a time
 
 Rows = NDArray[np.float64]
@@ -89,3 +85,11 @@ def subsets(x: ArrayLike, y: ArrayLike, *, seed: int, subsets: int = 100, size: 
         chosen_left = left[rng.choice(len(left), count, replace=False)]
         total += distance(chosen_left, chosen_right)
     return total / subsets
+
+
+METRIC = DistributionMetric(
+    distance=distance,
+    higher_is_better=False,
+    implementation="unbiased squared MMD, cubic polynomial kernel, full samples in float64, own code, "
+    "clean-fid's limit",
+)

@@ -6,15 +6,10 @@ slices, as in every protocol here. It is 0 for outputs equal to their labels, wh
 
 from __future__ import annotations
 
-from typing import Literal
-
 from numpy.typing import ArrayLike
 
 from harness.metrics import kernel
-
-KIND: Literal["distribution"] = "distribution"
-HIGHER_IS_BETTER = False
-IMPLEMENTATION = "unbiased squared MMD without the terms within pairs, cubic polynomial kernel, in float64, own code"
+from harness.metrics._metric import DistributionMetric
 
 
 def distance(x: ArrayLike, y: ArrayLike) -> float:
@@ -23,3 +18,10 @@ def distance(x: ArrayLike, y: ArrayLike) -> float:
     ScoringError for different n or d, fewer than two images, or values that are not finite.
     """
     return kernel.paired(x, y)
+
+
+METRIC = DistributionMetric(
+    distance=distance,
+    higher_is_better=False,
+    implementation="unbiased squared MMD without the terms within pairs, cubic polynomial kernel, in float64, own code",
+)

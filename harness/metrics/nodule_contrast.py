@@ -7,19 +7,12 @@ leaves the ratio at 1 on average. Above 1 nodules are exaggerated.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 
 from harness.imaging.regions import dilate
-from harness.metrics._images import Image, Mask, Regions, Unit, recovered_contrast, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = None
-UNIT: Unit = ""
-REGIONS: Regions = ("nodules",)
-IMPLEMENTATION = "contrast recovery over whole nodules (after NEMA NU 2), relative to the reference's, own code"
+from harness.metrics._images import recovered_contrast, within
+from harness.metrics._metric import Image, ImageMetric, Mask
 
 _GAP, _REACH = 2, 10  # pixels from the nodule between which the lung around it is taken
 _SMOOTHED = 1.0
@@ -41,3 +34,12 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
         return None
     dark = float(np.percentile(smooth[around], 25))
     return recovered_contrast(image, reference, mask, around & (smooth < dark + (inside.mean() - dark) / 4))
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="",
+    higher_is_better=None,
+    regions=("nodules",),
+    implementation="contrast recovery over whole nodules (after NEMA NU 2), relative to the reference's, own code",
+)

@@ -7,17 +7,10 @@ CT noise is correlated from pixel to pixel, so that this is its strength near th
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-from harness.metrics._images import Image, Mask, Regions, Unit, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = None
-UNIT: Unit = "grey"
-REGIONS: Regions = None
-IMPLEMENTATION = "sigma-clipped deviation of diagonal Haar details, own code"
+from harness.metrics._images import within
+from harness.metrics._metric import Image, ImageMetric, Mask
 
 _MAD_TO_STD = 1.482602218505602  # 1 / the normal distribution's third quartile
 _CLIP = 3.0
@@ -44,3 +37,11 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
         kept = details[np.abs(details) <= _CLIP * deviation]
         deviation = float(np.sqrt(np.mean(kept**2))) / _CLIPPED_STD
     return deviation
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="grey",
+    higher_is_better=None,
+    implementation="sigma-clipped deviation of diagonal Haar details, own code",
+)

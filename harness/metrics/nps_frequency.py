@@ -12,28 +12,19 @@ frequencies, which is left out: waves longer than 32 pixels are shading, not tex
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.fft import fft2
 
-from harness.metrics._images import Image, Mask, Regions, Unit, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = None
-UNIT: Unit = "1/mm"
-REGIONS: Regions = None
-IMPLEMENTATION = "mean frequency of the radial NPS (AAPM TG-233), Hann patches of 64 pixels, own code"
+from harness.metrics._images import within
+from harness.metrics._metric import Image, Mask, SpectralMetric, Spectrum
 
 _PATCH = 64
 _HANN = np.hanning(_PATCH + 1)[:_PATCH].astype(np.float32)
 _TAPER = np.outer(_HANN, _HANN)
 _PLANE = np.stack([np.ones((_PATCH, _PATCH)), *np.mgrid[-1 : 1 : _PATCH * 1j, -1 : 1 : _PATCH * 1j]]).astype(np.float32)
 _ROUNDING = 1e-6  # grey levels squared: what detrending leaves of a constant
-
-Spectrum = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def radial_spectrum(image: NDArray[np.generic], mask: Mask, *, pixel_mm: float | None) -> Spectrum | None:
@@ -93,3 +84,13 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
     del data_range  # part of every image metric's signature; a frequency has no use for it
     found = spectrum(image, reference, mask, pixel_mm=pixel_mm)
     return None if found is None else of_spectrum(found)
+
+
+METRIC = SpectralMetric(
+    value=value,
+    spectrum=spectrum,
+    of_spectrum=of_spectrum,
+    unit="1/mm",
+    higher_is_better=None,
+    implementation="mean frequency of the radial NPS (AAPM TG-233), Hann patches of 64 pixels, own code",
+)

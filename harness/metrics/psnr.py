@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-from harness.metrics._images import Image, Mask, Regions, Unit, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = True
-UNIT: Unit = ""
-REGIONS: Regions = None
-IMPLEMENTATION = "PSNR in float64, squared error at least 1/12, own code"
+from harness.metrics._images import within
+from harness.metrics._metric import Image, ImageMetric, Mask
 
 # Rounding to whole grey levels is an error of this variance by itself: 8-bit images cannot be known to agree better,
 # and records hold no infinity. With data_range 255 the ratio is at most 58.9 dB.
@@ -28,3 +21,11 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
     a, b = within(image, reference, mask)
     error = max(float(np.mean((a - b) ** 2)), QUANTISATION_MSE)
     return float(10.0 * np.log10(data_range**2 / error))
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="",
+    higher_is_better=True,
+    implementation="PSNR in float64, squared error at least 1/12, own code",
+)

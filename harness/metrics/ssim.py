@@ -7,20 +7,13 @@ within the image, as Wang's and scikit-image's means are: beyond the border ever
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from harness.base.errors import ScoringError
-from harness.metrics._images import Image, Map, Mask, Regions, Unit, once_per_slice, within
+from harness.metrics._images import Map, once_per_slice, within
+from harness.metrics._metric import Image, ImageMetric, Mask
 from harness.metrics._torchmetrics import structural_similarity_index_measure, tensor
 
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = True
-UNIT: Unit = ""
-REGIONS: Regions = None
-IMPLEMENTATION = "SSIM (Wang 2004), Gaussian window 11, sigma 1.5, torchmetrics in float32"
-USES_TORCH = True
 WINDOW = 11
 
 
@@ -52,3 +45,12 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
     inner = (slice(reach, -reach), slice(reach, -reach))
     chosen = _similarity(image, reference, data_range)[inner][mask[inner]]
     return float(chosen.mean()) if chosen.size else None
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="",
+    higher_is_better=True,
+    uses_torch=True,
+    implementation="SSIM (Wang 2004), Gaussian window 11, sigma 1.5, torchmetrics in float32",
+)

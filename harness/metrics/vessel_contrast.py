@@ -9,19 +9,12 @@ them, fall short of 1, the more the noisier it is.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 
 from harness.imaging.regions import dilate
-from harness.metrics._images import Image, Mask, Regions, Unit, recovered_contrast, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = None
-UNIT: Unit = ""
-REGIONS: Regions = ("lung",)
-IMPLEMENTATION = "contrast of what stands out from the lung of the reference, relative to the reference's, own code"
+from harness.metrics._images import recovered_contrast, within
+from harness.metrics._metric import Image, ImageMetric, Mask
 
 _SMOOTHED = 1.0  # standard deviation in pixels: about a small vessel's
 _SURROUNDINGS = 21  # side in pixels of the square whose median passes over vessels
@@ -43,3 +36,12 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
     vessels = mask & (structure > _STANDS_OUT * data_range)
     plain = mask & ~dilate(structure > _STANDS_OUT * data_range / 2, 2)
     return recovered_contrast(image, reference, vessels, plain & dilate(vessels, _NEAR))
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="",
+    higher_is_better=None,
+    regions=("lung",),
+    implementation="contrast of what stands out from the lung of the reference, relative to the reference's, own code",
+)

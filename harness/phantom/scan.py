@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 from harness.base.structs import Strict
 from harness.imaging.regions import Code
-from harness.imaging.tomography import fbp, hu_to_mu, measure, mu_to_hu, radon
+from harness.imaging.tomography import detect, fbp, hu_to_mu, mu_to_hu, radon
 from harness.phantom.anatomy import Breath
 from harness.phantom.bones import paint_bones
 from harness.phantom.parenchyma import paint_lungs
@@ -105,7 +105,7 @@ def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> Pha
         return np.random.default_rng([patient.seed, patient.index, round(level * 1e6), scan])
 
     def exposed(sinogram: Array, photons: float, rng: np.random.Generator) -> Array:
-        return measure(sinogram, photons=photons, pixel_mm=pixel_mm, electronic=ELECTRONIC_NOISE, rng=rng)
+        return detect(sinogram, photons=photons, pixel_mm=pixel_mm, electronic=ELECTRONIC_NOISE, rng=rng)
 
     def image(sinogram: Array) -> NDArray[np.uint8]:
         hu = mu_to_hu(fbp(sinogram, pixel_mm=pixel_mm, kernel="sharp", size=size))

@@ -10,13 +10,13 @@ from PIL import Image
 
 from harness.base.slices import read_grey
 from harness.imaging.regions import Code, shrink
-from harness.protocol import Gate
+from harness.protocol import FidelityGate
 from harness.scoring import pictures
 from harness.scoring.pictures import INDEX, MARGIN, Pictures, choose, compress, make_pictures, patient_box
 from tests.picture_set import CASES, codes, picture_set, scorecard, slice_values
 
 ERRORS = dict(zip(CASES, (9.0, 8.0, 1.0, 2.0, 5.0, 4.0), strict=True))
-GATE = Gate()
+GATE = FidelityGate()
 
 
 def chosen(errors: dict[str, float | None]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Attenuation, photons and what a detector makes of them."""
+"""Attenuation, photons, and how a detector counts them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bowtie(channels: int, *, pixel_mm: float) -> NDArray[np.float32]:
     return intensity
 
 
-def measure(
+def detect(
     line_integrals: NDArray[np.float32],
     *,
     photons: float,
@@ -36,7 +36,7 @@ def measure(
     electronic: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """What a detector makes of the line integrals: (views, n) -> (views, n), noisy.
+    """Line integrals as a detector measures them: (views, n) -> (views, n), noisy.
 
     `photons` per ray before the patient and behind the bowtie's middle; Poisson counts plus normal electronic noise of
     `electronic` photons standard deviation. Counts below one photon are set to one before the logarithm.
