@@ -1,6 +1,6 @@
-"""Mean signed error over a region, in grey levels: 0 is ideal, above it the image is too bright (HU too high).
+"""Mean signed error over a region, in grey levels: 0 is ideal, above 0 the image is too bright (HU too high).
 
-Errors of either sign cancel: read it beside the RMSE.
+Errors of opposite sign cancel: read it together with the RMSE.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
 
     ScoringError for different sizes or an empty mask.
     """
-    del data_range, pixel_mm  # part of every image metric's signature; an error in grey levels has no use for them
+    del data_range, pixel_mm  # every image metric takes them; this one needs neither
     a, b = within(image, reference, mask)
     return float(np.mean(a - b))
 

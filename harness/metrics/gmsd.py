@@ -1,4 +1,4 @@
-"""Gradient magnitude similarity deviation: how unevenly over a region an image's edges differ from the reference's.
+"""Gradient magnitude similarity deviation: how unevenly an image's edges differ from the reference's over a region.
 
 Xue et al., "Gradient magnitude similarity deviation: a highly efficient perceptual image quality index", IEEE TIP 23
 (2014), arXiv 1308.3052. As in the paper and the authors' program: both images averaged over 2 x 2 pixels and
@@ -43,9 +43,9 @@ def _gradient(grey: Map) -> Map:
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
     """Standard deviation of the similarity of uint8 (h, w) over the 2 x 2 blocks in bool `mask` (h, w); 0 if equal.
 
-    None where the mask holds no block. ScoringError for different sizes or an empty mask.
+    None where the mask contains no block. ScoringError for different sizes or an empty mask.
     """
-    del pixel_mm  # part of every image metric's signature; the gradients are those of pixels
+    del pixel_mm  # every image metric takes it; the gradients are in pixels
     within(image, reference, mask)
     blocks = _halved(mask.astype(np.float64)) == 1
     if not blocks.any():

@@ -1,7 +1,7 @@
 """Kernel distance for paired sets: KID without the terms between an output and the label of the same slice.
 
-`kernel` is the number that clean-fid calls KID; this one stands beside it where outputs and labels show the same
-slices, as in every protocol here. It is 0 for outputs equal to their labels, where the other is negative.
+`kernel` is the number that clean-fid calls KID. This one complements it where outputs and labels show the same slices,
+as in every protocol here: it is 0 for outputs equal to their labels, where the other is negative.
 """
 
 from __future__ import annotations

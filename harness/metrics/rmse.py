@@ -13,7 +13,7 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
 
     ScoringError for different sizes or an empty mask.
     """
-    del data_range, pixel_mm  # part of every image metric's signature; an error in grey levels has no use for them
+    del data_range, pixel_mm  # every image metric takes them; this one needs neither
     a, b = within(image, reference, mask)
     return float(np.sqrt(np.mean((a - b) ** 2)))
 

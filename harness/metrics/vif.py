@@ -1,4 +1,4 @@
-"""Visual information fidelity: how much of the information in the reference is still in the image.
+"""Visual information fidelity: how much of the reference's information the image still has.
 
 Sheikh & Bovik, "Image information and visual quality", IEEE TIP 15 (2006), in the pixel domain (VIF-P): four scales of
 Gaussian windows instead of the paper's wavelets; the variance of the visual noise is 2 at a data range of 255. The
@@ -24,7 +24,7 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
     None where the reference is constant and holds no information.
     ScoringError for different sizes, an empty mask, or images smaller than 41 pixels.
     """
-    del pixel_mm  # part of every image metric's signature; the scales are those of pixels
+    del pixel_mm  # every image metric takes it; the scales are in pixels
     within(image, reference, mask)
     if min(image.shape) < _SMALLEST:
         raise ScoringError(f"VIF needs images of at least {_SMALLEST} x {_SMALLEST} pixels, found {image.shape}")

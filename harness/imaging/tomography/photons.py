@@ -39,7 +39,7 @@ def detect(
     """Line integrals as a detector measures them: (views, n) -> (views, n), noisy.
 
     `photons` per ray before the patient and behind the bowtie's middle; Poisson counts plus normal electronic noise of
-    `electronic` photons standard deviation. Counts below one photon are set to one before the logarithm.
+    `electronic` photons standard deviation. Counts below 1 are set to 1 before the logarithm.
     """
     unattenuated = photons * bowtie(line_integrals.shape[1], pixel_mm=pixel_mm).astype(np.float64)
     counts = rng.poisson(unattenuated * np.exp(-line_integrals.astype(np.float64))).astype(np.float64)
