@@ -26,5 +26,5 @@ def pair(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.fl
     """Both matrices, checked as by `matrix`; ScoringError unless they have the same number of columns."""
     left, right = matrix(x, "outputs"), matrix(y, "labels")
     if left.shape[1] != right.shape[1]:
-        raise ScoringError(f"expected features of one dimension, found {left.shape[1]} and {right.shape[1]}")
+        raise ScoringError(f"features of {left.shape[1]} and of {right.shape[1]} dimensions cannot be compared")
     return left, right

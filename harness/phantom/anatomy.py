@@ -73,10 +73,10 @@ class Anatomy(Strict, frozen=True, kw_only=True):
 
 
 class Breath(Strict, frozen=True, kw_only=True):
-    """The state in which one scan finds the body: how much is breathed out, the heart's phase, and how it lies."""
+    """The state of the body during one scan: how far it has breathed out, the heart's phase, and how it lies."""
 
     exhaled: float
-    """0 = full inspiration, 1 = what a calm breath out does: the domes rise by 22 mm."""
+    """0 = full inspiration, 1 = after a calm breath out, with the domes 22 mm higher."""
     heart_scale: float
     shift_x: float
     shift_y: float
@@ -84,7 +84,7 @@ class Breath(Strict, frozen=True, kw_only=True):
 
     @property
     def lift(self) -> float:
-        """By how many mm the diaphragm stands higher than at full inspiration."""
+        """How much higher the diaphragm is than at full inspiration, in mm."""
         return 22 * self.exhaled
 
     @property
@@ -178,7 +178,7 @@ def _draw_nodules(
 
 
 def draw_breath(rng: np.random.Generator, *, exhaled: tuple[float, float]) -> Breath:
-    """Draw the state of one scan; `exhaled` bounds the breath."""
+    """Draw the state of one scan; `exhaled` is the range of `Breath.exhaled`."""
     return Breath(
         exhaled=float(rng.uniform(*exhaled)),
         heart_scale=float(rng.uniform(0.98, 1.02)),
