@@ -36,7 +36,7 @@ class SliceValue(Strict, frozen=True, kw_only=True):
 
 
 class SliceSpectrum(NamedTuple):
-    """The radial noise power spectrum of one slice, frequencies in 1/mm or per pixel, in grey levels squared."""
+    """The radial noise power spectrum of one slice: frequencies in 1/mm or per pixel, power in grey levels squared."""
 
     reference: str
     region: str
@@ -46,10 +46,10 @@ class SliceSpectrum(NamedTuple):
 
 
 class MeanSpectrum(Strict, frozen=True, kw_only=True):
-    """Radial noise power spectrum averaged over `n` slices: what outputs differ by from a reference in a region.
+    """Radial noise power spectrum of the outputs minus a reference in a region, averaged over `n` slices.
 
-    `frequency` in 1/mm and `power` in grey or HU squared times mm squared; per pixel where the pixel's width is
-    unknown. `unit` is that of the power's root at 1 mm (or pixel): grey or HU.
+    `frequency` is in 1/mm and `power` in grey or HU squared times mm squared; both are per pixel where the width of a
+    pixel is unknown. `unit` says which: grey or HU.
     """
 
     frequency: tuple[float, ...]
@@ -154,7 +154,7 @@ def _slice_values(task: _Task) -> _Values:
 
 
 def mean_spectra(slices: Sequence[SliceSpectrum], hu_per_grey: float | None) -> Spectra:
-    """The mean over slices by reference and region, on common frequencies that all slices reach."""
+    """The mean over slices by reference and region, at common frequencies within the range of all slices."""
     groups: dict[tuple[str, str], list[SliceSpectrum]] = {}
     for one in slices:
         groups.setdefault((one.reference, one.region), []).append(one)

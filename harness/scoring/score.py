@@ -29,7 +29,7 @@ class Value(Strict, frozen=True, kw_only=True):
     """A metric's value over `n` slices with its 95 % interval over patients; no bounds below two patients.
 
     `higher_is_better` is null for a descriptive metric. `without` holds the value without each patient in turn, from
-    which intervals of differences between two submissions are made. `extrapolated` is the value at infinitely many
+    which intervals of the difference between two submissions follow. `extrapolated` is the value at infinitely many
     patients, for metrics that are biased at few (FID); null where n does not allow it.
     """
 
@@ -58,14 +58,14 @@ class Fidelity(Strict, frozen=True, kw_only=True):
 
 
 class ExtractorFacts(Strict, frozen=True, kw_only=True):
-    """SHA-256 of an extractor's weights, and what a reader of its values must know."""
+    """SHA-256 of an extractor's weights, and what readers of its values must know."""
 
     weights: str
     note: str
 
 
 class Scorecard(Strict, frozen=True, kw_only=True):
-    """What a set of outputs is worth. `truth` is null for data without known truth."""
+    """The scores of a set of outputs. `truth` is null for data without known truth."""
 
     label: Table
     truth: Table | None
