@@ -33,7 +33,7 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     patients: Positive
     slices: Positive  # of each patient
     size: Annotated[int, msgspec.Meta(ge=64, le=1024)] = 512  # pixels, height and width
-    dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02  # of the low-dose scan, as a fraction of the normal dose
+    dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02  # of the low-dose scan, as a share of the normal dose
     view: Literal["full", "tight", "table-across", "closed-cavity", "mixed"] = "full"
     nodule_slices: Annotated[int, msgspec.Meta(ge=0)] = 0  # of each patient, at most
     seed: int | Commitment = 2602
@@ -60,7 +60,7 @@ class FolderData(Strict, frozen=True, kw_only=True, tag_field="source", tag="fol
 class Noise(Strict, frozen=True, kw_only=True):
     """Corrected Add Noise: the scanner that made the normal-dose slices, and the dose to simulate."""
 
-    dose: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # as a fraction of the normal dose
+    dose: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # as a share of the normal dose
     scanner: Scanner
 
 

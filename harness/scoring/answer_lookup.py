@@ -1,6 +1,6 @@
 """Answer lookup: outputs that are an answer rather than an estimate of it, which no denoiser makes of a noisy slice.
 
-`benchmarks/copies.py` measures how many pixels honest denoisers share with label and truth (docs/cheating.md).
+`benchmarks/answer_lookup.py` measures how many pixels honest denoisers share with label and truth (docs/cheating.md).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.base.slices import read_grey
 from harness.dataset.cases import Case
 from harness.imaging.regions import Code
 
-TOO_WELL = 0.75
+LOOKED_UP_SHARE = 0.75
 """Share of the body's pixels that equal the answer from which on an output counts as looked up.
 
 It lies well above every honest image: denoisers, another normal-dose scan, and even the weak denoiser against the label
@@ -51,16 +51,16 @@ def find_looked_up(
         unchanged += bool((output == noisy).all())
         for name, paths in references.items():
             answer = read_grey(paths[index])
-            if equal_share(noisy, answer, inside) >= TOO_WELL:
+            if equal_share(noisy, answer, inside) >= LOOKED_UP_SHARE:
                 continue
             if (output == answer).all():
                 identical[name] += 1
-            elif equal_share(output, answer, inside) >= TOO_WELL:
+            elif equal_share(output, answer, inside) >= LOOKED_UP_SHARE:
                 near[name] += 1
     of_all = f"of {len(cases)} outputs"
     flags = [f"{count} {of_all} are bit-equal to the {name}" for name, count in identical.items() if count]
     flags += [
-        f"{count} {of_all} equal the {name} in {TOO_WELL:.0%} or more of the body's pixels"
+        f"{count} {of_all} equal the {name} in {LOOKED_UP_SHARE:.0%} or more of the body's pixels"
         for name, count in near.items()
         if count
     ]

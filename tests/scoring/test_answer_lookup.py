@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harness.base.slices import read_grey, write_grey
 from harness.dataset.cases import Case
 from harness.imaging.regions import Code
-from harness.scoring.answer_lookup import TOO_WELL, LookedUp, equal_share, find_looked_up
+from harness.scoring.answer_lookup import LOOKED_UP_SHARE, LookedUp, equal_share, find_looked_up
 
 Image = NDArray[np.uint8]
 SHAPE = (40, 50)
@@ -76,7 +76,7 @@ def test_an_answer_with_pixels_changed_is_flagged_up_to_the_threshold(
 ) -> None:
     own = folder / "own" / "s.png"
     write_grey(own, np.full(SHAPE, 7, np.uint8))
-    below, above = (spoilt(folder, kind, 1 - TOO_WELL + step) for step in (0.01, -0.01))
+    below, above = (spoilt(folder, kind, 1 - LOOKED_UP_SHARE + step) for step in (0.01, -0.01))
     assert found([below, own, own, own]).flags == ()
     said = f"1 of 4 outputs equal the {kind} in 75% or more of the body's pixels"
     assert found([above, own, own, own]).flags == (said,)
