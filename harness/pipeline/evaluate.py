@@ -24,8 +24,7 @@ from harness.dataset.cases import Dataset
 from harness.dataset.load import load_data
 from harness.engines import Engine, connect
 from harness.labels.label_set import LabelSet, build_labels
-from harness.labels.quality_report import Audit
-from harness.labels.quality_report import audit as audit_label_sets
+from harness.labels.quality_report import QualityReport, assess_labels
 from harness.pipeline.attempt import Attempt, attempt
 from harness.protocol import Protocol
 from harness.records.observe import observe
@@ -290,7 +289,7 @@ def _without_engine(protocol: Protocol) -> Observed:
     return observe(engine="none", image=None, limits=protocol.limits, lowered=())
 
 
-def audit_labels(protocol: Protocol, dataset: Dataset, reporter: Reporter) -> Audit:
+def audit_labels(protocol: Protocol, dataset: Dataset, reporter: Reporter) -> QualityReport:
     """Whether a protocol's labels are any good, and what other weak denoisers would make of them.
 
     The battery is ranked by the error in the lung and by what the protocol ranks by.
@@ -300,7 +299,7 @@ def audit_labels(protocol: Protocol, dataset: Dataset, reporter: Reporter) -> Au
     extractor = next((one for one in load_extractors(protocol, device="cpu") if one.name == metric.features), None)
     weak_outputs = _weak_outputs(protocol, dataset, reporter, None)
     with reporter.stage("audit") as progress:
-        return audit_label_sets(
+        return assess_labels(
             dataset,
             purify,
             outputs=None if weak_outputs is None else {purify.weak_denoiser: weak_outputs},

@@ -19,12 +19,13 @@ from harness.dataset.cases import Dataset
 from harness.features import Extractor
 from harness.imaging.regions import shrink
 from harness.labels.label_set import LabelSet
+from harness.metrics import DATA_RANGE, ImageMetric, comparisons
 from harness.protocol import Metric, Protocol
 from harness.records.schema import Record
 from harness.reference_check import tools as reference
 from harness.run.result import digest_outputs
-from harness.scoring.per_slice import DATA_RANGE
-from harness.scoring.score import FeatureSet, Value, feature_key, features_of, read_features
+from harness.scoring.feature_sets import FeatureSet, feature_key, features_of, read_features
+from harness.scoring.score import Value
 
 RELATIVE = 1e-4
 
@@ -213,7 +214,7 @@ def _image_checks(
     checks = []
     for name in references:
         for metric in protocol.metrics:
-            if metrics_of.load(metric.metric).KIND != "image":
+            if not isinstance(metrics_of.load(metric.metric), ImageMetric):
                 continue
             for region, value in tables[name].get(metric.name, {}).items():
                 for tool in reference.IMAGES.get(metric.metric, {}):
@@ -236,11 +237,12 @@ def _measure(
 ) -> dict[tuple[str, str, str, str], float]:
     """(reference, metric, region, tool) -> value of one slice."""
     image, masks = read_grey(output), shrink(read_grey(codes))
+    targets = {name: read_grey(path) for name, path in references.items()}
+    metrics = {display: metric for display, name in wanted if isinstance(metric := metrics_of.load(name), ImageMetric)}
+    tools = {display: reference.IMAGES[name] for display, name in wanted}
     return {
-        (name, display, region, tool): value(image, read_grey(path), mask)
-        for name, path in references.items()
-        for display, metric in wanted
-        for tool, value in reference.IMAGES[metric].items()
-        for region, mask in masks.items()
-        if mask.any()
+        (one.reference, one.name, one.region, tool): value(image, one.target, one.mask)
+        for one in comparisons(targets, metrics, masks)
+        if one.mask.any()
+        for tool, value in tools[one.name].items()
     }

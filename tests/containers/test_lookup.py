@@ -18,7 +18,7 @@ from harness.dataset.secret import VARIABLE, disclose, new_secret
 from harness.engines import Engine
 from harness.labels.label_set import build_labels
 from harness.pipeline.evaluate import Evaluation, evaluate
-from harness.protocol import Gate, Metric, PhantomData, Protocol, RankBy, load_protocol
+from harness.protocol import FidelityGate, Metric, PhantomData, Protocol, RankBy, load_protocol
 from harness.records import signing
 from harness.submission.manifest import load_submission
 
@@ -55,7 +55,7 @@ def public(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Protocol:
         regions=("whole", "lung"),
         metrics=(Metric(name="RMSE", metric="rmse"),),
         rank_by=RankBy(metric="RMSE"),
-        gate=Gate(),
+        gate=FidelityGate(),
     )
 
 
