@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,7 +16,7 @@ from harness.base.digests import digest_json
 from harness.base.errors import OutputsError, SubmissionError, UsageError
 from harness.base.progress import Reporter
 from harness.base.slices import read_grey
-from harness.base.structs import Strict, canonical_json, read_json
+from harness.base.structs import Strict, read_json
 from harness.board.build import write_board
 from harness.dataset.cases import Dataset
 from harness.dataset.load import load_data
@@ -25,6 +24,7 @@ from harness.engines import Engine, connect
 from harness.labels.label_set import LabelSet, build_labels
 from harness.labels.quality_report import Audit
 from harness.labels.quality_report import audit as audit_label_sets
+from harness.pipeline.attachments import _attachments
 from harness.pipeline.attempt import Attempt, attempt
 from harness.protocol import Protocol
 from harness.records.observe import observe
@@ -35,7 +35,6 @@ from harness.run.execute import Run, cached_outputs, digest_outputs, run_submiss
 from harness.run.outputs import read_folder
 from harness.run.untrusted_png import pixels_of
 from harness.scoring.anchors import anchors_of, make_anchor
-from harness.scoring.pictures import make_pictures
 from harness.scoring.score import Scorecard, load_extractors, score
 from harness.submission.manifest import ANCHOR_PREFIX, Submission, load_submission
 from harness.submission.overlap import refuse_test_slices
@@ -343,19 +342,3 @@ def _result(
         flags=(card.flags if card and not submission.slug.startswith(ANCHOR_PREFIX) else ()) or UNSET,
         notes=(card.notes if card and not submission.anchor else ()) or UNSET,
     )
-
-
-def _attachments(
-    protocol: Protocol, dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path], card: Scorecard
-) -> dict[str, bytes]:
-    """The record's files: per-slice values and features for checking, and pictures where the protocol allows them."""
-    lines = ["case,patient,reference,metric,region,value"]
-    for one in card.slices:
-        value = "" if one.value is None else f"{one.value:.7g}"
-        lines.append(f"{one.case},{one.patient},{one.reference},{one.metric},{one.region},{value}")
-    files = {"slices.csv.gz": gzip.compress("\n".join(lines).encode(), mtime=0), "features.npz": card.features}
-    if card.spectra:
-        files["spectra.json"] = canonical_json(card.spectra)
-    if protocol.publish.images:
-        files |= make_pictures(dataset, labels, outputs, card, protocol.gate)
-    return files
