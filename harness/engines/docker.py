@@ -205,6 +205,16 @@ class DockerEngine:
             id=found["Id"], os=found["Os"], architecture=found["Architecture"], size=found.get("Size") or 0
         )
 
+    def labels_of(self, image: str) -> dict[str, str]:
+        """The labels of a local image."""
+        with engine_errors(f"inspecting {image}"):
+            return dict(self.client.inspect_image(image)["Config"].get("Labels") or {})
+
+    def prune_images(self, *, label: str) -> None:
+        """Remove untagged images that bear a label."""
+        with engine_errors("removing untagged images"):
+            self.client.prune_images(filters={"dangling": True, "label": label})
+
     # ---------------------------------------------------------------------------- runs
     @contextlib.contextmanager
     def start(self, plan: ContainerPlan) -> Iterator[DockerContainer]:
