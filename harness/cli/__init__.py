@@ -59,6 +59,17 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+click.rich_click.COMMAND_GROUPS = {
+    "harness": [
+        {"name": "Submit a denoiser", "commands": ["new", "check", "run"]},
+        {"name": "Labels and data", "commands": ["labels", "pairs", "noise"]},
+        {"name": "Scores and the leaderboard", "commands": ["list", "score", "anchors", "audit", "board", "withdraw"]},
+        {"name": "Organise a benchmark", "commands": ["secret", "sign", "ci"]},
+        {"name": "This machine", "commands": ["doctor", "engine", "weights"]},
+    ]
+}
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="harness")
 def cli() -> None:

@@ -134,7 +134,7 @@ def test_records_are_refused_without_a_submission_too(clone: Clone) -> None:
 
 def test_unknown_and_misleading_revisions_are_refused(clone: Clone) -> None:
     for revision in ("no-such-branch", "--all", ""):
-        with pytest.raises(UsageError, match="is no commit"):
+        with pytest.raises(UsageError, match="is not a commit"):
             read_pull_request(clone.folder, base="main", head=revision)
     clone.git("checkout", "--quiet", "--orphan", "elsewhere")
     clone.write("other.txt", "another history\n")
@@ -199,7 +199,7 @@ def test_names_that_git_itself_would_not_write_are_refused(clone: Clone, tmp_pat
             ["git", "mktree"], cwd=clone.folder, input=made, capture_output=True, text=True, check=True
         ).stdout.strip()
     commit = clone.git("commit-tree", tree, "-m", "evil")
-    with pytest.raises(UsageError, match="such a name cannot be used"):
+    with pytest.raises(UsageError, match="this name cannot be used"):
         extract(clone.folder, commit, "evil", tmp_path / "into")
     assert not list(tmp_path.rglob("into/**/*"))
 
