@@ -47,7 +47,7 @@ def connect() -> DockerEngine:
         where = os.environ.get("DOCKER_HOST") or "the default socket"
         raise InfrastructureError(
             f"no container engine answers at {where}: {error}",
-            fix="docker/start-engine starts one (as root on Debian or Ubuntu), or start Docker yourself",
+            fix="harness engine start (as root on Debian or Ubuntu), or start Docker yourself",
         ) from error
 
 
@@ -220,7 +220,9 @@ class DockerEngine:
     def start(self, plan: ContainerPlan) -> Iterator[DockerContainer]:
         holder_image = self.find_image(BASE_IMAGE)
         if holder_image is None:
-            raise InfrastructureError(f"the image {BASE_IMAGE} is not there", fix="docker/build-base makes it")
+            raise InfrastructureError(
+                f"the engine has no image {BASE_IMAGE}", fix="harness engine build-base builds it"
+            )
         run = NAME + uuid.uuid4().hex[:12]
         holder, main = f"{run}-holder", f"{run}-submission"
         labels = owner_labels(lifetime_s=plan.wall_s + 600)

@@ -30,7 +30,7 @@ from harness.engines.docker import DockerEngine
 from harness.sandbox import INPUT, MODEL, OUTPUT, PAGE, BuildPolicy, ContainerPlan, Quota, chosen_runtime
 
 SOCKET = "unix:///run/ipv2-harness-engine/podman.sock"  # where docker/start-engine lets it listen
-START = "HARNESS_ENGINE=podman docker/start-engine starts it (as root on Debian or Ubuntu)"
+START = "harness engine start --engine podman starts it (as root on Debian or Ubuntu)"
 PROCESSES_OF_A_USER = 32768  # the least that a kernel has; Podman would ask for more than a bounded root may set
 # What Podman passes on from its service's environment into containers: an empty value of ours comes first.
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
@@ -47,13 +47,13 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def open_client() -> Any:
-    """A connection to the service of CONTAINER_HOST or to the one that docker/start-engine starts."""
+    """A connection to the service of CONTAINER_HOST or to the one that `harness engine start` starts."""
     where = os.environ.get("CONTAINER_HOST") or SOCKET
     return docker.APIClient(base_url=where, version="auto", timeout=60)
 
 
 def connect() -> PodmanEngine:
-    """Connect to the service of CONTAINER_HOST or to the one that docker/start-engine starts."""
+    """Connect to the service of CONTAINER_HOST or to the one that `harness engine start` starts."""
     try:
         return PodmanEngine(open_client(), reopen=open_client)
     except (docker.errors.DockerException, requests.RequestException) as error:
@@ -108,7 +108,7 @@ class PodmanEngine(DockerEngine):
         # its API knows many runtimes, installed or not, and takes no notice of the one that a container asks for
         raise InfrastructureError(
             f"HARNESS_RUNTIME: Podman's service runs {info['DefaultRuntime']}, not {runtime!r}, and has one for all",
-            fix=f"docker/start-engine --stop, then HARNESS_RUNTIME={runtime} " + START,
+            fix=f"harness engine start --stop, then HARNESS_RUNTIME={runtime} " + START,
         )
 
     def _builder(

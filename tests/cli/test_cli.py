@@ -301,7 +301,7 @@ def test_the_doctor_names_what_stops_the_main_job(tmp_path: Path) -> None:
     done = harness("doctor", HARNESS_CACHE=str(tmp_path / "cache"), DOCKER_HOST="unix:///nowhere/docker.sock")
     assert done.returncode == 50, done.stderr
     assert done.stdout.count("missing") == 2
-    assert "docker/start-engine" in done.stdout
+    assert "harness engine start" in done.stdout
     assert "HARNESS_CACHE" in done.stdout
 
 
