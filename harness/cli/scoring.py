@@ -150,7 +150,7 @@ def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> No
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @protocol_option
 @click.option("--record", "slug", metavar="SLUG", help="Write a record under this slug: self-reported, never ranked.")
 @leaderboard_option
@@ -186,7 +186,11 @@ def score(folder: Path, protocol: str, slug: str | None, leaderboard: Path, feat
 @click.command()
 @click.argument("record", type=click.Path(path_type=Path))
 @leaderboard_option
-@click.option("--outputs", type=click.Path(path_type=Path), help="Folder of the outputs: <case>.png for every case.")
+@click.option(
+    "--outputs",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of the outputs: <case>.png for every case.",
+)
 @json_option
 def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) -> None:
     """Recompute a record's values with clean-fid, torchmetrics and others, and compare.

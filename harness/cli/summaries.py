@@ -20,12 +20,14 @@ LOG_LINES = 12  # of a failed container's log: the end of a traceback
 def print_scores(result: Result, protocol: Protocol) -> None:
     """Tables of a result's scores, metric x region, against the label and against the truth; its flags and notes."""
     from rich.table import Table
+    from rich.text import Text
 
     screen = console()
     if result.status == "scored":
         references = {"label": result.metrics} | ({"truth": result.truth} if result.truth else {})
         for reference, values in references.items():
-            table = Table(title=f"{result.submission.name} on {protocol.identity}, against the {reference}")
+            title = Text(f"{result.submission.name} on {protocol.identity}, against the {reference}")
+            table = Table(title=title)  # a submission's name is no markup
             table.add_column("metric")
             for region in protocol.regions:
                 table.add_column(region, justify="right")
