@@ -9,6 +9,7 @@ import msgspec
 
 from harness.base.digests import digest_json
 from harness.base.errors import UsageError
+from harness.base.shipped import shipped
 from harness.base.structs import Strict, read_yaml
 from harness.imaging.blend import STRATEGIES, StrategyName
 from harness.imaging.insertion import Scanner
@@ -181,25 +182,26 @@ class Protocol(Strict, frozen=True, kw_only=True):
         return digest_json({key: plain[key] for key in plain if key not in ("title", "description", "publish")})
 
 
-def protocol_folder() -> Path:
-    """The folder of named protocols: `protocols/` here, else the one beside the (editable) package."""
-    here = Path("protocols")
-    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "protocols"
+def protocol_path(name: str) -> Path:
+    """The file of a named protocol: `protocols/<name>.yaml` here if there is one, else the one that comes with the
+    harness (which may be missing)."""
+    here = Path("protocols") / f"{name}.yaml"
+    return here if here.is_file() else shipped("protocols") / f"{name}.yaml"
 
 
 def protocol_names() -> list[str]:
-    """The names that `load_protocol` accepts."""
-    return sorted(path.stem for path in protocol_folder().glob("*.yaml"))
+    """The names that `load_protocol` knows: those in `protocols/` here and those that come with the harness."""
+    return sorted({path.stem for folder in (Path("protocols"), shipped("protocols")) for path in folder.glob("*.yaml")})
 
 
 def load_protocol(name: str) -> Protocol:
-    """Read a protocol by name (`protocols/<name>.yaml`) or by path. UsageError names the file and the mistake."""
+    """Read a protocol by name (`protocol_path`) or by the path of a .yaml file. UsageError names file and mistake."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
-        path = protocol_folder() / f"{name}.yaml"
+        path = protocol_path(name)
         if not path.is_file():
-            known = ", ".join(protocol_names()) or "none"
             raise UsageError(
-                f"no protocol {name!r} in {protocol_folder()} (there: {known})", fix="harness list protocols"
+                f"no protocol {name!r} (known: {', '.join(protocol_names())})",
+                fix="choose one of harness list protocols, or give the path of a .yaml file",
             )
     return read_yaml(path, Protocol)
