@@ -127,7 +127,7 @@ def test_inserted_noise_is_that_of_the_low_dose_slices() -> None:
 
 def test_doses_the_wrong_way_round_are_refused() -> None:
     low, normal = fit_of("sharp", 4000.0, 4.0), fit_of("hann", 200000.0, 0.0)
-    with pytest.raises(ValueError, match="no less noise"):
+    with pytest.raises(ValueError, match="do not show less noise"):
         training_dose(normal, low)
 
 
