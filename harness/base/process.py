@@ -39,6 +39,17 @@ def run(
         raise InfrastructureError(f"{' '.join(command)}: no answer within {timeout_s:g} s") from None
 
 
+def run_shown(command: Sequence[str]) -> int:
+    """Run a command without a shell and without standard input, its output shown as it comes; its exit status.
+
+    InfrastructureError when the program does not exist.
+    """
+    try:
+        return subprocess.run(list(command), stdin=subprocess.DEVNULL, check=False).returncode
+    except FileNotFoundError:
+        raise InfrastructureError(f"{command[0]}: no such program", fix=f"install {command[0]}") from None
+
+
 @contextlib.contextmanager
 def started(command: Sequence[str], *, stdout: IO[bytes], stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """A command in a session of its own, without standard input; when the block ends the whole session is killed.

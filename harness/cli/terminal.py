@@ -1,4 +1,4 @@
-"""How long work shows on a terminal (a progress bar) and elsewhere (a plain line a stage)."""
+"""Progress of long work: a bar on a terminal, elsewhere one plain line per stage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness.base.progress import Progress
 
-PLAIN_EVERY_S = 20.0  # a log without a terminal hears at most this often that a stage goes on
+PLAIN_EVERY_S = 20.0  # seconds between progress lines where there is no terminal, at least
 
 
 class TerminalReporter:

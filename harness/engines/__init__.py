@@ -13,7 +13,7 @@ from harness.base.errors import UsageError
 from harness.base.structs import Strict
 from harness.sandbox import BuildPolicy, ContainerPlan, ImageFacts, Machine
 
-# What submissions build on and what the harness itself runs beside them; docker/build-base makes both.
+# What submissions build on and what the harness itself runs beside them (harness/run/base_image.py).
 BASE_IMAGE = "ipv2-harness/base:1"
 TORCH_IMAGE = "ipv2-harness/torch:1"  # the base image with PyTorch, made only on request
 

@@ -35,7 +35,7 @@ def engine_errors(doing: str) -> Iterator[None]:
         detail = getattr(error, "explanation", None) or error
         raise InfrastructureError(
             f"the container engine failed while {doing}: {detail}",
-            fix="check that it still runs (docker version), start it with docker/start-engine, then run it again",
+            fix="see whether it still runs (docker version), start it with harness engine start, then run again",
         ) from error
 
 

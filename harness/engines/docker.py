@@ -47,7 +47,7 @@ def connect() -> DockerEngine:
         where = os.environ.get("DOCKER_HOST") or "the default socket"
         raise InfrastructureError(
             f"no container engine answers at {where}: {error}",
-            fix="start one with docker/start-engine (as root on Debian or Ubuntu), or start Docker yourself",
+            fix="harness engine start (as root on Debian or Ubuntu), or start Docker yourself",
         ) from error
 
 
@@ -208,12 +208,24 @@ class DockerEngine:
             id=found["Id"], os=found["Os"], architecture=found["Architecture"], size=found.get("Size") or 0
         )
 
+    def labels_of(self, image: str) -> dict[str, str]:
+        """The labels of a local image."""
+        with engine_errors(f"inspecting {image}"):
+            return dict(self.client.inspect_image(image)["Config"].get("Labels") or {})
+
+    def prune_images(self, *, label: str) -> None:
+        """Remove untagged images that bear a label."""
+        with engine_errors("removing untagged images"):
+            self.client.prune_images(filters={"dangling": True, "label": label})
+
     # ---------------------------------------------------------------------------- runs
     @contextlib.contextmanager
     def start(self, plan: ContainerPlan) -> Iterator[DockerContainer]:
         holder_image = self.find_image(BASE_IMAGE)
         if holder_image is None:
-            raise InfrastructureError(f"the image {BASE_IMAGE} does not exist", fix="make it with docker/build-base")
+            raise InfrastructureError(
+                f"the engine has no image {BASE_IMAGE}", fix="harness engine build-base builds it"
+            )
         run = NAME + uuid.uuid4().hex[:12]
         holder, main = f"{run}-holder", f"{run}-submission"
         labels = owner_labels(lifetime_s=plan.wall_s + 600)

@@ -30,10 +30,10 @@ from harness.engines._container import DockerContainer
 from harness.engines.docker import DockerEngine
 from harness.sandbox import INPUT, MODEL, OUTPUT, PAGE, BuildPolicy, ContainerPlan, Quota, chosen_runtime
 
-SOCKET = "unix:///run/ipv2-harness-engine/podman.sock"  # where docker/start-engine makes it listen
-START = "HARNESS_ENGINE=podman docker/start-engine"
-PROCESSES_OF_A_USER = 32768  # a kernel's smallest default; Podman's own is more than a restricted root may set
-# Podman passes these on from its service's environment into containers, unless we set them: to nothing.
+SOCKET = "unix:///run/ipv2-harness-engine/podman.sock"  # where docker/start-engine lets it listen
+START = "harness engine start --engine podman starts it (as root on Debian or Ubuntu)"
+PROCESSES_OF_A_USER = 32768  # the least that a kernel has; Podman would ask for more than a bounded root may set
+# What Podman passes on from its service's environment into containers: an empty value of ours comes first.
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
 READ_ONLY = "ro,nosuid,nodev,noexec,size=4096"  # mounted over /run and /var/tmp, which Podman makes writable
 KILLED = 137
@@ -49,13 +49,13 @@ GROUPS_WITHIN_S = 5  # how long Podman may take to remove its cgroups below ours
 
 
 def open_client() -> Any:
-    """A connection to the service of CONTAINER_HOST or to the one that docker/start-engine starts."""
+    """A connection to the service of CONTAINER_HOST or to the one that `harness engine start` starts."""
     where = os.environ.get("CONTAINER_HOST") or SOCKET
     return docker.APIClient(base_url=where, version="auto", timeout=60)
 
 
 def connect() -> PodmanEngine:
-    """Connect to the service of CONTAINER_HOST or to the one that docker/start-engine starts."""
+    """Connect to the service of CONTAINER_HOST or to the one that `harness engine start` starts."""
     try:
         return PodmanEngine(open_client(), reopen=open_client)
     except (docker.errors.DockerException, requests.RequestException) as error:
@@ -111,8 +111,8 @@ class PodmanEngine(DockerEngine):
     def _check_runtime(self, runtime: str, info: dict[str, Any]) -> None:
         # its API lists many runtimes, installed or not, and ignores the one that a container asks for
         raise InfrastructureError(
-            f"HARNESS_RUNTIME: Podman's service runs every container by {info['DefaultRuntime']}, not by {runtime!r}",
-            fix=f"docker/start-engine --stop, then HARNESS_RUNTIME={runtime} {START}",
+            f"HARNESS_RUNTIME: Podman's service runs {info['DefaultRuntime']}, not {runtime!r}, and has one for all",
+            fix=f"harness engine start --stop, then HARNESS_RUNTIME={runtime} " + START,
         )
 
     def _builder(

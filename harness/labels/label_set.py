@@ -1,4 +1,4 @@
-"""Labels: slice pairs -> purified test labels and region maps, kept under the digest of what made them."""
+"""Label sets: slice pairs -> purified test labels and region maps, cached under the digest of what made them."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from harness.labels.recipe import (
 from harness.protocol import Purify
 
 REGIONS_DENOISER = "nlm"
-"""Regions are sought on this denoiser's output and on the IPv2 label with it, so that they are the same for all
-strategies; the labels of IPv1 and of remove background hold raw noise, on which no segmentation is to be trusted."""
+"""Regions are segmented on this denoiser's output and on the IPv2 label made with it, so that they are the same for all
+strategies; labels of IPv1 and of remove background contain raw noise, on which no segmentation can be trusted."""
 
 
 class LabelSet(Strict, frozen=True, kw_only=True):
     """Purified labels and region maps of a test set.
 
-    `digest` covers names and pixels of every label and of every region map that was found by segmentation:
-    what an identical run must repeat. `consensus` is the mean fraction of a slice on which the segmentations
-    of IPv2 label and denoised low-dose slice agree; None where all regions are known truth. `implausible` holds a line
-    for every slice whose purification does not look right.
+    `digest` covers names and pixels of every label and of every region map found by segmentation: what an identical run
+    must repeat. `consensus` is the mean fraction of a slice on which the segmentations of IPv2 label and denoised
+    low-dose slice agree; None where all regions are known. `implausible` has a line for every slice whose purification
+    looks wrong.
     """
 
     folder: str
@@ -76,16 +76,15 @@ def build_labels(
 ) -> LabelSet:
     """The labels of a test set, built on all cores or found in the cache under `labels/<key>`.
 
-    The key is the digest of recipe, data set and the code that makes labels. What is found is read back and
-    compared with its digests; what is missing or damaged is built again. `weak_outputs` are the outputs (case name ->
-    8-bit grey PNG) of the submission that is the weak denoiser, needed where `purify.weak_submission` names one.
-    `progress` is told (done, total) while building. UsageError if the weak denoiser is unknown, or a slice cannot be
-    purified.
+    The key is the digest of recipe, data set and the code that makes labels. Cached slices are verified by their
+    digests; missing or damaged ones are built again. `weak_outputs` are the outputs (case name -> 8-bit grey PNG) of
+    the submission that serves as weak denoiser, required where `purify.weak_submission` names one. `progress` is told
+    (done, total). UsageError if the weak denoiser is unknown or a slice cannot be purified.
     """
     weak: str | None = None
     if purify.weak_submission is not None and purify.removes_noise:
         if weak_outputs is None:
-            raise UsageError(f"the weak denoiser {purify.weak_denoiser} is a submission, whose outputs are not here")
+            raise UsageError(f"the weak denoiser {purify.weak_denoiser} is a submission, and its outputs are missing")
         weak = digest_json({case.name: digest_file(weak_outputs[case.name]) for case in dataset.cases})
     elif purify.removes_noise:
         weak, weak_outputs = purify.weak_denoiser, None
@@ -111,9 +110,9 @@ def build_labels(
 
 
 def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Path) -> None:
-    """Write a test set as the authors lay it out: `lq/`, `gt_bar/` (the labels) and a `manifest.json`.
+    """Write a test set in the authors' layout: `lq/`, `gt_bar/` (the labels) and a `manifest.json`.
 
-    `labels` are what `build_labels` made of `dataset` by `purify`. UsageError where `folder` exists.
+    `labels` is the label set that `build_labels` made of `dataset` by `purify`. UsageError where `folder` exists.
     """
     refuse_existing(folder)
     slices = {case.name: read_facts(Path(labels.folder), case.name, Purified) for case in dataset.cases}

@@ -1,4 +1,4 @@
-"""Pairs: slice pairs -> purified training pairs, `lq_bar` -> `gt`, in the authors' layout."""
+"""Training pairs: slice pairs -> purified pairs, `lq_bar` -> `gt`, in the authors' layout."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ Image = NDArray[np.uint8]
 
 
 class Written(Strict, frozen=True, kw_only=True):
-    """What `write_pairs` wrote: how many pairs, a line for every slice that was left out, and for every slice whose
-    purification does not look right."""
+    """What `write_pairs` wrote: the number of pairs, a line for every slice left out, and a line for every slice whose
+    purification looks wrong."""
 
     count: int
     left_out: tuple[str, ...]
@@ -59,13 +59,13 @@ def write_pairs(
     leave_out: bool = False,
     progress: Progress | None = None,
 ) -> Written:
-    """Write training pairs as the authors lay them out: inputs `lq_bar/`, targets `gt/`, a `manifest.json`, and the
-    fingerprints of what they were made of (`harness.dataset.fingerprints`), for the submission that is trained on them.
+    """Write training pairs in the authors' layout: inputs `lq_bar/`, targets `gt/` and a `manifest.json`.
 
-    All cores are used. A run that was killed left what it had finished beside `folder`; the same call goes on with it.
-    Every slice draws its noise from `seed` and its own name, so that a slice is the same whatever others there are.
-    UsageError where `folder` exists, the data lack what the noise needs, or slices cannot be purified and are not to
-    be left out.
+    The fingerprints of the source slices (`harness.dataset.fingerprints`) are added for the submission that is trained
+    on the pairs. All cores are used. A killed run leaves its finished slices beside `folder`; the same call resumes it.
+    Every slice draws its noise from `seed` and its own name, and so does not depend on the others.
+    UsageError where `folder` exists, the data lack what the noise needs, or slices cannot be purified and `leave_out`
+    is false.
     """
     refuse_existing(folder)
     if STRATEGIES[purify.strategy].add_noise and purify.variant == "corrected":
@@ -79,7 +79,7 @@ def write_pairs(
     tasks = {case.name: (case, purify, seed, dataset.window_hu) for case in dataset.cases}
     slices, refused = make_slices(part, tasks, _make, Purified, progress=progress)
     if not leave_out or not slices:
-        refuse_unpurified(refused, "remove them, or leave them out with --leave-out; what is finished is kept")
+        refuse_unpurified(refused, "remove them, or leave them out with --leave-out; finished slices are kept")
     write_json(part / "manifest.json", manifest(dataset, purify, slices, seed=seed, left_out=refused))
     write_fingerprints(part / TRAINED_ON, fingerprints(dataset))
     shutil.rmtree(notes_folder(part))
@@ -113,7 +113,7 @@ def _make(
 
 
 def _with_noise(case: Case, normal: Image, purify: Purify, seed: int, window_hu: tuple[float, float] | None) -> Image:
-    """N(B) of the recipe's variant, drawn from `seed` and the slice's name."""
+    """The noisy slice N(B) of the recipe's variant, drawn from `seed` and the slice's name."""
     own = int.from_bytes(hashlib.sha256(f"{seed}/{case.name}".encode()).digest()[:4])
     if purify.variant == "published":
         sinogram = _sinogram(lambda: noise.project(normal), "published", normal)
@@ -142,7 +142,7 @@ def _with_noise(case: Case, normal: Image, purify: Purify, seed: int, window_hu:
 def _sinogram(
     project: Callable[[], NDArray[np.floating]], variant: str, normal: Image, scale: Any = None
 ) -> NDArray[Any]:
-    """A slice's sinogram, kept in the cache: the projection takes longest, and every dose and seed share it."""
+    """A slice's sinogram, cached because projection is the slowest step and all doses and seeds share it."""
     code = digest_code("harness.imaging.noise", "harness.imaging.insertion")
     key = digest_json([digest_pixels(normal), variant, scale, code])
     path = cache_root() / "sinograms" / f"{key[:20]}.npz"

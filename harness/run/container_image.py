@@ -30,10 +30,11 @@ def image_of(submission: Submission, engine: Engine, policy: BuildPolicy) -> str
         context = folder / source.build
         arguments = {"BASE_IMAGE": BASE_IMAGE, "TORCH_IMAGE": TORCH_IMAGE}
         dockerfile = rewrite(_dockerfile(context), allowed={*arguments.values(), *policy.images}, arguments=arguments)
-        for image, command in ((BASE_IMAGE, "docker/build-base"), (TORCH_IMAGE, "docker/build-base --torch")):
+        commands = {BASE_IMAGE: "harness engine build-base", TORCH_IMAGE: "harness engine build-base --torch"}
+        for image, command in commands.items():
             used = re.search(rf"^(FROM |COPY .*--from=){re.escape(image)}\b", dockerfile, re.MULTILINE)
             if used and engine.find_image(image) is None:
-                raise InfrastructureError(f"the image {image} does not exist", fix=f"make it with {command}")
+                raise InfrastructureError(f"the engine has no image {image}", fix=f"{command} builds it")
         return engine.build(
             context,
             dockerfile=dockerfile,

@@ -21,9 +21,9 @@ from harness.base.slices import png_bytes, read_grey
 from harness.base.structs import Strict, canonical_json
 from harness.dataset.cases import Case, Dataset
 from harness.imaging.montage import lung_window, montage
-from harness.imaging.regions import Code, shrink
+from harness.imaging.regions import Code, Region, shrink
 from harness.labels.label_set import LabelSet
-from harness.protocol import Gate
+from harness.protocol import FidelityGate
 from harness.scoring.per_slice import SliceValue
 from harness.scoring.score import Scorecard
 
@@ -37,7 +37,7 @@ MARGIN = 8  # pixels around the patient
 
 PREVIEW_SIDE = 256  # pixels of a slice in the preview
 
-REGION_COLOURS = {
+REGION_COLOURS: dict[Region, str] = {
     # Okabe & Ito's palette, which the colour-blind can tell apart; later regions lie over earlier ones
     "background": "#56b4e9",
     "body": "#e69f00",
@@ -83,7 +83,7 @@ class Pictures(Strict, frozen=True, kw_only=True):
 
 
 def make_pictures(
-    dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path], card: Scorecard, gate: Gate
+    dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path], card: Scorecard, gate: FidelityGate
 ) -> dict[str, bytes]:
     """Attachments of a record, file name -> bytes: `preview.png`, `pictures.json` and what it names."""
     cases = {case.name: case for case in dataset.cases}

@@ -14,6 +14,7 @@ import msgspec
 from harness.base.digests import digest_folder
 from harness.base.errors import UsageError
 from harness.base.files import atomic_folder
+from harness.base.shipped import shipped
 from harness.base.structs import Strict, read_yaml
 from harness.sandbox import AskedLimits
 
@@ -105,11 +106,11 @@ def load_submission(folder: Path | str) -> Submission:
     if not path.is_dir():
         raise UsageError(
             f"{path}: no such folder",
-            fix="name a folder with a submission.yaml; `harness new` makes one",
+            fix="name a folder with a submission.yaml; harness new SLUG makes one",
         )
     slug = check_slug(path.resolve().name)
     if not (path / MANIFEST).is_file():
-        raise UsageError(f"{path}: holds no {MANIFEST}", fix="`harness new` makes a folder with one to start from")
+        raise UsageError(f"{path}: has no {MANIFEST}", fix="harness new SLUG makes a folder with one")
     manifest = read_yaml(path / MANIFEST, Manifest)
     named = {"image.build": manifest.image.build, "image.archive": manifest.image.archive}
     for key, value in (named | {"trained_on": manifest.trained_on}).items():
@@ -133,13 +134,8 @@ def new_submission(into: Path, slug: str, *, name: str, authors: Sequence[str]) 
     """
     folder = into / check_slug(slug)
     if folder.exists():
-        raise UsageError(f"{folder}: already exists", fix="choose another name, or remove it first")
-    own = Path(__file__).resolve().parents[2] / "submissions" / "template"
-    template = own if own.is_dir() else Path("submissions") / "template"
-    if not template.is_dir():
-        raise UsageError(
-            f"{template}: no such folder", fix="run it in a clone of the project, which contains the template"
-        )
+        raise UsageError(f"{folder}: exists already", fix="choose another name, or remove it first")
+    template = shipped("submissions/template")
     with atomic_folder(folder) as part:
         shutil.copytree(template, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
         text = (part / MANIFEST).read_text()

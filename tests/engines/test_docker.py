@@ -89,7 +89,7 @@ def test_without_an_engine_the_message_names_the_command_that_starts_one(
     with pytest.raises(InfrastructureError) as caught:
         connect()
     assert host in caught.value.message
-    assert "docker/start-engine" in caught.value.fix
+    assert "harness engine start" in caught.value.fix
 
 
 # -------------------------------------------------------------------------------- contexts
@@ -287,7 +287,7 @@ def test_an_engine_that_goes_away_is_never_the_submissions_fault(
         with pytest.raises(InfrastructureError) as caught, engine.start(plan) as container:
             for _ in container.wait(deadline_s=30):
                 proxy.close()
-    assert "docker/start-engine" in caught.value.fix
+    assert "harness engine start" in caught.value.fix
     assert caught.value.exit_code == 50
     # what it could not remove is found by its owner label
     monkeypatch.delenv("DOCKER_HOST")

@@ -151,7 +151,7 @@ def test_any_outputs_can_be_the_weak_denoiser(tmp_path: Path) -> None:
     assert build_labels(dataset, purify, weak_outputs=outputs) == labels
     write_grey(outputs[SMALL[0]], np.zeros((96, 96), np.uint8))
     assert build_labels(dataset, purify, weak_outputs=outputs).folder != labels.folder
-    with pytest.raises(UsageError, match="submissions/mine is a submission, whose outputs are not here"):
+    with pytest.raises(UsageError, match="submissions/mine is a submission, and its outputs are missing"):
         build_labels(dataset, purify)
 
 

@@ -85,7 +85,7 @@ def test_a_folder_that_is_no_slug_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no submission\.yaml"):
+    with pytest.raises(UsageError, match=r"has no submission\.yaml"):
         load_submission(tmp_path)
     with pytest.raises(UsageError, match="no such folder"):
         load_submission(tmp_path / "nothing")

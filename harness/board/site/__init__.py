@@ -136,10 +136,10 @@ def _label_report(path: Path) -> Any:
     """The tables of a protocol's label report, where an organiser has put one beside its records."""
     if not path.is_file():
         return ()
-    from harness.labels.quality_report import Audit
+    from harness.labels.quality_report import QualityReport
     from harness.labels.report_tables import tables
 
-    return tables(read_json(path, Audit))
+    return tables(read_json(path, QualityReport))
 
 
 def _is_input(row: Row) -> bool:

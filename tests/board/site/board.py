@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from harness.base.structs import canonical_json
-from harness.protocol import Gate, Protocol
+from harness.protocol import FidelityGate, Protocol
 from harness.records.schema import About, Record, make_record
 from harness.records.store import keep_protocol, write_record
 from harness.records.withdrawal import withdraw
@@ -40,7 +40,7 @@ def attachments(folder: Path, shift: float) -> dict[str, bytes]:
     return {
         "slices.csv.gz": gzip.compress("\n".join(lines).encode(), mtime=0),
         "spectra.json": canonical_json({"truth": {"lung": spectrum}}),
-        **make_pictures(dataset, labels, outputs, scorecard(dict(errors)), Gate()),
+        **make_pictures(dataset, labels, outputs, scorecard(dict(errors)), FidelityGate()),
     }
 
 

@@ -1,7 +1,7 @@
-"""Handover: noisy slices to the machine that runs containers, and outputs from there to the machine that scores them.
+"""Transfer: noisy slices go to the machine that runs containers, outputs come back to the machine that scores them.
 
-The one needs no label and no secret seed, the other never runs a container. What comes back is data: read strictly, and
-held against what the scoring machine knows itself. docs/ci.md.
+The first needs no label and no secret seed, the second never runs a container. What comes back is data: it is read
+strictly and compared with what the scoring machine knows itself. docs/ci.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.base.slices import read_slices, write_slices
 from harness.base.structs import Strict, read_json, write_json
 from harness.base.text import sanitise, shortened
 from harness.dataset.cases import Dataset, Inputs, NoisySlice
-from harness.pipeline.attempt import Attempt
+from harness.pipeline.container_run import RunOutcome
 from harness.protocol import Protocol
 from harness.records.schema import About, ProtocolFacts, SubmissionFacts, protocol_facts
 from harness.run.outputs import read_folder
@@ -30,7 +30,7 @@ from harness.run.untrusted_png import pixels_of
 
 Images = Mapping[str, NDArray[np.uint8]]
 
-AGAIN = "make it again: harness ci inputs"
+WRITE_INPUTS = "write the folder again: harness ci inputs"
 
 
 # -------------------------------------------------------------------------------- inputs
@@ -40,19 +40,19 @@ class _Listed(Strict, frozen=True, kw_only=True):
 
 
 class _InputsNote(Strict, frozen=True, kw_only=True):
-    """`inputs.json` beside `lq/`: the noisy slices of a protocol, and of what test set they are."""
+    """`inputs.json` beside `lq/`: which protocol and test set the noisy slices belong to."""
 
     schema: Literal[1] = 1
     protocol: ProtocolFacts
     data: str  # the test set's digest
     slices: str  # digest of the noisy slices alone
     window_hu: tuple[float, float] | None
-    names_key: str | None  # hex; says nothing of the seed
+    names_key: str | None  # hex; reveals nothing of the seed
     cases: tuple[_Listed, ...]
 
 
 def write_inputs(dataset: Dataset, protocol: Protocol, folder: Path) -> None:
-    """Write the noisy slices of a protocol's test set, and nothing that is an answer, to the new folder `folder`."""
+    """Write the noisy slices of a protocol's test set, without any reference image, to the new folder `folder`."""
     slices = noisy_slices(dataset)
     note = _InputsNote(
         protocol=protocol_facts(protocol),
@@ -70,14 +70,14 @@ def write_inputs(dataset: Dataset, protocol: Protocol, folder: Path) -> None:
 
 
 def read_inputs(folder: Path, protocol: Protocol) -> Inputs:
-    """The noisy slices that `write_inputs` wrote for this very protocol; UsageError says what differs."""
+    """The noisy slices that `write_inputs` wrote for this protocol; UsageError names what differs."""
     path = folder / "inputs.json"
     if not path.is_file():
-        raise UsageError(f"{path}: no such file", fix="harness ci inputs writes such a folder")
+        raise UsageError(f"{path}: no such file", fix="name a folder that harness ci inputs wrote")
     note = read_json(path, _InputsNote)
-    _expect(path, "protocol", protocol_facts(protocol), note.protocol, fix=AGAIN)
+    _expect(path, "protocol", protocol_facts(protocol), note.protocol, fix=WRITE_INPUTS)
     files = {one.name: str(folder / "lq" / f"{one.name}.png") for one in note.cases}
-    _expect(folder / "lq", "digest of the slices", note.slices, digest_outputs(read_slices(files)), fix=AGAIN)
+    _expect(folder / "lq", "digest of the slices", note.slices, digest_outputs(read_slices(files)), fix=WRITE_INPUTS)
     return Inputs(
         cases=tuple(NoisySlice(name=one.name, lq=files[one.name], pixel_mm=one.pixel_mm) for one in note.cases),
         window_hu=note.window_hu,
@@ -92,82 +92,94 @@ def noisy_slices(inputs: Inputs) -> Images:
 
 
 # -------------------------------------------------------------------------------- outputs
-class Handover(Attempt, frozen=True, kw_only=True):
-    """`run.json` beside `outputs/`: what became of a submission's run, on what, with the digest of all that it says.
+class TransferredRun(RunOutcome, frozen=True, kw_only=True):
+    """`run.json` beside `outputs/`: what became of a submission's run, on which slices, with a digest of the file.
 
-    The digest shows damage. It is no signature: whoever rules the machine that ran the container made the outputs, too.
+    The digest reveals damage. It is no signature: whoever controls the machine that ran the container also made the
+    outputs.
     """
 
     schema: Literal[1] = 1
     protocol: ProtocolFacts
     data: str
-    slices: str  # digest of the noisy slices that it was given
+    slices: str  # digest of the noisy slices that the container read
     digest: str = ""
 
 
-def write_handover(
-    folder: Path, tried: Attempt, outputs: Mapping[str, str], *, inputs: Inputs, protocol: Protocol
-) -> Handover:
-    """Write an attempt and its verified outputs (case -> PNG; none if it failed) to the new folder `folder`."""
-    handover = Handover(
-        **{name: getattr(tried, name) for name in Attempt.__struct_fields__},
+def write_run(
+    folder: Path, outcome: RunOutcome, outputs: Mapping[str, str], *, inputs: Inputs, protocol: Protocol
+) -> TransferredRun:
+    """Write a run and its verified outputs (case -> PNG; none if it failed) to the new folder `folder`."""
+    run = TransferredRun(
+        **{name: getattr(outcome, name) for name in RunOutcome.__struct_fields__},
         protocol=protocol_facts(protocol),
         data=inputs.digest,
         slices=digest_outputs(noisy_slices(inputs)),
     )
-    # as it will be read: an int that stands for a float digests to something else
-    handover = msgspec.convert(msgspec.to_builtins(handover), Handover)
-    handover = msgspec.structs.replace(handover, digest=_digest(handover))
+    # as it will be read back: an int in the place of a float has another digest
+    run = msgspec.convert(msgspec.to_builtins(run), TransferredRun)
+    run = msgspec.structs.replace(run, digest=_digest(run))
     refuse_existing(folder)
     with atomic_folder(folder) as part:
-        if tried.failure is None:
+        if outcome.failure is None:
             (part / "outputs").mkdir()
             write_slices(part / "outputs", read_slices(outputs))
-        write_json(part / "run.json", handover)
-    return handover
+        write_json(part / "run.json", run)
+    return run
 
 
-def read_handover(
+def read_run(
     folder: Path, *, submission: SubmissionFacts, about: About, dataset: Dataset, protocol: Protocol
-) -> tuple[Handover, Images]:
-    """The attempt that a folder holds and its outputs, uint8 (height, width) by case; none where it failed.
+) -> tuple[TransferredRun, Images]:
+    """The run in a folder and its outputs, uint8 (height, width) by case; no outputs if it failed.
 
-    UsageError names what is missing, damaged, or not of this submission, protocol and test set; OutputsError what is
+    UsageError names what is missing, damaged, or of another submission, protocol or test set; OutputsError what is
     wrong with an output.
     """
     path = folder / "run.json"
     there = sorted(one.name for one in folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
     if not set(there) <= {"run.json", "outputs"} or "run.json" not in there or path.is_symlink():
-        raise UsageError(f"{folder}: expected run.json and outputs/, found {there!a}", fix="harness ci run writes both")
-    handover = read_json(path, Handover)
+        raise UsageError(
+            f"{folder}: expected run.json and outputs/, found {there!a}", fix="give a folder that harness ci run wrote"
+        )
+    run = read_json(path, TransferredRun)
     slices = noisy_slices(dataset)
     for what, expected, found in (
-        ("digest", _digest(handover), handover.digest),
-        ("submission", submission, handover.submission),
-        ("about", about, handover.observed.about),
-        ("protocol", protocol_facts(protocol), handover.protocol),
-        ("data", dataset.digest, handover.data),
-        ("slices", digest_outputs(slices), handover.slices),
+        ("digest", _digest(run), run.digest),
+        ("submission", submission, run.submission),
+        ("about", about, run.observed.about),
+        ("protocol", protocol_facts(protocol), run.protocol),
+        ("data", dataset.digest, run.data),
+        ("slices", digest_outputs(slices), run.slices),
     ):
-        _expect(path, what, expected, found, fix="hand over what harness ci run wrote for these very commits")
-    texts = [handover.observed.log]
-    if handover.failure is not None:
-        texts += [handover.failure.message, handover.failure.fix]
+        _expect(path, what, expected, found, fix="give what harness ci run wrote for these commits")
+    texts = [run.observed.log]
+    if run.failure is not None:
+        texts += [run.failure.message, run.failure.fix]
     if any(sanitise(text) != text for text in texts):
-        raise UsageError(f"{path}: holds control characters or CI commands, which the harness never writes")
-    if handover.failure is not None:
-        _expect(path, "files of a failed run", ["run.json"], there, fix="leave outputs/ out")
-        return handover, {}
+        raise UsageError(
+            f"{path}: contains control characters or CI commands, which the harness never writes",
+            fix="do not edit the file; run harness ci run again",
+        )
+    if run.failure is not None:
+        _expect(path, "files of a failed run", ["run.json"], there, fix="remove outputs/: a failed run has none")
+        return run, {}
     if (folder / "outputs").is_symlink():
-        raise UsageError(f"{folder / 'outputs'}: is a symbolic link, expected a folder")
+        raise UsageError(f"{folder / 'outputs'}: is a symbolic link, expected a folder", fix="give the folder itself")
     sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
     outputs = pixels_of(read_folder(folder / "outputs", sizes=sizes))
-    _expect(folder / "outputs", "digest of the outputs", handover.outputs, digest_outputs(outputs), fix="run it again")
-    return handover, outputs
+    _expect(
+        folder / "outputs",
+        "digest of the outputs",
+        run.outputs,
+        digest_outputs(outputs),
+        fix="run harness ci run again",
+    )
+    return run, outputs
 
 
-def _digest(handover: Handover) -> str:
-    return digest_json(msgspec.structs.replace(handover, digest=""))
+def _digest(run: TransferredRun) -> str:
+    return digest_json(msgspec.structs.replace(run, digest=""))
 
 
 def _expect(where: Path, what: str, expected: Any, found: Any, *, fix: str) -> None:
