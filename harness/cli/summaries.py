@@ -61,7 +61,7 @@ def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path
         )
         if run.repeat is not None:
             lines["repeat"] = f"run {run.repeat.runs} times: {run.repeat}"
-    lines["record"] = evaluation.folder + ("" if evaluation.new else " (already exists, same result)")
+    lines["record"] = evaluation.folder + ("" if evaluation.new else " (exists already, same result)")
     lines["page"] = str(leaderboard / "site" / protocol.identity / record.result.submission.slug / f"{record.id}.html")
     screen = console()
     if not screen.is_terminal:  # a log has no width at which a path must be broken

@@ -250,7 +250,7 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
         assert said in panel
     again = here("run", "submissions/tv", *options).stdout
     assert "(from the cache)" in again
-    assert "already exists, same result" in again
+    assert "exists already, same result" in again
     shutil.copytree(ROOT / "submissions" / "template", tmp_path / "broken")
     (tmp_path / "broken" / "denoise.py").write_text("raise SystemExit('no weights today')\n")
     failed = here("run", str(tmp_path / "broken"), *options)
