@@ -21,6 +21,7 @@ from harness.cli.ci import ci
 from harness.cli.organiser import secret, sign
 from harness.cli.purification import labels, noise, pairs
 from harness.cli.scoring import anchors, audit, check, run, score
+from harness.cli.store import store
 from harness.cli.submitter import doctor, new
 from harness.cli.weights import weights
 
@@ -66,7 +67,7 @@ def cli() -> None:
 
 
 for verb in (
-    new, check, run, score, audit, anchors, labels, pairs, noise, board, withdraw, list_, weights, secret, sign, ci,
-    doctor,
+    new, check, run, score, audit, anchors, labels, pairs, noise, board, store, withdraw, list_, weights, secret, sign,
+    ci, doctor,
 ):  # fmt: skip
     cli.add_command(verb)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -27,14 +26,17 @@ from harness.labels.quality_report import Audit
 from harness.labels.quality_report import audit as audit_label_sets
 from harness.pipeline.attempt import Attempt, attempt
 from harness.protocol import Protocol
+from harness.records.attachments import open_store
 from harness.records.observe import observe
 from harness.records.schema import Failure, Observed, Record, Result, SubmissionFacts, make_record, protocol_facts
 from harness.records.signing import signing_key
+from harness.records.slice_table import write_slices
 from harness.records.store import keep_protocol, read_record, write_record
 from harness.run.execute import Run, cached_outputs, digest_outputs, run_submission
 from harness.run.outputs import read_folder
 from harness.run.untrusted_png import pixels_of
 from harness.scoring.anchors import anchors_of, make_anchor
+from harness.scoring.attachment_names import FEATURES, SLICES, SPECTRA
 from harness.scoring.pictures import make_pictures
 from harness.scoring.score import Scorecard, load_extractors, score
 from harness.submission.manifest import ANCHOR_PREFIX, Submission, load_submission
@@ -197,7 +199,7 @@ def evaluate_anchors(
             )
             record = make_record(result, _without_engine(protocol))
             attachments = _attachments(protocol, dataset, labels, outputs, card)
-            del attachments["features.npz"]  # anyone can make these images, and features weigh most of a record
+            del attachments[FEATURES]  # anyone can make these images, and features weigh most of a record
             write_record(leaderboard, record, attachments, key=key)
             records.append(record)
     write_board(leaderboard)
@@ -257,7 +259,8 @@ def audit(folder: Path, reporter: Reporter, *, outputs: Path | None = None) -> l
         raise UsageError(f"{folder}: a {record.result.status} record has no values", fix="audit a scored one")
     protocol = read_json(folder.parent.parent / "protocol.json", Protocol)
     extractors = load_extractors(protocol, device="cpu")
-    dataset, labels = prepare(protocol, reporter, leaderboard=folder.resolve().parents[3])
+    leaderboard = folder.resolve().parents[3]
+    dataset, labels = prepare(protocol, reporter, leaderboard=leaderboard)
     with TemporaryDirectory() as made:
         images: Mapping[str, Path] | None
         if outputs is not None:
@@ -279,6 +282,7 @@ def audit(folder: Path, reporter: Reporter, *, outputs: Path | None = None) -> l
                 labels,
                 extractors=extractors,
                 outputs=images,
+                store=open_store(leaderboard),
                 progress=progress,
             )
 
@@ -349,13 +353,9 @@ def _attachments(
     protocol: Protocol, dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path], card: Scorecard
 ) -> dict[str, bytes]:
     """The record's files: per-slice values and features for checking, and pictures where the protocol allows them."""
-    lines = ["case,patient,reference,metric,region,value"]
-    for one in card.slices:
-        value = "" if one.value is None else f"{one.value:.7g}"
-        lines.append(f"{one.case},{one.patient},{one.reference},{one.metric},{one.region},{value}")
-    files = {"slices.csv.gz": gzip.compress("\n".join(lines).encode(), mtime=0), "features.npz": card.features}
+    files = {SLICES: write_slices(card.slices), FEATURES: card.features}
     if card.spectra:
-        files["spectra.json"] = canonical_json(card.spectra)
+        files[SPECTRA] = canonical_json(card.spectra)
     if protocol.publish.images:
         files |= make_pictures(dataset, labels, outputs, card, protocol.gate)
     return files

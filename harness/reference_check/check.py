@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas
 
@@ -19,9 +20,12 @@ from harness.features import Extractor
 from harness.imaging.regions import shrink
 from harness.labels.label_set import LabelSet
 from harness.protocol import Metric, Protocol
+from harness.records.attachments import Store, attachment
 from harness.records.schema import Record
+from harness.records.slice_table import read_slices
 from harness.reference_check import tools as reference
 from harness.run.execute import digest_outputs
+from harness.scoring.attachment_names import FEATURES
 from harness.scoring.per_slice import DATA_RANGE
 from harness.scoring.score import FeatureSet, Value, feature_key, features_of, read_features
 
@@ -53,14 +57,16 @@ def audit_record(
     *,
     extractors: Sequence[Extractor],
     outputs: Mapping[str, Path] | None,
+    store: Store,
     progress: Progress | None = None,
 ) -> list[Check]:
     """Recompute a scored record's values with the reference tools.
 
     `folder` is the record's, already verified (`read_record`); data and labels are those of its protocol, built here.
     With `outputs` (case name -> PNG) everything begins with the images; without them distances begin with the features
-    that the record keeps, and means of image metrics with its slices' values. Metrics of the harness's own that no
-    reference tool has (regional features, GMSD, contrasts, ...) are left out, or checked from the features on.
+    that the record keeps in the `store`, and means of image metrics with its slices' values. Metrics of the harness's
+    own that no reference tool has (regional features, GMSD, contrasts, ...) are left out, or checked from the features
+    on.
     UsageError where data, labels, weights or outputs are not the record's.
     """
     _same_material(record, dataset, labels, extractors, outputs)
@@ -84,8 +90,8 @@ def audit_record(
     regions = [labels.regions_path(case) for case in cases]
     if produced is not None:
         kept = features_of(produced, regions, extractors, protocol)
-    elif (folder / "features.npz").is_file():
-        kept = read_features(folder / "features.npz") or {}
+    elif FEATURES in record.observed.files:
+        kept = read_features(store.get(attachment(record, folder, FEATURES))) or {}
     else:
         raise UsageError(f"{folder}: keeps no features", fix="give the outputs: --outputs FOLDER")
     step()
@@ -197,7 +203,7 @@ def _image_checks(
     window_hu: tuple[float, float] | None,
 ) -> list[Check]:
     tables = {"label": record.result.metrics, "truth": record.result.truth or {}}
-    listed = pandas.read_csv(folder / "slices.csv.gz") if (folder / "slices.csv.gz").is_file() else None
+    listed = pandas.DataFrame(map(msgspec.to_builtins, read_slices(record, folder)))
     hu_per_grey = 1.0 if window_hu is None else (window_hu[1] - window_hu[0]) / DATA_RANGE
     measured: dict[tuple[str, str, str, str], list[float]] = {}
     wanted = [(one.name, one.metric) for one in protocol.metrics if one.metric in reference.IMAGES]
@@ -221,7 +227,7 @@ def _image_checks(
                         scale = hu_per_grey if value.unit == "HU" else 1.0
                         mean = float(np.mean(found)) * scale
                         checks.append(_check(name, metric, region, value, tool, mean, "images", 1e-9))
-                if listed is not None:
+                if len(listed):
                     rows = listed[
                         (listed.reference == name) & (listed.metric == metric.name) & (listed.region == region)
                     ]
