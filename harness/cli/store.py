@@ -93,9 +93,7 @@ def push(records: tuple[Path, ...], location: str, leaderboard: Path, as_json: b
 
     held = open_store(leaderboard)
     counts = {"sent": 0, "there already": 0, "not here": 0}
-    for one in _with_progress(
-        unique([one for _, group in _attachments(records, leaderboard) for one in group]), "push"
-    ):
+    for one in _each(records, leaderboard, "push"):
         path = held.here(one)
         if path is None:
             counts["not here"] += 1
@@ -118,9 +116,7 @@ def check(records: tuple[Path, ...], leaderboard: Path, as_json: bool) -> None:
     held = open_store(leaderboard)
     counts = {"sound": 0, "not here": 0, "damaged": 0}
     damaged = []
-    for one in _with_progress(
-        unique([one for _, group in _attachments(records, leaderboard) for one in group]), "check"
-    ):
+    for one in _each(records, leaderboard, "check"):
         try:
             counts["not here" if held.verified(one) is None else "sound"] += 1
         except UsageError:

@@ -166,7 +166,7 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
             read=context.read,
             extremes=facts.extremes(context.leaderboard, record),
             unit=facts.gate_unit(record),
-            linked=LINKED,
+            linkable=LINKED,
             spectra=plots.spectra(own, noisy),
             costs=facts.costs(record),
             commands=facts.commands(protocol, record),
