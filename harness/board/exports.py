@@ -140,7 +140,7 @@ def _marks(values: dict[str, Value], ranked: Sequence[Row]) -> dict[str, str]:
     best = [id_ for id_, value in own.items() if sign * value.value == best_value]
     marks = dict.fromkeys(best, "best")
     if all(value.without for value in own.values()):
-        apart = distinguishable({id_: replicates_of(value) for id_, value in own.items()})
+        apart = distinguishable({id_: replicates_of(value) for id_, value in own.items()}, of=best)
         tied = [id_ for id_ in own if id_ not in marks and any(frozenset((id_, one)) not in apart for one in best)]
         marks |= dict.fromkeys(tied, "tied")
     return marks

@@ -102,6 +102,8 @@ def _open(address: str) -> tuple[Any, str]:
         raise UsageError(
             f"{address}: cannot be opened: {error}", fix="install the backend, or correct the URL"
         ) from error
+    except Exception as error:  # some connect at once, and every one has errors of its own
+        raise _refused(address, "opened", error) from error
     return found
 
 
