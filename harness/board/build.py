@@ -39,6 +39,18 @@ ENTRANCE = """<!doctype html>
 """
 """`index.html` of the leaderboard's folder, which is the root that a web server is given: pages show `records/`."""
 
+IGNORED = """# `harness board` builds these from the records
+/index.html
+/leaderboard.csv
+/leaderboard.json
+/leaderboard.tex
+/site/
+/.board.lock
+# features and pictures: see `harness store`
+/attachments/
+"""
+"""`.gitignore` of a leaderboard that has none."""
+
 
 class Written(Strict, frozen=True, kw_only=True):
     """What `write_board` did: every file of the board, those that it rendered anew, and what it removed."""
@@ -113,6 +125,8 @@ def write_board(leaderboard: Path, root: Path | None = None, *, tidy: bool = Fal
     """
     root = root or leaderboard
     with in_turn(root / LOCK):
+        if root == leaderboard and not (root / ".gitignore").exists():
+            write_bytes(root / ".gitignore", IGNORED.encode())
         records = list(read_records(leaderboard))
         pages = _pages(leaderboard, records, root)
         before = _read_state(root)

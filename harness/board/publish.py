@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from harness.base.digests import digest_file
@@ -43,10 +43,13 @@ def publish(
         raise UsageError(f"{folder}: holds other files than a published board", fix="name a new or an empty folder")
     store = open_store(leaderboard)
     wanted: list[Attachment] = []
+    hidden: set[Path] = set()  # folders of records whose pictures may not be shown
     for record in read_records(leaderboard):
         facts = record.result.protocol
         images = read_protocol(leaderboard, facts.name, facts.version).publish.images
-        found = attachments(record, record_folder(leaderboard, record), images=images)
+        own = record_folder(leaderboard, record)
+        hidden |= set() if images else {own}
+        found = attachments(record, own, images=images)
         wanted += [one for one in found if features or is_picture(one.name)]
     missing: dict[str, str] = {}
     each = unique(wanted)
@@ -57,7 +60,7 @@ def publish(
             missing[one.file] = error.message
         if progress is not None:
             progress(number, len(each))
-    _copy_records(leaderboard, folder)
+    _copy_records(leaderboard, folder, hidden)
     written = write_board(leaderboard, folder, tidy=True)
     return Published(board=written, attachments=len(each) - len(missing), missing=missing)
 
@@ -69,12 +72,14 @@ def _copy(store: Store, attachment: Attachment, target: Path) -> None:
         shutil.copyfile(store.get(attachment), part)
 
 
-def _copy_records(leaderboard: Path, folder: Path) -> None:
-    """The records without what older versions kept of attachments beside them; what is gone is removed."""
+def _copy_records(leaderboard: Path, folder: Path, hidden: Collection[Path]) -> None:
+    """The records without attachments that older versions kept beside them, and without the strips of `hidden` ones;
+    what is gone is removed."""
     kept = {
         path.relative_to(leaderboard): path
         for path in (leaderboard / "records").rglob("*")
         if path.is_file() and not path.name.startswith(".") and not _is_attachment(path)
+        if not (path.parent in hidden and is_picture(path.name))
     }
     for name, path in kept.items():
         target = folder / name

@@ -49,6 +49,15 @@ def test_a_new_row_of_phantom_3_adds_60_kb_at_most(tmp_path: Path) -> None:
     assert {name for name in before if before[name] != after[name]} == {"README.md"}
 
 
+def test_a_new_leaderboard_ignores_what_can_be_built(tmp_path: Path) -> None:
+    fill(tmp_path, 1)
+    write_record(tmp_path, msgspec.structs.replace(next(iter(read_records(tmp_path))), id="1"), {FEATURES: b"features"})
+    shutil.rmtree(next(tmp_path.glob("records/*/*/1")))
+    write_board(tmp_path)
+    assert {name for name in tracked(tmp_path) if not name.startswith("records/")} == {".gitignore", "README.md"}
+    assert (tmp_path / ".gitignore").read_text() == (ROOT / "leaderboard" / ".gitignore").read_text()
+
+
 def test_features_and_pictures_are_not_tracked(tmp_path: Path) -> None:
     board = tmp_path / "leaderboard"
     shutil.copytree(ROOT / "leaderboard", board, ignore=shutil.ignore_patterns("site", "attachments"))
