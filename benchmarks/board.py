@@ -34,12 +34,12 @@ def made_up(template: Record, number: int) -> tuple[Record, dict[str, bytes]]:
     """A record like `template` of a submission of its own, every value moved by some percent, and its small files."""
     factors = np.random.default_rng(number).normal(1, 0.05, size=4096).tolist()
 
-    def moved(value: Any) -> Any:
+    def moved(value: Any, digits: int = 7) -> Any:
         if isinstance(value, float):
-            return value * factors[hash(value) % len(factors)]
+            return float(f"{value * factors[hash(value) % len(factors)]:.{digits}g}")
         if isinstance(value, dict):
-            return {key: moved(one) for key, one in value.items()}
-        return [moved(one) for one in value] if isinstance(value, list) else value
+            return {key: moved(one, digits) for key, one in value.items()}
+        return [moved(one, digits) for one in value] if isinstance(value, list) else value
 
     plain = msgspec.to_builtins(template.result)
     plain |= {"metrics": moved(plain["metrics"]), "truth": moved(plain["truth"])}
@@ -50,7 +50,7 @@ def made_up(template: Record, number: int) -> tuple[Record, dict[str, bytes]]:
         msgspec.structs.replace(one, value=one.value and one.value * factors[index % len(factors)])
         for index, one in enumerate(read_slices(template, folder))
     ]
-    spectra = msgspec.json.encode(moved(msgspec.json.decode((folder / SPECTRA).read_bytes())))
+    spectra = msgspec.json.encode(moved(msgspec.json.decode((folder / SPECTRA).read_bytes()), digits=5))
     kept = {name: (folder / name).read_bytes() for name in (PICTURES, STRIP)}
     return record, {SLICES: write_slices(slices), SPECTRA: spectra, **kept}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -63,7 +64,7 @@ def test_a_new_best_row_renders_those_whose_rank_changed(board: tuple[Path, dict
 def test_what_a_page_depends_on_renders_it_again(board: tuple[Path, dict[str, Record]]) -> None:
     root, records = board
     page = f"alpha/{records['first'].id}.html"
-    changes = {
+    changes: dict[str, Callable[[], object]] = {
         "a newer record of the submission": lambda: write_record(
             root, scored("alpha", 0.9, date="2027-01-01T00:00:00Z"), {}
         ),

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]
 import msgspec
 import pytest
 
 from harness.base.errors import InfrastructureError, UsageError
-from harness.records import locations
 from harness.records.attachments import Attachment, Store, attachment, attachments, open_store, unique
 from harness.records.locations import send
 from harness.records.store import read_record, record_folder, write_record
@@ -284,7 +283,7 @@ def test_an_interrupted_download_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 
     with fsspec.open(f"memory://interrupted/{NAME}", "wb") as file:
         file.write(CONTENT)
-    monkeypatch.setattr(locations.shutil, "copyfileobj", half)
+    monkeypatch.setattr(shutil, "copyfileobj", half)
     with pytest.raises(KeyboardInterrupt):
         store(tmp_path, "memory://interrupted").get(wanted(tmp_path))
     assert nothing_stays(tmp_path)
