@@ -47,13 +47,13 @@ def read_protocol(leaderboard: Path, name: str, version: int) -> Protocol:
 def keep_protocol(leaderboard: Path, protocol: Protocol) -> None:
     """Write the resolved protocol beside its records.
 
-    UsageError when records of the same name and version stand there under another text: they could not be compared.
+    UsageError when its name and version already have records under a different text: they could not be compared.
     """
     path = protocol_file(leaderboard, protocol.name, protocol.version)
     if path.is_file() and read_json(path, Protocol).digest != protocol.digest:
         raise UsageError(
-            f"{path}: protocol {protocol.identity} has records under another text than the one given",
-            fix="raise the protocol's version (a changed benchmark is a new one), or use another --leaderboard",
+            f"{path}: protocol {protocol.identity} already has records under a different text",
+            fix="raise the protocol's version, since a changed benchmark is a new one, or use another --leaderboard",
         )
     write_json(path, protocol)
 
@@ -117,19 +117,19 @@ def read_record(folder: Path) -> Record:
 
 
 def sign_record(folder: Path, key: Ed25519PrivateKey) -> None:
-    """Sign a record that is whole. One that bears this key's signature keeps it; UsageError for another key's."""
+    """Sign an undamaged record. One that this key has signed stays as it is; UsageError if another key has."""
     read_record(folder)
     there = read_signature(folder)
     if there is not None and there.key != public_key(key):
         raise UsageError(
-            f"{folder}: is signed already, by the key {there.key}", fix=f"remove its {SIGNATURE} to sign it anew"
+            f"{folder}: already signed by the key {there.key}", fix=f"remove its {SIGNATURE} to sign it again"
         )
     if there is None:
         write_signature(folder, key)
 
 
 def unsigned_records(leaderboard: Path) -> list[Path]:
-    """The folders of the records below a leaderboard that nobody has signed."""
+    """The folders of a leaderboard's unsigned records."""
     folders = [record_folder(leaderboard, record) for record in read_records(leaderboard)]
     return [folder for folder in folders if read_signature(folder) is None]
 

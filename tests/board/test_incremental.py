@@ -46,18 +46,21 @@ def test_nothing_new_renders_nothing(board: tuple[Path, dict[str, Record]]) -> N
 def test_a_new_row_renders_its_own_pages_only(board: tuple[Path, dict[str, Record]], tmp_path: Path) -> None:
     last = scored("last", 8.0)
     write_record(board[0], last, attachments(tmp_path / "last", 2.0))
-    own = {f"last/{last.id}.html", f"compare/{last.id}.js", "last/badge.svg", "last/model-card.yaml"}
+    own = {f"last/{last.id}.html", f"compare/{last.id}.js", "last/model-card.yaml"}
     assert names(write_board(board[0]).rendered, board[0]) == own
     assert_as_made_from_nothing(board[0])
 
 
-def test_a_new_best_row_renders_those_whose_rank_changed(board: tuple[Path, dict[str, Record]]) -> None:
+def test_a_new_best_row_shifts_ranks_without_touching_the_pages_behind_it(
+    board: tuple[Path, dict[str, Record]],
+) -> None:
     best = scored("best", 0.1)
     write_record(board[0], best, {})
-    rendered = names(write_board(board[0]).rendered, board[0])
-    assert {f"alpha/{board[1]['first'].id}.html", "alpha/badge.svg"} <= rendered
-    assert f"anchor-input/{board[1]['anchor'].id}.html" not in rendered
-    assert not any(name.startswith("compare/") and best.id not in name for name in rendered)
+    own = {f"best/{best.id}.html", f"compare/{best.id}.js", "best/model-card.yaml"}
+    assert names(write_board(board[0]).rendered, board[0]) == own
+    site = board[0] / "site" / PROTOCOL.identity
+    assert f'"{board[1]["first"].id}":[2,' in (site / "standings.js").read_text()
+    assert "rank 2" in (site / "alpha" / "badge.svg").read_text()
     assert_as_made_from_nothing(board[0])
 
 

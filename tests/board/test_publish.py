@@ -57,12 +57,12 @@ def test_a_clone_without_a_store_says_what_is_not_here_and_how_to_get_it(
     text = page(root, records["first"]).read_text()
     assert VIEWER not in text
     assert f"harness store pull {records['first'].id}" in text
-    assert "No location is configured" in text
+    assert "published nowhere yet" in text
     assert "strip.webp" in text
     assert dead_links(root) == []
     (root / "store.yaml").write_text(f"schema: 1\nread: [{away}]\n")
     write_board(root)
-    assert f"They are published at <code>{away}</code>" in page(root, records["first"]).read_text()
+    assert f"fetches them from <code>{away}</code>" in page(root, records["first"]).read_text()
     store = open_store(root)
     folder = record_folder(root, records["first"])
     for one in attachments(read_record(folder), folder):

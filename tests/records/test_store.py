@@ -116,7 +116,7 @@ def test_a_protocol_cannot_change_under_its_records(tmp_path: Path) -> None:
     keep_protocol(tmp_path, PROTOCOL)
     keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, title="Better words"))
     assert read_protocol(tmp_path, PROTOCOL.name, PROTOCOL.version).title == "Better words"
-    with pytest.raises(UsageError, match="another text"):
+    with pytest.raises(UsageError, match="under a different text"):
         keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, seed=1))
     keep_protocol(tmp_path, msgspec.structs.replace(PROTOCOL, seed=1, version=PROTOCOL.version + 1))
 
@@ -159,7 +159,7 @@ def test_a_withdrawal_is_a_file_of_its_own(tmp_path: Path) -> None:
     }
     assert (folder / "record.json").read_bytes() == before
     assert [one.id for one in read_records(tmp_path)] == [record.id]
-    with pytest.raises(UsageError, match="withdrawn already: trained on the test set"):
+    with pytest.raises(UsageError, match="already withdrawn: trained on the test set"):
         withdraw(folder, "again")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,6 +117,7 @@ def _protocol_pages(context: _Context, board: Sequence[Row], comparison: Any) ->
             comparable=comparison is not None,
         )
     }
+    site[f"{protocol.identity}/standings.js"] = Page("", lambda: _standings(board))
     if comparison is not None:
         name = f"{protocol.identity}/compare.html"
         site[name] = _page("compare.html", name, context.newest, protocol=protocol, comparison=comparison)
@@ -131,7 +133,7 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
     made_of = _digest(
         (
             record,
-            row and (row.standing, row.rank, row.tier, row.reason, row.signed_by, row.withdrawn),
+            row and (row.standing, row.reason, row.signed_by, row.withdrawn),  # no rank: a new row shifts those
             protocol,
             files,
             context.read,
@@ -195,10 +197,11 @@ def _exports(protocol: Protocol, board: Sequence[Row]) -> dict[str, Page]:
         if row.withdrawn:
             continue
         place = f"{protocol.identity}/{row.record.result.submission.slug}"
-        made_of = _digest((row, protocol))
-        site.setdefault(f"{place}/badge.svg", Page(made_of, functools.partial(exports.badge, protocol, row)))
+        site.setdefault(f"{place}/badge.svg", Page("", functools.partial(exports.badge, protocol, row)))
         if row.record.result.status == "scored":
-            site[f"{place}/model-card.yaml"] = Page(made_of, functools.partial(exports.model_card, protocol, row))
+            site[f"{place}/model-card.yaml"] = Page(
+                _digest((row.record, protocol)), functools.partial(exports.model_card, protocol, row)
+            )
     return site
 
 
@@ -214,10 +217,19 @@ def _front(rows: Sequence[Row]) -> list[Row]:
 
 
 def _standing(row: Row | None) -> str:
-    """Where a record stands, in a few words."""
+    """Where a record stands, in a few words; of a ranked one without its rank, which a page's script fills in."""
     if row is None:
         return "superseded"
-    return f"rank {row.rank}" if row.rank else row.reason
+    return "ranked" if row.rank else row.reason
+
+
+def _standings(rows: Sequence[Row]) -> str:
+    """The script that tells a protocol's pages the ranks: record id -> [rank, tier].
+
+    A page itself holds none, so that a new row does not change the pages of the rows behind it.
+    """
+    ranks = {row.record.id: [row.rank, row.tier] for row in rows if row.rank}
+    return f"standings({json.dumps(ranks, separators=(',', ':'))});\n"
 
 
 # ------------------------------------------------------------------------------------------------ templates

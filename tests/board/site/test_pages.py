@@ -65,11 +65,15 @@ def page_of(board: Path, record: Record) -> Path:
     return board / "site" / f"{protocol.name}-{protocol.version}" / slug / f"{record.id}.html"
 
 
+def standings(board: Path) -> str:
+    return (board / "site" / PROTOCOL.identity / "standings.js").read_text().strip()
+
+
 def test_every_record_has_a_page_the_superseded_and_the_withdrawn_too(board: tuple[Path, dict[str, Record]]) -> None:
     root, records = board
     says = {
-        "first": "Rank 1",
-        "second": "Rank 2",
+        "first": ">Ranked</strong>",
+        "second": ">Ranked</strong>",
         "superseded": "A newer record of this submission stands",
         "anchor": "Reference row",
         "failed": "exit status 1: no weights",
@@ -77,6 +81,12 @@ def test_every_record_has_a_page_the_superseded_and_the_withdrawn_too(board: tup
     }
     for name, words in says.items():
         assert words in page_of(root, records[name]).read_text(), name
+    ranks = json.loads(re.sub(r"^standings\((.*)\);$", r"\1", standings(root)))
+    assert {name: ranks.get(record.id) for name, record in records.items() if record.id in ranks} == {
+        "first": [1, 1],
+        "second": [2, 1],
+        "hostile": [3, 1],
+    }
     index = (root / "site" / "index.html").read_text()
     assert "withdrawn: trained on the test set" in index
     assert "failed at stage run" in index
@@ -108,7 +118,13 @@ def test_names_and_logs_of_strangers_are_text(board: tuple[Path, dict[str, Recor
     for path in (root / "site").rglob("*.html"):
         page = Page(path.read_text())
         assert page.handlers == [], path
-        assert page.tags.count("script") == 1 + len(re.findall(r'<script type="application/json"', path.read_text()))
+        own = len(
+            re.findall(
+                r'<script type="application/json"|<script defer src="[./]*phantom-mini-3/standings.js"',
+                path.read_text(),
+            )
+        )
+        assert page.tags.count("script") == 1 + own
     text = page_of(root, records["first"]).read_text()
     assert "&lt;script&gt;alert(3)" in text
     assert 'href="javascript:' not in text
@@ -183,7 +199,7 @@ def test_a_label_report_beside_the_records_is_shown(tmp_path: Path) -> None:
         truth=None,
     )
     page = board / "site" / PROTOCOL.identity / "index.html"
-    assert "No report lies beside these records" in render(board)[page]
+    assert "There is no label report for these records" in render(board)[page]
     path = board / "records" / PROTOCOL.identity / "labels.json"
     write_json(path, report)
     text = render(board)[page]

@@ -126,6 +126,14 @@ function fill(cell, triple, low, high, hidden) {
   cell.append(bar);
 }
 
+// ---------------------------------------------------------------- ranks: a script of the protocol's, so that pages hold none
+window.standings = (ranks) => {
+  for (const place of all("[data-rank]")) {
+    const [rank, tier] = ranks[place.dataset.rank] ?? [];
+    if (rank) place.textContent = `Rank ${rank}${tier ? `, tier ${tier}` : ""}`;
+  }
+};
+
 // ---------------------------------------------------------------- slice viewer
 // Windows and differences are filters of the style sheet: a canvas could not be read on a page opened from disk.
 const PRESETS = { lung: [-600, 1500], "soft tissue": [40, 400], bone: [400, 1800] };
