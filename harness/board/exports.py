@@ -72,11 +72,15 @@ LATEX_ESCAPES = {
 }
 
 
+LATEX_ROWS = 40  # ranked rows of a table at most: what a page holds
+
+
 def latex(boards: Boards) -> str:
     """Booktabs tables of the whole image, against label and truth, of every protocol version that has ranked rows.
 
     The best ranked value of a column is bold, and what its paired difference does not tell from the best (Holm over
-    the column's pairs, as tiers) carries an equals sign. Descriptive metrics, which have no best, are left out.
+    the column's pairs, as tiers) carries an equals sign. Descriptive metrics, which have no best, are left out, and so
+    are ranked rows beyond the first LATEX_ROWS.
     """
     parts = [r"% Written by `harness board`; needs \usepackage{booktabs}. Edits by hand are lost."]
     for protocol, rows in boards:
@@ -91,6 +95,9 @@ def _latex_table(protocol: Protocol, rows: Sequence[Row], reference: str) -> str
         standing: [row for row in rows if row.standing == standing and row.record.result.status == "scored"]
         for standing in ("ranked", "anchor")
     }
+    count = len(shown["ranked"])
+    shown["ranked"] = shown["ranked"][:LATEX_ROWS]
+    cut = f" The first {LATEX_ROWS} of {count} ranked rows." if count > LATEX_ROWS else ""
     columns = {
         metric.name: values
         for metric in protocol.metrics
@@ -107,7 +114,8 @@ def _latex_table(protocol: Protocol, rows: Sequence[Row], reference: str) -> str
         r"\centering\small\setlength{\tabcolsep}{3.5pt}",
         rf"\caption{{{_tex(protocol.title)} (\texttt{{{protocol.identity}}}), whole image against the {reference}. "
         rf"Ranked by {_tex(protocol.rank_by.metric)} ({protocol.rank_by.region}) against the label. Bold: best ranked "
-        r"value; $^{=}$: not told from it by the paired difference over patients (jackknife, Holm, 5\,\%).}",
+        r"value; $^{=}$: not told from it by the paired difference over patients (jackknife, Holm, 5\,\%)."
+        rf"{cut}}}",
         rf"\label{{tab:{protocol.identity}-{reference}}}",
         rf"\begin{{tabular}}{{rl{'r' * len(columns)}}}",
         r"\toprule",

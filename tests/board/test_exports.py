@@ -97,3 +97,11 @@ def test_tiny_values_of_a_model_card_are_numbers() -> None:
     values = [metric["value"] for metric in entry["results"][0]["metrics"]]
     assert 1e-05 in values
     assert all(isinstance(value, float) for value in values)
+
+
+def test_latex_of_many_rows_holds_what_fits_a_page() -> None:
+    text = latex([(PROTOCOL, rank([scored(f"s{number:02}", 1.0 + number) for number in range(45)], PROTOCOL))])
+    table = text.partition(r"\end{table}")[0]
+    assert "S39" in table
+    assert "S40" not in table
+    assert "The first 40 of 45 ranked rows." in table

@@ -14,14 +14,15 @@ import pytest
 from harness.base.errors import UsageError
 from harness.base.structs import write_json
 from harness.board.build import check_board, render, write_board
+from harness.board.ranking import rank
 from harness.board.site.columns import number
-from harness.board.site.plots import Axis, ticks
+from harness.board.site.plots import Axis, pareto, ticks
 from harness.labels.quality_report import Audit, Gate, LabelAudit
 from harness.protocol import Publish
 from harness.records.schema import Record
 from harness.records.store import keep_protocol, record_folder, write_record
 from harness.scoring.attachment_names import STRIP
-from tests.board.site.board import HOSTILE, leaderboard
+from tests.board.site.board import HOSTILE, leaderboard, with_circumstances
 from tests.board_records import PROTOCOL, scored
 
 COMMITTED = Path(__file__).resolve().parents[3] / "leaderboard"
@@ -84,8 +85,8 @@ def test_every_record_has_a_page_the_superseded_and_the_withdrawn_too(board: tup
     ranks = json.loads(re.sub(r"^standings\((.*)\);$", r"\1", standings(root)))
     assert {name: ranks.get(record.id) for name, record in records.items() if record.id in ranks} == {
         "first": [1, 1],
-        "second": [2, 1],
-        "hostile": [3, 1],
+        "second": [2, 2],
+        "hostile": [3, 3],
     }
     index = (root / "site" / "index.html").read_text()
     assert "withdrawn: trained on the test set" in index
@@ -264,3 +265,23 @@ def test_a_board_of_one_record_has_nothing_to_compare(tmp_path: Path) -> None:
     write_record(tmp_path, scored("tv", 1.0), {})
     write_board(tmp_path)
     assert not (tmp_path / "site" / PROTOCOL.identity / "compare.html").exists()
+
+
+def test_a_plot_of_many_rows_names_the_best_only() -> None:
+    rows = rank([with_circumstances(scored(f"s{at:02}", 1.0 + at), seconds=0.1 + at) for at in range(60)], PROTOCOL)
+    plot = str(pareto(PROTOCOL, rows))
+    assert plot.count('class="dot ranked"') == 60
+    assert plot.count('class="name') == 40
+    assert ">S39<" in plot
+    assert ">S40<" not in plot
+
+
+def test_the_front_page_shows_the_first_rows_and_leads_to_all(tmp_path: Path) -> None:
+    keep_protocol(tmp_path, PROTOCOL)
+    for at in range(53):
+        write_record(tmp_path, scored(f"s{at:02}", 1.0 + at), {})
+    write_board(tmp_path)
+    front, own = (tmp_path / "site" / name / "index.html" for name in ("", PROTOCOL.identity))
+    assert front.read_text().count("data-scored") == 50
+    assert "All 53 rows" in front.read_text()
+    assert own.read_text().count(" data-scored") == 53
