@@ -21,7 +21,7 @@ from PIL import Image
 from harness.imaging.insertion import VIEWS_PER_CHANNEL, Scanner, insert_noise
 from harness.imaging.noise_fit import Fit, fit_scanner, training_dose
 from harness.imaging.regions import Code, erode
-from harness.imaging.tomography import Kernel, fbp, filter_response, hu_to_mu, measure, mu_to_hu, radon
+from harness.imaging.tomography import Kernel, detect, fbp, filter_response, hu_to_mu, mu_to_hu, radon
 from harness.phantom import levels, make_patient
 from harness.phantom.scan import NORMAL_PHOTONS, WINDOW_HU, Plane, cut, to_grey
 
@@ -65,7 +65,7 @@ def scan(sinogram: Sinogram, scanner: Scanner, rng: np.random.Generator | None) 
     """A scan of a plane; without noise where there is no generator."""
     paths, mm = sinogram.paths, sinogram.pixel_mm
     if rng is not None:
-        paths = measure(paths, photons=scanner.photons, pixel_mm=mm, electronic=scanner.electronic, rng=rng)
+        paths = detect(paths, photons=scanner.photons, pixel_mm=mm, electronic=scanner.electronic, rng=rng)
     hu = mu_to_hu(fbp(paths, pixel_mm=mm, kernel=scanner.kernel))
     return to_grey(np.where(sinogram.plane.regions == Code.PADDING, np.float32(-1024), hu))
 

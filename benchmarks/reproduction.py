@@ -50,9 +50,9 @@ from harness.dataset.load import load_data
 from harness.imaging.montage import lung_window, montage
 from harness.imaging.regions import shrink
 from harness.labels.label_set import build_labels
+from harness.metrics import DATA_RANGE, ImageMetric, comparisons
 from harness.metrics import load as load_metric
 from harness.protocol import Metric, Protocol, load_protocol
-from harness.scoring.per_slice import DATA_RANGE
 from harness.scoring.score import Scorecard, load_extractors, score
 
 R = TypeVar("R")
@@ -264,17 +264,18 @@ def on_all_cores(function: Callable[[Task], R], todo: Sequence[Task]) -> Iterato
 # -------------------------------------------------------------------------------- real slices
 def real_values(outputs: Sequence[Image], slices: Sequence[RealSlice]) -> dict[str, dict[str, float]]:
     """Metric -> region -> mean over real slices, against the slices as they were before noise was inserted."""
+    loaded = {name: load_metric(file) for name, file in REAL_METRICS.items()}
+    wanted = {name: metric for name, metric in loaded.items() if isinstance(metric, ImageMetric)}
+    values: dict[tuple[str, str], list[float]] = {}
+    for output, (pair, masks) in zip(outputs, slices, strict=True):
+        for one in comparisons({"normal dose": pair.normal}, wanted, {region: masks[region] for region in REGIONS}):
+            value = one.measure(output, data_range=DATA_RANGE, pixel_mm=pair.pixel_mm).value
+            if value is not None:
+                scale = HU_PER_GREY if one.metric.unit == "grey" else 1
+                values.setdefault((one.name, one.region), []).append(value * scale)
     found: dict[str, dict[str, float]] = {}
-    for (name, metric), region in itertools.product(REAL_METRICS.items(), REGIONS):
-        module = load_metric(metric)
-        every = []
-        for output, (pair, masks) in zip(outputs, slices, strict=True):
-            if masks[region].any() and (module.REGIONS is None or region in module.REGIONS):
-                one = module.value(output, pair.normal, masks[region], data_range=DATA_RANGE, pixel_mm=pair.pixel_mm)
-                if one is not None:
-                    every.append(one * (HU_PER_GREY if module.UNIT == "grey" else 1))
-        if every:
-            found.setdefault(name, {})[region] = float(np.mean(every))
+    for (name, region), every in values.items():
+        found.setdefault(name, {})[region] = float(np.mean(every))
     return found
 
 

@@ -32,7 +32,7 @@ from harness.base.slices import read_grey, write_grey
 from harness.features import Features
 from harness.imaging.regions import Code, shrink
 from harness.metrics import frechet, kernel
-from harness.reference_check import tools as reference
+from harness.reference_check import reference_tools
 
 # isort: split
 from cleanfid import fid as cleanfid
@@ -79,13 +79,18 @@ class CleanFid:
     """clean-fid's compute_fid, compute_kid and CLIP-FID; its features and the seconds of its distances are kept."""
 
     def __init__(self) -> None:
-        self.inception, self.clip = (reference.network(name) for name in NETWORKS)
+        self.inception, self.clip = (reference_tools.network(name) for name in NETWORKS)
         self.distance_s = 0.0
-        self.rows: list[reference.Rows] = []  # Inception features of outputs and labels
+        self.rows: list[reference_tools.Rows] = []  # Inception features of outputs and labels
 
     def __call__(self, outputs: Folder, labels: Folder) -> list[float]:
         self.distance_s = 0.0
-        options = {"num_workers": torch.get_num_threads(), "batch_size": 32, "device": reference.CPU, "verbose": False}
+        options = {
+            "num_workers": torch.get_num_threads(),
+            "batch_size": 32,
+            "device": reference_tools.CPU,
+            "verbose": False,
+        }
         folders = [str(paths[0].parent) for paths in (outputs, labels)]
         frechet_distance = cleanfid.frechet_distance
 
@@ -117,7 +122,7 @@ def floor_s(slices: int) -> tuple[float, float, float]:
     float32 matrix product on this machine, that rate in GFLOP/s, and GFLOP a slice."""
     operations = 0
     for name, side in zip(NETWORKS, (299, 224), strict=True):
-        network = reference.network(name)
+        network = reference_tools.network(name)
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             network(torch.zeros(1, 3, side, side))
         operations += counter.get_total_flops()
@@ -233,7 +238,7 @@ def _print_networks(extractors: list[features.Extractor], batches: list[NDArray[
     """Each network beside the published one that it equals, taking turns."""
     print("| network | ms a slice | as published, ms | times as fast |\n|---|--:|--:|--:|")
     for extractor, batch in zip(extractors, batches, strict=True):
-        published = reference.network(extractor.name)
+        published = reference_tools.network(extractor.name)
         x = torch.from_numpy(batch).float()[:, None].expand(-1, 3, -1, -1).contiguous()
         own, others = [], []
         for _ in range(7):

@@ -30,9 +30,9 @@ from harness.imaging import denoise
 from harness.imaging.denoise import cnn, nlm, tv
 from harness.imaging.masks import dark_mask
 from harness.imaging.regions import shrink
-from harness.labels.acceptance_gates import GATES, measure
+from harness.labels.acceptance_gates import ACCEPTANCE_GATES, gate_values
 from harness.labels.battery import BATTERY
-from harness.labels.quality_report import audit
+from harness.labels.quality_report import assess_labels
 from harness.labels.report_tables import markdown
 from harness.protocol import PhantomData, load_protocol
 
@@ -74,7 +74,7 @@ def compare(protocol_name: str) -> None:
             name: {case.name: Path(folder) / name / f"{case.name}.png" for case in dataset.cases} for name in BAD
         }
         start = time.perf_counter()
-        found = audit(
+        found = assess_labels(
             dataset,
             protocol.purify,
             outputs=outputs,
@@ -107,7 +107,7 @@ def strengths_of(case: Case) -> list[dict[str, float | None]]:
         "cnn": cnn.denoise_by,
     }
     return [
-        measure(
+        gate_values(
             partial(apply[name], strength=strength)(low),
             low=low,
             normal=normal,
@@ -125,11 +125,11 @@ def compare_strengths() -> None:
     dataset: Dataset = load_data(protocol)
     found = map_slices(strengths_of, [(case,) for case in dataset.cases])
     print(f"{len(dataset.cases)} slices of {TUNING.patients} patients (seed {TUNING.seed}), mean (range)\n")
-    print(f"| denoiser | {' | '.join(GATES)} |\n|{'---|' * (len(GATES) + 1)}")
+    print(f"| denoiser | {' | '.join(ACCEPTANCE_GATES)} |\n|{'---|' * (len(ACCEPTANCE_GATES) + 1)}")
     rows = [f"{name} {strength:g}" for name, strengths in STRENGTHS.items() for strength in strengths]
     for index, name in enumerate(rows):
         cells = []
-        for gate in GATES:
+        for gate in ACCEPTANCE_GATES:
             values = [value for of_slice in found if (value := of_slice[index][gate]) is not None]
             cells.append(f"{np.mean(values):.3f} ({min(values):.2f} to {max(values):.2f})")
         print(f"| {name} | {' | '.join(cells)} |")

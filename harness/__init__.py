@@ -1,3 +1,3 @@
 """Evaluation harness for ultra-low-dose lung CT denoisers that come as containers."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

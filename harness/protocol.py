@@ -9,12 +9,13 @@ import msgspec
 
 from harness.base.digests import digest_json
 from harness.base.errors import UsageError
+from harness.base.shipped import shipped
 from harness.base.structs import Strict, read_yaml
 from harness.imaging.blend import STRATEGIES, StrategyName
 from harness.imaging.insertion import Scanner
+from harness.imaging.regions import Region
 from harness.sandbox import Limits
 
-Region = Literal["whole", "background", "body", "lung", "table", "boundary", "nodules"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -23,10 +24,11 @@ Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="phantom"):
     """The embedded procedural thorax: `patients` x `slices` slices of `size` x `size` pixels from one seed.
 
-    `view` is a field of view (`harness.phantom.VIEWS`); `mixed` gives patients the difficult ones in turn: tight,
-    table-across, closed-cavity. `nodule_slices` of a patient's slices, evenly spaced otherwise, are moved to where the
-    low-dose scan meets the middle of a nodule: fewer where the patient has fewer nodules, or has them close together.
-    A `seed` that is a commitment stands for a secret one (`harness.dataset.secret`).
+    `view` is a field of view: `full` shows the whole patient and table. In the difficult ones the body crosses the
+    image border (`tight`), the table reaches both borders (`table-across`), or the table contains a closed air cavity
+    (`closed-cavity`); `mixed` gives patients these three in turn. Slices are evenly spaced, except that up to
+    `nodule_slices` of each patient's move to the middle of a nodule. A patient with fewer nodules, or with nodules
+    close together, gets fewer of these. A `seed` of the form `sha256:...` is the commitment to a secret seed.
     """
 
     patients: Positive
@@ -43,30 +45,31 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
 
 
 class FolderData(Strict, frozen=True, kw_only=True, tag_field="source", tag="folder"):
-    """The authors' layout: `lq/*.png` and `gt/*.png` of the same names under `path` (may hold `${VARIABLES}`).
+    """Your own slices in the authors' layout: `lq/*.png` and `gt/*.png` with the same names under `path`.
 
-    `patient` is a regular expression whose first group, matched at the start of a file's name, is the
-    patient; without it every slice counts as a patient of its own and the intervals say so.
+    `path` may contain `${VARIABLES}` of the environment. `patient` is a regular expression that is matched at the start
+    of a file's name; its first group is the patient. Without it every slice counts as a patient of its own, and the
+    intervals are over slices.
     """
 
     path: str
-    window_hu: tuple[float, float] | None = None  # HU of grey 0 and of grey 255; without it values are in grey levels
-    pixel_mm: Annotated[float, msgspec.Meta(gt=0)] | None = None  # width of a pixel
+    window_hu: tuple[float, float] | None = None  # HU of grey 0 and of grey 255; without it errors are in grey levels
+    pixel_mm: Annotated[float, msgspec.Meta(gt=0)] | None = None  # width of a pixel in mm
     patient: str | None = None
 
 
 class Noise(Strict, frozen=True, kw_only=True):
-    """Corrected Add Noise: the scanner that made the normal-dose slices, and the fraction of its dose to simulate."""
+    """Corrected Add Noise: the scanner that made the normal-dose slices, and the dose to simulate."""
 
     dose: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # as a share of the normal dose
     scanner: Scanner
 
 
 class Purify(Strict, frozen=True, kw_only=True):
-    """How training pairs and test labels are made from (low dose, normal dose) pairs.
+    """How test labels and training pairs are made from pairs of a low-dose and a normal-dose slice.
 
-    `weak_denoiser` is a file of `harness/imaging/denoise` or, with a slash in it, the folder of a submission.
-    `noise` is what the corrected variant adds to training inputs; the published variant's noise is fixed.
+    `weak_denoiser` names a file of `harness/imaging/denoise` or, if it contains a slash, the folder of a submission.
+    `noise` is what the corrected variant adds to training inputs; the published variant always adds the same.
     """
 
     strategy: StrategyName = "ipv2"
@@ -76,42 +79,43 @@ class Purify(Strict, frozen=True, kw_only=True):
 
     @property
     def removes_noise(self) -> bool:
+        """Whether a weak denoiser makes part of the test labels."""
         return STRATEGIES[self.strategy].remove_noise
 
     @property
     def weak_submission(self) -> Path | None:
-        """The folder of the submission that is the weak denoiser, where one is."""
+        """The folder of the submission that serves as weak denoiser, None for a built-in one."""
         return Path(self.weak_denoiser) if "/" in self.weak_denoiser else None
 
     def is_circular(self, slug: str, family: tuple[str, ...]) -> bool:
-        """Whether a submission is the weak denoiser that made the labels, or of its family."""
+        """Whether a submission is, or is related to, the weak denoiser that made the labels it would be judged by."""
         weak = self.weak_submission.name if self.weak_submission else self.weak_denoiser
         return self.removes_noise and (weak in family or (self.weak_submission is not None and weak == slug))
 
 
 class Metric(Strict, frozen=True, kw_only=True):
-    """A metric's display name, its module under `harness/metrics`, and the extractor it reads, if any.
+    """One metric: its name on the board, its file in `harness/metrics`, and the extractor of its features, if any.
 
-    `definition` is how features of a region are had: `pooled` averages the extractor's maps over it, `masked` blanks
-    everything outside it and runs the whole network once more. The two never compare with each other.
+    `definition` says how features of a region are computed: `pooled` averages the extractor's maps over the region,
+    `masked` blanks everything outside it and runs the whole network again. Never compare values of the two.
     """
 
-    name: str  # on the board; names must differ
-    metric: str
-    features: str | None = None  # needed by distribution metrics, and by no other
+    name: str  # on the board; no two metrics may share one
+    metric: str  # the name of a file in harness/metrics
+    features: str | None = None  # the extractor: required for distribution metrics, forbidden for image metrics
     definition: Literal["pooled", "masked"] = "pooled"
 
 
 class RankBy(Strict, frozen=True, kw_only=True):
-    """The value, against the label, that ranks."""
+    """The value that ranks submissions, computed against the label."""
 
     metric: str  # the name of one of the protocol's metrics
     region: Region = "whole"
 
 
-class Gate(Strict, frozen=True, kw_only=True):
-    """Paired fidelity: a record ranks only if its `metric` in `region` is at most `times_input` times the
-    noisy input's own. FID and KID ignore pairing; without the gate unrelated sharp images would win."""
+class FidelityGate(Strict, frozen=True, kw_only=True):
+    """The paired fidelity gate: a record ranks only if its `metric` in `region` is at most `times_input` times the
+    noisy input's own value. FID and KID ignore pairing, so without the gate sharp but unrelated images would win."""
 
     metric: str = "RMSE"
     region: Region = "whole"
@@ -119,36 +123,36 @@ class Gate(Strict, frozen=True, kw_only=True):
 
 
 class Publish(Strict, frozen=True, kw_only=True):
-    """What records may show: not all of it where slices are patients'."""
+    """What records may show; switch it off where slices are patient data that must not be published."""
 
-    logs: bool = True  # what containers say, in records and messages
+    logs: bool = True  # what containers print, in records and messages
     images: bool = True  # slices of outputs, inputs and labels
 
 
 class Protocol(Strict, frozen=True, kw_only=True):
-    """One benchmark. `name` with `version` is its identity: different versions never rank together."""
+    """One benchmark. Its identity is `name` with `version`: different versions never rank together."""
 
     schema: Literal[1]
     name: Name
-    version: Positive  # a changed benchmark is a new version
+    version: Positive  # raise it with every change of the benchmark
     title: str
     data: PhantomData | FolderData
     description: str = ""
     purify: Purify = Purify()
-    regions: tuple[Region, ...] = ("whole", "background", "body", "lung")  # every metric is taken over each
+    regions: tuple[Region, ...] = ("whole", "background", "body", "lung")  # every metric is computed in each
     metrics: tuple[Metric, ...]  # columns of the board
     rank_by: RankBy
-    gate: Gate = Gate()
+    gate: FidelityGate = FidelityGate()
     limits: Limits = Limits()
     publish: Publish = Publish()
-    seed: int = 2602  # containers get it as HARNESS_SEED; noise that is added to training inputs is drawn by it
+    seed: int = 2602  # containers get it as HARNESS_SEED; it also seeds the noise added to training inputs
 
     def __post_init__(self) -> None:
         names = [metric.name for metric in self.metrics]
         if len(set(names)) != len(names):
-            raise ValueError(f"metric names must differ: {names}")
+            raise ValueError(f"metric names must differ, found {names}")
         if len(set(self.regions)) != len(self.regions):
-            raise ValueError(f"regions must differ: {list(self.regions)}")
+            raise ValueError(f"regions must differ, found {list(self.regions)}")
         for role, metric, region in (
             ("rank_by", self.rank_by.metric, self.rank_by.region),
             ("gate", self.gate.metric, self.gate.region),
@@ -167,7 +171,7 @@ class Protocol(Strict, frozen=True, kw_only=True):
     def digest(self) -> str:
         """SHA-256 of the resolved protocol, defaults filled in, without title, description and publish."""
         plain = msgspec.to_builtins(self)
-        # Keys younger than the first records count only where they are used, so that those records' digests stand.
+        # Keys added after the first records count only where they are used, so that those records stay valid.
         if self.purify.noise is None:
             del plain["purify"]["noise"]
         if plain["data"].get("nodule_slices") == 0:
@@ -178,25 +182,26 @@ class Protocol(Strict, frozen=True, kw_only=True):
         return digest_json({key: plain[key] for key in plain if key not in ("title", "description", "publish")})
 
 
-def protocol_folder() -> Path:
-    """Where named protocols lie: `protocols/` here, else beside the installed (editable) package."""
-    here = Path("protocols")
-    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "protocols"
+def protocol_path(name: str) -> Path:
+    """The file of a named protocol: `protocols/<name>.yaml` here if there is one, else the one that comes with the
+    harness (which may be missing)."""
+    here = Path("protocols") / f"{name}.yaml"
+    return here if here.is_file() else shipped("protocols") / f"{name}.yaml"
 
 
 def protocol_names() -> list[str]:
-    """The names that `load_protocol` knows."""
-    return sorted(path.stem for path in protocol_folder().glob("*.yaml"))
+    """The names that `load_protocol` knows: those in `protocols/` here and those that come with the harness."""
+    return sorted({path.stem for folder in (Path("protocols"), shipped("protocols")) for path in folder.glob("*.yaml")})
 
 
 def load_protocol(name: str) -> Protocol:
-    """Read a protocol by name (`protocols/<name>.yaml`) or by path. UsageError names file and mistake."""
+    """Read a protocol by name (`protocol_path`) or by the path of a .yaml file. UsageError names file and mistake."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
-        path = protocol_folder() / f"{name}.yaml"
+        path = protocol_path(name)
         if not path.is_file():
-            known = ", ".join(protocol_names()) or "none"
             raise UsageError(
-                f"no protocol {name!r} in {protocol_folder()} (there: {known})", fix="harness list protocols"
+                f"no protocol {name!r} (known: {', '.join(protocol_names())})",
+                fix="choose one of harness list protocols, or give the path of a .yaml file",
             )
     return read_yaml(path, Protocol)

@@ -1,4 +1,6 @@
-"""The limits of a container run as data, and the plan of a run: pure values that tests can look at."""
+"""The sandbox: limits, build policy, image policy and the plan of a container run, all as values that tests can check.
+
+It stays one file, so that the whole policy can be read, and reviewed, in one place."""
 
 from __future__ import annotations
 
@@ -15,10 +17,10 @@ from harness.base.structs import Strict
 
 Device = Literal["cpu", "cuda"]
 
-# Changed whenever what a container is given or denied changes: part of the key of the inference cache.
+# To be raised whenever what a container is given or denied changes: part of the key of the run cache.
 POLICY_VERSION = 1
 
-# Neither root nor an account that an image is likely to own files by.
+# Not root, and no account that is likely to own files in an image.
 USER = "65532:65532"
 
 INPUT, OUTPUT, MODEL, TMP = "/input", "/output", "/opt/ml/model", "/tmp"
@@ -27,13 +29,13 @@ GPU_REQUIRED_EXIT = 69
 
 MAX_VOLUMES = 8
 
-VOLUME_BYTES = 64 * 2**20  # the size of the memory file system that covers an image's own VOLUME
+VOLUME_BYTES = 64 * 2**20  # size of the memory file system that is mounted over each VOLUME of an image
 
-MAX_IMAGE_BYTES = 20 * 10**9  # unpacked, the base image's bytes included
+MAX_IMAGE_BYTES = 20 * 10**9  # unpacked, including the base image
 
 LOG_BYTES = 2**20
 
-# 8 bits in up to three channels never compress to more than this per pixel; the constant holds headers and texts.
+# 8 bits in up to three channels never compress to more than this per pixel; the constant allows for headers and texts.
 PNG_BYTES_PER_PIXEL, PNG_BYTES_CONSTANT = 4, 64 * 1024
 
 PAGE = 4096
@@ -43,21 +45,22 @@ def _check_positive(limits: Limits | AskedLimits) -> None:
     for name in limits.__struct_fields__:
         value = getattr(limits, name)
         if value is not None and not 0 < value < 1e7:
-            raise ValueError(f"{name} must be above 0, not {value}")
+            raise ValueError(f"{name} must be above 0 and below 10 million, found {value}")
 
 
 class Limits(Strict, frozen=True, kw_only=True):
     """Ceilings of one container run. GB are 10^9 bytes; seconds are wall time.
 
-    A protocol states them, a submission may ask for less, and what the machine has less of is lowered and recorded.
+    A protocol states them, a submission may ask for less, and limits that the machine cannot meet are lowered; the
+    record says so.
     """
 
-    # floats even where whole: a default must digest as the same number does once it was written and read
+    # floats, whole ones too: a default must have the same digest after it was written and read
     wall_s: float = 3600.0  # from the container's start to its end
-    memory_gb: float = 16.0  # of its processes, no swap
+    memory_gb: float = 16.0  # for its processes, without swap
     cpus: float = 4.0
     shm_gb: float = 2.0  # size of /dev/shm
-    tmp_gb: float = 4.0  # size of /tmp, and of the largest file
+    tmp_gb: float = 4.0  # size of /tmp, and of the largest file that may be written
     pids: int = 512  # processes and threads
 
     def __post_init__(self) -> None:
@@ -65,7 +68,7 @@ class Limits(Strict, frozen=True, kw_only=True):
 
 
 class AskedLimits(Strict, frozen=True, kw_only=True):
-    """What a submission asks for, where that is less than a protocol grants; None leaves the protocol's ceiling."""
+    """Limits below the protocol's that a submission asks for; None leaves the protocol's."""
 
     wall_s: float | None = None
     memory_gb: float | None = None
@@ -79,7 +82,7 @@ class AskedLimits(Strict, frozen=True, kw_only=True):
 
 
 class Machine(Strict, frozen=True, kw_only=True):
-    """What the engine's machine has. `gpus` are the ids by which a device can be asked for."""
+    """What the engine's machine has. `gpus` are the ids by which a GPU can be requested."""
 
     cpus: float
     memory_bytes: int
@@ -89,7 +92,7 @@ class Machine(Strict, frozen=True, kw_only=True):
 
 
 def share_of(machine: Machine, *, part: int, parts: int) -> Machine:
-    """What run `part` (from 0) of `parts` side by side may count on: its share of cores and memory, one GPU in turn."""
+    """What run `part` (from 0) of `parts` parallel runs may use: its share of cores and memory, and one GPU in turn."""
     gpus = machine.gpus and (machine.gpus[part % len(machine.gpus)],)
     return msgspec.structs.replace(
         machine, cpus=machine.cpus / parts, memory_bytes=machine.memory_bytes // parts, gpus=gpus
@@ -97,7 +100,7 @@ def share_of(machine: Machine, *, part: int, parts: int) -> Machine:
 
 
 class Granted(Strict, frozen=True, kw_only=True):
-    """The limits in force on this machine, and in words what was lowered and why."""
+    """The limits in force on this machine, and a line for each that was lowered: from what, to what and why."""
 
     limits: Limits
     lowered: tuple[str, ...] = ()
@@ -106,8 +109,8 @@ class Granted(Strict, frozen=True, kw_only=True):
 def lower(limits: Limits, *, machine: Machine, asked: AskedLimits | None = None) -> Granted:
     """The protocol's ceilings, lowered to what the submission asked for and to what the machine has.
 
-    memory_gb, tmp_gb and shm_gb are all RAM (the latter two are memory file systems). Where their sum exceeds
-    nine tenths of the machine's, all three shrink by one factor (to whole MB, at least one).
+    memory_gb, tmp_gb and shm_gb all take RAM (the last two are memory file systems). If their sum exceeds nine tenths
+    of the machine's, all three shrink by the same factor (to whole MB, at least one).
     """
     lowered: list[str] = []
     values = {name: getattr(limits, name) for name in limits.__struct_fields__}
@@ -135,19 +138,20 @@ def lower(limits: Limits, *, machine: Machine, asked: AskedLimits | None = None)
 
 
 class Quota(Strict, frozen=True, kw_only=True):
-    """Hard bounds of /output; `bytes` are rounded up to pages, as the memory file system counts."""
+    """Hard bounds of /output; each file counts as whole pages, as in the memory file system."""
 
     bytes: int
     inodes: int
 
 
 def largest_png(height: int, width: int) -> int:
-    """The largest size of an 8-bit PNG of `height` x `width` pixels that is accepted, in bytes."""
+    """The largest accepted size, in bytes, of an 8-bit PNG of `height` x `width` pixels."""
     return PNG_BYTES_PER_PIXEL * height * width + PNG_BYTES_CONSTANT
 
 
 def output_quota(sizes: Iterable[tuple[int, int]]) -> Quota:
-    """The quota for one PNG per case of the given (height, width), plus room to write one under another name."""
+    """The quota for one PNG per case of the given (height, width), and room for one more: a file that is written first
+    and renamed then."""
     files = [math.ceil(largest_png(height, width) / PAGE) * PAGE for height, width in sizes]
     return Quota(bytes=sum(files) + max(files, default=0) + 2**20, inodes=2 * len(files) + 64)
 
@@ -157,52 +161,55 @@ MAX_INSTRUCTIONS = 200  # of one Dockerfile
 
 
 class BuildPolicy(Strict, frozen=True, kw_only=True):
-    """What a Dockerfile may build on beside the base image, and the bounds of one build.
+    """Which images a Dockerfile may build on besides the base image, and the bounds of one build.
 
-    A build runs as root with the engine's default capabilities, since package installers need that; so these are
+    A build runs as root with the engine's default capabilities, since package installers need them. So these bounds are
     all that stands between a stranger's RUN line and the machine (docs/security.md).
     """
 
-    images: tuple[str, ...] = ()  # names that FROM and COPY --from may use, letter for letter
-    network: str = "none"  # the engine's name of a network
+    images: tuple[str, ...] = ()  # names that FROM and COPY --from may use, exactly as written
+    network: str = "none"  # the engine's name for a network
     wall_s: float = 1800
-    memory_bytes: int = 8 * 10**9  # of each RUN line, no swap
-    pids: int = 1024  # of each RUN line
-    disk_bytes: int = MAX_IMAGE_BYTES  # that its layers and its running container may take
+    memory_bytes: int = 8 * 10**9  # for each RUN line, without swap
+    pids: int = 1024  # for each RUN line
+    disk_bytes: int = MAX_IMAGE_BYTES  # for its layers and its running container
     context_bytes: int = 4 * 10**9
     log_bytes: int = 16 * 2**20
 
 
 def build_policy(environment: Mapping[str, str]) -> BuildPolicy:
-    """The organiser's policy for builds on this machine, from two variables of the environment.
+    """The organiser's policy for builds on this machine, from two environment variables.
 
-    HARNESS_BUILD_IMAGES names images, separated by blanks or commas; HARNESS_BUILD_NETWORK a network of the engine
-    (`bridge`). UsageError for what is no name.
+    HARNESS_BUILD_IMAGES lists images, separated by blanks or commas; HARNESS_BUILD_NETWORK names a network of the
+    engine (`bridge`). UsageError for a name that cannot be one.
     """
     images = tuple(re.split(r"[\s,]+", environment.get("HARNESS_BUILD_IMAGES", "").strip(" ,")))
     network = environment.get("HARNESS_BUILD_NETWORK") or BuildPolicy().network
     if not re.fullmatch(r"[\w.-]+", network):
-        raise UsageError(f"HARNESS_BUILD_NETWORK: {network!r} is no network", fix="unset it, or say bridge")
+        raise UsageError(
+            f"HARNESS_BUILD_NETWORK: {network!r} is not a valid network name", fix="unset it, or set it to bridge"
+        )
     for image in images:
         if not re.fullmatch(r"[\w./:@-]*", image, re.ASCII):
-            raise UsageError(f"HARNESS_BUILD_IMAGES: {image!r} is no name of an image", fix="unset or correct it")
+            raise UsageError(f"HARNESS_BUILD_IMAGES: {image!r} is not a valid image name", fix="unset or correct it")
     return BuildPolicy(images=tuple(image for image in images if image), network=network)
 
 
 def chosen_runtime(environment: Mapping[str, str]) -> str | None:
-    """The organiser's low-level runtime for runs (HARNESS_RUNTIME: runc, runsc, kata, ...), by the engine's name of it;
-    None leaves the engine's own. UsageError for what is no name."""
+    """The low-level runtime for runs that the organiser names in HARNESS_RUNTIME (runc, runsc, kata, ...); None leaves
+    the engine's default. UsageError for a name that cannot be one."""
     runtime = environment.get("HARNESS_RUNTIME") or None
     if runtime is not None and not re.fullmatch(r"[\w.-]+", runtime, re.ASCII):
         raise UsageError(
-            f"HARNESS_RUNTIME: {runtime!r} is no name of a runtime", fix="unset it, or say runc, runsc, kata"
+            f"HARNESS_RUNTIME: {runtime!r} is not a valid runtime name",
+            fix="unset it, or set it to runc, runsc or kata",
         )
     return runtime
 
 
 # -------------------------------------------------------------------------------- what may run
 class ImageFacts(Strict, frozen=True, kw_only=True):
-    """What an image's configuration says, as far as the policy is concerned."""
+    """What the policy needs to know of an image's configuration."""
 
     id: str
     os: str
@@ -214,7 +221,7 @@ class ImageFacts(Strict, frozen=True, kw_only=True):
 
 
 def check_image(facts: ImageFacts, *, machine: Machine, device: Device) -> None:
-    """Refuse an image that cannot or may not run here; ImagePolicyError says why."""
+    """Refuse an image that cannot run here, or must not; ImagePolicyError says why."""
     if (facts.os, facts.architecture) != (machine.os, machine.architecture):
         raise ImagePolicyError(
             f"the image is for {facts.os}/{facts.architecture}, the engine runs {machine.os}/{machine.architecture}",
@@ -222,14 +229,16 @@ def check_image(facts: ImageFacts, *, machine: Machine, device: Device) -> None:
         )
     if facts.bytes > MAX_IMAGE_BYTES:
         raise ImagePolicyError(
-            f"the image holds {facts.bytes / 1e9:.1f} GB, at most {MAX_IMAGE_BYTES / 1e9:g} GB are allowed",
-            fix="leave out what it does not need; weights are better declared in submission.yaml",
+            f"the image has {facts.bytes / 1e9:.1f} GB, at most {MAX_IMAGE_BYTES / 1e9:g} GB are allowed",
+            fix="leave out what it does not need, and declare weights in submission.yaml",
         )
     if not facts.command:
-        raise ImagePolicyError("the image has neither ENTRYPOINT nor CMD", fix="say in the Dockerfile what to run")
+        raise ImagePolicyError(
+            "the image has neither ENTRYPOINT nor CMD", fix="state in the Dockerfile which program to run"
+        )
     if len(facts.volumes) > MAX_VOLUMES:
         raise ImagePolicyError(
-            f"the image declares {len(facts.volumes)} VOLUMEs, at most {MAX_VOLUMES} are covered",
+            f"the image declares {len(facts.volumes)} VOLUMEs, at most {MAX_VOLUMES} are allowed",
             fix="write to /tmp and remove the VOLUMEs",
         )
     for volume in facts.volumes:
@@ -242,17 +251,19 @@ def check_image(facts: ImageFacts, *, machine: Machine, device: Device) -> None:
             or volume != posixpath.normpath(volume)
             or not re.match(r"/[\w./-]+$", volume)
         ):
-            raise ImagePolicyError(f"the image declares VOLUME {volume!r}", fix="write to /tmp and remove the VOLUME")
+            raise ImagePolicyError(
+                f"the image declares VOLUME {volume!r}, which is not allowed", fix="write to /tmp and remove the VOLUME"
+            )
     if device == "cuda" and any(entry.startswith("LD_PRELOAD=") for entry in facts.environment):
         # the GPU hook runs as root on the host with the image's environment (CVE-2025-23266)
-        raise ImagePolicyError("the image sets LD_PRELOAD, which is refused with a GPU", fix="remove that ENV line")
+        raise ImagePolicyError("the image sets LD_PRELOAD, which is not allowed with a GPU", fix="remove that ENV line")
 
 
 # -------------------------------------------------------------------------------- what runs
 class ContainerPlan(Strict, frozen=True, kw_only=True):
-    """One container run, complete: an engine adds nothing to it and leaves nothing out.
+    """One container run in full: an engine adds nothing and leaves nothing out.
 
-    Always so, whatever the plan: no network, no capabilities, no new privileges, read-only root file system,
+    The same for every plan: no network, no capabilities, no new privileges, read-only root file system,
     private IPC, an init process, no core dumps, the engine's default seccomp filter, no health check.
     """
 
@@ -262,18 +273,18 @@ class ContainerPlan(Strict, frozen=True, kw_only=True):
     quota: Quota
     wall_s: float
     cpus: float
-    memory_bytes: int  # RAM and swap together; holds the pages of /tmp, /dev/shm and /output too
+    memory_bytes: int  # RAM and swap together; the pages of /tmp, /dev/shm and /output count too
     shm_bytes: int
     pids: int
-    file_bytes: int  # the largest file that a process can write: SIGXFSZ beyond it
-    cpu_s: int  # per process: bounds a container whose harness was killed
+    file_bytes: int  # the largest file that a process can write; SIGXFSZ beyond it
+    cpu_s: int  # per process; ends a container whose harness was killed
     tmpfs: dict[str, str]  # path -> mount options
     environment: dict[str, str]
     gpu: str | None = None
     user: str = USER
     open_files: int = 4096
     log_bytes: int = LOG_BYTES
-    runtime: str | None = None  # None: the engine's own
+    runtime: str | None = None  # None: the engine's default
 
 
 def plan_container(
@@ -287,7 +298,7 @@ def plan_container(
     gpu: str | None,
     runtime: str | None = None,
 ) -> ContainerPlan:
-    """Plan the run of a checked image under limits that the machine has (`lower`)."""
+    """Plan the run of a checked image under limits that the machine can meet (`lower`)."""
     tmp, shm = round(limits.tmp_gb * 1e9), round(limits.shm_gb * 1e9)
     covered = [volume for volume in facts.volumes if volume not in (INPUT, OUTPUT, MODEL, TMP)]
     tmpfs = {TMP: f"rw,exec,nosuid,nodev,size={tmp},mode=1777"}
@@ -312,13 +323,13 @@ def plan_container(
 
 
 def container_environment(*, seed: int, cpus: float, gpu: str | None) -> dict[str, str]:
-    """The environment that a container sees beside its image's own: the contract, and every cache under /tmp."""
+    """The variables that a container sees besides its image's own: the contract's, and all caches under /tmp."""
     return {
         "HARNESS_INPUT": INPUT,
         "HARNESS_OUTPUT": OUTPUT,
         "HARNESS_DEVICE": "cpu" if gpu is None else "cuda",
         "HARNESS_SEED": str(seed),
-        # a CPU limit does not change what nproc says, so threads would crowd
+        # a CPU limit does not change what nproc prints, so there would be too many threads
         "OMP_NUM_THREADS": str(max(1, math.floor(cpus))),
         "NVIDIA_VISIBLE_DEVICES": gpu or "void",
         "HF_HUB_OFFLINE": "1",
@@ -333,9 +344,9 @@ def container_environment(*, seed: int, cpus: float, gpu: str | None) -> dict[st
 
 
 def policy_of(limits: Limits, *, runtime: str | None = None) -> dict[str, object]:
-    """What of the sandbox can change a result: goes into the key of the inference cache.
+    """What in the sandbox can change a result: part of the key of the run cache.
 
-    A runtime that is not the engine's own is part of it: gVisor is another kernel to a program.
+    A runtime other than the engine's default belongs to it: to a program, gVisor is another kernel.
     """
     policy = {"version": POLICY_VERSION, "user": USER, "network": "none", "limits": msgspec.to_builtins(limits)}
     return policy if runtime is None else {**policy, "runtime": runtime}

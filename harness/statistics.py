@@ -1,8 +1,8 @@
 """Intervals, paired differences and tie tiers for small, grouped samples: several slices of each of a few patients.
 
-All of it is conditional on n: a statistic of n images is compared with the same statistic of as many others, and what
-is biased at small n (the Frechet distance) stays biased, in every submission alike. `benchmarks/intervals.py` measures
-how often the intervals hold what they promise.
+Everything is conditional on n: a statistic of n images is compared with the same statistic of as many others. A
+statistic that is biased at small n (the Frechet distance) stays biased, equally for every submission.
+`benchmarks/intervals.py` measures how often the intervals cover (docs/statistics.md).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Statistic = Callable[[NDArray[np.intp]], float]
 
 
 class Interval(Strict, frozen=True, kw_only=True):
-    """A value of `n` images with its 95 % interval conditional on n; bounds are None where they cannot be had."""
+    """A value of `n` images with its 95 % interval, conditional on n; bounds are None where they cannot be computed."""
 
     value: float
     low: float | None
@@ -32,17 +32,17 @@ class Interval(Strict, frozen=True, kw_only=True):
 
 
 class Difference(Interval, frozen=True, kw_only=True):
-    """First minus second, and the two-sided p of "equal in expectation at this n"; None where there are no bounds."""
+    """First minus second, with the two-sided p of equal expectations at this n; None where there are no bounds."""
 
     p: float | None
 
 
 class Replicates(Strict, frozen=True, kw_only=True):
-    """A statistic of all `n` images, and of those that remain without each patient.
+    """A statistic of all `n` images, and without each patient in turn.
 
-    What intervals and paired differences are computed from: a few numbers, so that a record which holds them can be
-    compared with any later one on the same images without features or images. `without` is empty where the images
-    that remain without some patient are too few, and for a single patient.
+    Intervals and paired differences are computed from these few numbers, so that a record which holds them can be
+    compared with any later one on the same images, without features or images. `without` is empty for a single patient,
+    and where the images left without some patient are too few.
     """
 
     value: float
@@ -51,7 +51,7 @@ class Replicates(Strict, frozen=True, kw_only=True):
 
 
 def replicates(statistic: Statistic, groups: Sequence[str]) -> Replicates:
-    """Delete one group after the other; `statistic` takes image indices, `groups[i]` is image i's patient.
+    """Delete one group after the other; `statistic` takes image indices, `groups[i]` is the patient of image i.
 
     ScoringError if the statistic of all images is not finite. `without` is empty where the statistic raises
     ScoringError for a part, or is not finite there.
@@ -80,12 +80,8 @@ def interval(of: Replicates) -> Interval:
     (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 11, with Student's quantile for few groups).
 
     Patients, not slices, are left out because slices of a patient are alike. A percentile bootstrap is not valid for
-    the Frechet distance: repeated images inflate every replicate above the value itself. Halves of the patients drawn
-    without replacement cover no better where this one falls short of 95 % and too much elsewhere. In simulations at
-    6 to 12 patients it covers 92 to 98 % for distances and 93 to 100 % for their paired differences, but about 90 %
-    for the paired kernel distance of heavy-tailed features, for patients of very unequal numbers of slices, and for
-    means of skewed errors (`benchmarks/intervals.py intervals`). Bounds are None for fewer than two groups or without
-    replicates.
+    the Frechet distance: repeated images inflate every replicate above the value itself. docs/statistics.md says how
+    often these intervals cover. Bounds are None for fewer than two groups or without replicates.
     """
     error = _error(of.without.values())
     if error is None:
@@ -102,9 +98,9 @@ def jackknife(statistic: Statistic, groups: Sequence[str]) -> Interval:
 def paired_difference(first: Replicates, second: Replicates) -> Difference:
     """Difference of one statistic of two submissions on the same images and reference, conditional on n.
 
-    The jackknife of the difference: both are deleted the same patients, so that what a patient does to both alike
-    cancels. Never judge two submissions by whether their own intervals overlap. ScoringError where the images
-    differ, as far as their number and patients tell.
+    The jackknife of the difference: the same patients are deleted from both, so that a patient's common effect on both
+    cancels. Never judge two submissions by whether their own intervals overlap. ScoringError where the number of images
+    or the patients differ.
     """
     if first.n != second.n or (first.without and second.without and set(first.without) != set(second.without)):
         raise ScoringError(
@@ -123,11 +119,11 @@ def distinguishable(
 ) -> frozenset[frozenset[str]]:
     """The pairs of names whose paired difference is significant among all pairs at once (Holm).
 
-    Holm (Scand. J. Statist. 6 (1979) 65-70) over every pair: the chance that any two submissions equal in expectation
-    are told apart stays at 5 % however many submissions there are, whatever the dependence between the tests. Without
-    it, the best of several equal ones is told from the worst much more often, because they were chosen as best and
-    worst by the same data (`benchmarks/intervals.py`). The price: at few patients only clear differences count, and a
-    new submission may merge tiers of others. With `of` only the pairs are returned that hold one of these names; the
+    Holm (Scand. J. Statist. 6 (1979) 65-70) over every pair: the chance of telling apart any two submissions that are
+    equal in expectation stays at 5 %, however many submissions there are and however the tests depend on each other.
+    Without it the best of several equal ones would differ from the worst much more often, because the same data chose
+    them as best and worst (docs/statistics.md). The price: with few patients only clear differences count, and a new
+    submission may merge the tiers of others. With `of` only the pairs that hold one of these names are returned; the
     correction is still over all. ScoringError as `paired_difference`.
     """
     names = list(results)
@@ -165,12 +161,12 @@ def _paired_ps(
 
 
 def tiers(ranks: Mapping[str, int], tied: Callable[[str, str], bool]) -> list[list[str]]:
-    """Names in tiers, best first: a tier begins with the best name that is left and goes on down the ranks as long as
-    names are `tied(leader, name)` with it; the first that is not leads the next tier.
+    """Names in tiers, best first.
 
-    Names of equal rank stay together, in the order of the alphabet: they lead a tier together, and join one if any of
-    them is tied with any of its leaders. Only leaders of tiers are claimed to differ: the last of a tier and the first
-    of the next may well be tied.
+    The best name left leads a tier, which continues down the ranks as long as names are `tied(leader, name)`; the first
+    that is not leads the next tier. Names of equal rank stay together, in alphabetical order: they lead a tier
+    together, or join one if any of them is tied with any of its leaders. Only the leaders of tiers are claimed to
+    differ: the last of one tier and the first of the next may well be tied.
     """
     by_rank = groupby(sorted(ranks, key=lambda name: (ranks[name], name)), key=lambda name: ranks[name])
     found: list[list[str]] = []
@@ -193,7 +189,7 @@ def _error(without: Collection[float]) -> float | None:
 
 
 def _p(value: float, without: Collection[float]) -> float | None:
-    """Two-sided p of a zero expectation, by Student's distribution as `interval`."""
+    """Two-sided p of a zero expectation, by Student's distribution, as for `interval`."""
     error = _error(without)
     if error is None:
         return None

@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 GITHUB = ROOT / ".github"
-PROGRAMS = Path(sys.executable).parent  # `harness`
+ENVIRONMENT = Path(sys.executable).parent.parent  # has bin/harness
 
 
 def load(path: Path) -> dict[Any, Any]:
@@ -33,11 +33,14 @@ def script(workflow: str, name: str) -> str:
 
 
 def bash(text: str, *, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """As GitHub runs a step of `shell: bash`."""
+    """As GitHub runs a step of `shell: bash` after the action has installed the harness in `.venv`."""
+    installed = cwd / ".venv"
+    if not installed.exists():
+        installed.symlink_to(ENVIRONMENT)
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", text],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{PROGRAMS}:{os.environ['PATH']}"} | environment,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
         check=False,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from harness.protocol import protocol_folder
+from harness.protocol import protocol_path
 
 
 def small_protocol(data: str = "patients: 2, slices: 1, size: 128") -> str:
     """phantom-mini with less data, without distributions, SSIM and VIF: importing torch takes seconds a process."""
-    text = (protocol_folder() / "phantom-mini.yaml").read_text()
+    text = protocol_path("phantom-mini").read_text()
     text = text.replace("patients: 3, slices: 4, size: 256", data).replace("metric: KID", "metric: RMSE")
     return re.sub(r"^  - .*(frechet|kernel|ssim|vif).*\n", "", text, flags=re.MULTILINE)

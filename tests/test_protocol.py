@@ -8,11 +8,11 @@ import pytest
 
 from harness.base.errors import UsageError
 from harness.base.structs import read_json
-from harness.protocol import PhantomData, Protocol, load_protocol, protocol_folder, protocol_names
+from harness.protocol import PhantomData, Protocol, load_protocol, protocol_names, protocol_path
 
 SHIPPED = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]
 RECORDS = Path(__file__).resolve().parent.parent / "leaderboard" / "records"
-TEXT = (protocol_folder() / "phantom-mini.yaml").read_text()
+TEXT = protocol_path("phantom-mini").read_text()
 
 
 def load(tmp_path: Path, text: str) -> Protocol:

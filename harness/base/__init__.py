@@ -1,1 +1,1 @@
-"""Base: what every other room stands on. It knows nothing of slices' meaning, of labels or of records."""
+"""Base: what every other room stands on. It knows nothing about labels, runs or records."""

@@ -1,4 +1,4 @@
-"""SHA-256 of bytes, files, pixels, records, code and folders."""
+"""SHA-256 of bytes, files, pixels, records and folders."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from harness.base.structs import canonical_json
 
-NOT_COPIED = frozenset({".git", "__pycache__"})  # of a submission's folder: no part of its digest or of its build
+NOT_COPIED = frozenset(
+    {".git", "__pycache__"}
+)  # parts of a submission's folder that are in neither its digest nor its build
 
 
 def digest_bytes(*parts: bytes) -> str:
-    """SHA-256 (hex) of byte strings, each preceded by its length, so that joints cannot be confused."""
+    """SHA-256 (hex) of byte strings, each preceded by its length, so that ("ab", "c") and ("a", "bc") differ."""
     sha = hashlib.sha256()
     for part in parts:
         sha.update(len(part).to_bytes(8, "big"))
@@ -40,22 +42,10 @@ def digest_json(value: Any) -> str:
     return digest_bytes(canonical_json(value))
 
 
-def digest_code(*modules: str) -> str:
-    """SHA-256 (hex) of modules and packages of this project, weights included: part of the key of what they make."""
-    root = Path(__file__).resolve().parents[2]
-    parts: list[bytes] = []
-    for module in modules:
-        path = root.joinpath(*module.split("."))
-        inside = [one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts]
-        for source in sorted(inside) if path.is_dir() else [path.with_suffix(".py")]:
-            parts += [source.relative_to(root).as_posix().encode(), source.read_bytes()]
-    return digest_bytes(*parts)
-
-
 def digest_folder(folder: Path) -> str:
-    """SHA-256 (hex) over relative names and bytes of the files under `folder`: whatever a build can copy.
+    """SHA-256 (hex) over relative names, contents and executable bits of the files under `folder`.
 
-    Hidden files are among them; NOT_COPIED is left out.
+    That is whatever a build can copy: hidden files and links (by their targets) count, NOT_COPIED does not.
     """
     parts: list[bytes] = []
     for path in sorted(folder.rglob("*")):

@@ -1,4 +1,4 @@
-"""The one door to the network: a file whose SHA-256 is known beforehand, by https."""
+"""Downloads, the only way to the network: by https, of files whose SHA-256 is known beforehand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNK = 1 << 20
 
 
 class NotTheFile(Exception):
-    """The address answered, but not with the file that was promised: an HTTP error, too much, another SHA-256."""
+    """The server answered with something else: an HTTP error, too many bytes, another SHA-256."""
 
 
 def download(
@@ -34,13 +34,14 @@ def download(
     public_only: bool,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Fetch `url` to `target`, which comes into being only complete and with the right SHA-256 (hex).
+    """Fetch `url` to `target`, which appears only once it is complete and has the right SHA-256 (hex).
 
-    https only, redirections included; with `public_only` from public addresses only, so that a stranger's URL cannot
-    make this machine fetch from its own network: the name is resolved and checked first, and who answers is checked
-    again before anything is asked, since name servers can change their mind. `progress` gets the bytes done.
+    Only https is allowed, redirects included. With `public_only` the server must have a public address, so that a
+    stranger's URL cannot make this machine fetch from its own network: the name is resolved and checked first, and
+    the address that answers is checked again before anything is requested, since name servers can change their
+    answer. `progress` receives the number of bytes so far.
 
-    UsageError for an address that is not allowed, NotTheFile, InfrastructureError without network or where the
+    UsageError for an address that is not allowed; NotTheFile; InfrastructureError without a network or where the
     connection ends early.
     """
     _check_address(url, public_only=public_only)
@@ -51,24 +52,24 @@ def download(
                 while chunk := response.read(_CHUNK):
                     file.write(chunk)
                     if file.tell() > max_bytes:
-                        raise NotTheFile(f"{url}: more than the {max_bytes} bytes expected")
+                        raise NotTheFile(f"{url}: sends more than the {max_bytes} bytes that were expected")
                     if progress is not None:
                         progress(file.tell())
                 if file.tell() < int(response.headers.get("Content-Length", 0)):
-                    raise ConnectionError(f"the connection ended after {file.tell()} bytes")
+                    raise ConnectionError(f"the connection closed after {file.tell()} bytes")
             found = digest_file(part)
             if found != sha256:
-                raise NotTheFile(f"{url}: SHA-256 is {found}, expected {sha256}")
+                raise NotTheFile(f"{url}: expected SHA-256 {sha256}, found {found}")
     except urllib.error.HTTPError as error:
         raise NotTheFile(f"{url}: {error}") from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise InfrastructureError(
-            f"{url}: cannot be downloaded: {error}", fix="connect to the network, then run again"
+            f"{url}: download failed: {error}", fix="check the network connection, then run it again"
         ) from error
 
 
 class _SameRules(urllib.request.HTTPRedirectHandler):
-    """Follows redirections only to where the first address could have led."""
+    """Holds redirects to the same rules as the first address."""
 
     def __init__(self, *, public_only: bool) -> None:
         self.public_only = public_only
@@ -98,7 +99,7 @@ class _PublicConnection(http.client.HTTPSConnection):
         super().connect()
         if not self.proxied and not _is_public(self.sock.getpeername()[0]):
             self.close()
-            raise UsageError(f"https://{self.host} answers from an address that is not public; nothing was fetched")
+            raise UsageError(f"https://{self.host} answers from an address that is not public, so nothing was fetched")
 
 
 def _is_public(address: str) -> bool:
@@ -108,13 +109,17 @@ def _is_public(address: str) -> bool:
 def _check_address(url: str, *, public_only: bool) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
-        raise UsageError(f"weights are fetched by https only, not from {url!r}")
+        raise UsageError(f"weights are fetched by https only, found {url!r}")
     if not public_only:
         return
     try:
         found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise InfrastructureError(f"{url}: {error}", fix="connect to the network, then run again") from error
+        raise InfrastructureError(
+            f"{url}: download failed: {error}", fix="check the network connection, then run it again"
+        ) from error
     for *_, address in found:
         if not _is_public(str(address[0])):
-            raise UsageError(f"{url}: {address[0]} is not a public address, weights are not fetched from there")
+            raise UsageError(
+                f"{url}: {address[0]} is not a public address, and weights are fetched from public addresses only"
+            )

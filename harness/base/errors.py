@@ -1,6 +1,6 @@
-"""The error tree: what went wrong, at which stage, whose fault it is, what to do, and the exit status for it.
+"""The error tree: what went wrong, at which stage, who can fix it and how, and the exit status.
 
-The exit statuses are a contract (docs/contract.md, "Exit status"); CI scripts of other people branch on them.
+The exit statuses are a contract (docs/contract.md, "Exit status"): other people's CI scripts branch on them.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class UsageError(HarnessError):
 
 
 class SubmissionError(HarnessError):
-    """Base of what a submission is to blame for; these leave a failed record."""
+    """Base of errors that the submission causes; these leave a failed record."""
 
     party = "submission"
 
 
 class BuildError(SubmissionError):
-    """The image does not build or load."""
+    """The image cannot be built or loaded."""
 
     exit_code = 10
     code = "build"
@@ -74,21 +74,21 @@ class ContainerTimeout(ContainerError):
 
 
 class ContainerOutOfMemory(ContainerError):
-    """The kernel killed a process of the container for memory."""
+    """The container ran out of memory, and the kernel killed one of its processes."""
 
     exit_code = 22
     code = "out-of-memory"
 
 
 class OutputQuotaError(ContainerError):
-    """The container wrote more than its output may hold."""
+    """The container wrote more than /output may hold."""
 
     exit_code = 23
     code = "output-quota"
 
 
 class GpuRequiredError(HarnessError):
-    """The submission needs a GPU and this machine has none; nobody's fault, so no record."""
+    """The submission needs a GPU and this machine has none. Nobody is to blame, so there is no record."""
 
     exit_code = 24
     code = "gpu-required"
@@ -96,7 +96,7 @@ class GpuRequiredError(HarnessError):
 
 
 class OutputsError(SubmissionError):
-    """An output is missing, superfluous or not a valid slice."""
+    """An output is missing, unexpected or not a valid slice."""
 
     exit_code = 30
     code = "outputs"
@@ -104,7 +104,7 @@ class OutputsError(SubmissionError):
 
 
 class ScoringError(HarnessError):
-    """Scores could not be computed from valid outputs."""
+    """Scores cannot be computed from valid outputs."""
 
     exit_code = 40
     code = "scoring"
@@ -112,4 +112,4 @@ class ScoringError(HarnessError):
 
 
 class InfrastructureError(HarnessError):
-    """Engine, disk or network: retry once it is mended; never the submission's fault."""
+    """The engine, the disk or the network failed: fix it and retry. Never the submission's fault."""

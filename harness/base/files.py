@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.base.errors import InfrastructureError, UsageError
 
-PART = ".harness.part"  # how the names of files and folders end that are being written
+PART = ".harness.part"  # the names of files and folders end so while they are being written
 
 
 def cache_root() -> Path:
@@ -25,7 +25,7 @@ def cache_root() -> Path:
 
 @contextlib.contextmanager
 def _name_the_disk(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write into an infrastructure error that names the place."""
+    """Turn the operating system's refusal to write into an InfrastructureError that names the path."""
     try:
         yield
     except OSError as error:
@@ -33,15 +33,15 @@ def _name_the_disk(path: Path) -> Iterator[None]:
             raise
         raise InfrastructureError(
             f"cannot write {path}: {error.strerror}",
-            fix="make room or give another place with HARNESS_CACHE=/path/with/space; nothing half-written was kept",
+            fix="free some space, or set HARNESS_CACHE=/path/with/space; nothing half-written was kept",
         ) from error
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file or folder, which the kernel frees when this process dies, however it dies.
+    """Lock a file or folder; the kernel frees the lock when this process dies, however it dies.
 
-    BlockingIOError if another process holds it, FileNotFoundError if it is not there (any more).
+    BlockingIOError if another process holds it, FileNotFoundError if it does not exist (any more).
     """
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -55,9 +55,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def in_turn(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Do the block while no other process on this machine does one for the same `path` (a lock file).
+    """Run the block while no other process on this machine runs one for the same `path` (a lock file).
 
-    Where one does, `waiting` is called once, and the block begins when the other has ended or died.
+    If one does, `waiting` is called once, and the block begins when the other process has finished or died.
     """
     with contextlib.ExitStack() as held:
         with _name_the_disk(path):
@@ -73,14 +73,14 @@ def in_turn(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterato
                         waiting = None
                     time.sleep(0.2)
                 except FileNotFoundError:
-                    pass  # whoever held it has just removed it
+                    pass  # its holder has just removed it
         held.callback(path.unlink, missing_ok=True)
         yield
 
 
 @contextlib.contextmanager
 def _part_of(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
-    """A new sibling of `path` for writing to, made by `make` and locked for as long as its maker lives."""
+    """A new sibling of `path` to write to, created by `make` and locked while this process lives."""
     with _name_the_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
@@ -91,7 +91,7 @@ def _part_of(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
                 try:
                     held.enter_context(_locked(part))
                     break
-                except OSError as error:  # somebody's sweep took it before it was locked
+                except OSError as error:  # another process swept it away before it was locked
                     if error.errno not in (errno.EWOULDBLOCK, errno.ENOENT):
                         raise
             yield part
@@ -99,17 +99,17 @@ def _part_of(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
 
 @functools.cache
 def _sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder; once a process."""
+    """Remove what killed processes left half-written in a folder; once per process."""
     for part in folder.glob(f".*{PART}"):
-        with contextlib.suppress(OSError), _locked(part):  # of a process that lives
+        with contextlib.suppress(OSError), _locked(part):  # its process lives
             shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path` to write to; it takes the name `path` only if the block succeeds.
+    """Yield a temporary sibling of `path` to write to; it is renamed to `path` only if the block succeeds.
 
-    It is there already, empty: it is to be written to, not replaced.
+    The sibling already exists, empty: write to it, do not replace it.
     """
     with _part_of(path, Path.touch) as part:
         try:
@@ -123,8 +123,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder that becomes `path` if the block succeeds.
 
-    When another process finished the same folder first, theirs stands and ours is dropped: the name of a
-    cached folder is the digest of what made it, so both hold the same.
+    If another process finished the same folder first, its folder stays and ours is dropped: a cached folder is named
+    by the digest of what made it, so both hold the same.
     """
     with _part_of(path, Path.mkdir) as part:
         try:
@@ -140,8 +140,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def private_folder(root: Path) -> Iterator[Path]:
-    """A temporary folder in `root` that other users cannot enter. What killed processes left there goes first: it may
-    be data of patients."""
+    """A temporary folder in `root` that other users cannot enter. What killed processes left there is removed first,
+    since it may be patient data."""
     with _part_of(root / "private", functools.partial(Path.mkdir, mode=0o700)) as part:
         try:
             yield part
@@ -161,6 +161,6 @@ def write_text(path: Path, text: str) -> None:
 
 
 def refuse_existing(folder: Path) -> None:
-    """UsageError where a folder to be written exists."""
+    """UsageError if a folder that is to be written exists."""
     if folder.exists():
-        raise UsageError(f"{folder}: exists already", fix="name a folder that does not exist yet")
+        raise UsageError(f"{folder}: already exists", fix="name a folder that does not exist yet")

@@ -1,4 +1,4 @@
-"""Secrets and keys: files that only their owner may read, outside of whatever gets published."""
+"""Secrets and keys: files that only their owner may read, kept outside everything that is published."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ from harness.base.errors import UsageError
 
 
 def refuse_shared_folder(path: Path) -> None:
-    """UsageError where a secret or a key lies, or would lie, in what is handed on: a git repository, which gets
+    """UsageError if a secret or a key lies, or would lie, in a folder that is passed on: a git repository, which is
     published, or a submission's folder, which goes into a build."""
     for parent in path.resolve().parents:
         for mark, kind in ((".git", "repository"), ("submission.yaml", "submission")):
             if (parent / mark).exists():
                 raise UsageError(
-                    f"{path}: lies in the {kind} {parent}, and a secret or a key never may",
-                    fix="keep it outside of both, such as in a folder of its own in your home folder",
+                    f"{path}: lies in the {kind} {parent}, where no secret or key may be",
+                    fix="keep it elsewhere, for example in a folder of its own in your home folder",
                 )
 
 
 def read_private(path: Path, *, named_by: str) -> bytes:
-    """The bytes of a secret or a key, which only its owner may read and which lies in no repository or submission.
+    """The bytes of a secret or a key that only its owner may read and that lies in no repository or submission.
 
-    `named_by` is the variable of the environment that names the file. UsageError says what is wrong with it.
+    `named_by` is the environment variable that names the file. UsageError says what is wrong with it.
     """
     if not path.is_file():
         raise UsageError(f"{named_by}={path}: no such file", fix=f"correct or unset {named_by}")
     refuse_shared_folder(path)
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
-        raise UsageError(
-            f"{named_by}={path}: others than its owner may use it (mode {mode:03o})", fix=f"chmod 600 {path}"
-        )
+        raise UsageError(f"{named_by}={path}: other users have access to it (mode {mode:03o})", fix=f"chmod 600 {path}")
     return path.read_bytes()

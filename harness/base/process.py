@@ -1,4 +1,4 @@
-"""The one door to other programs: git, podman, apptainer, and `harness` itself."""
+"""Child processes, all started here: git, apptainer, nvidia-smi, and `harness` itself."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from harness.base.errors import InfrastructureError
 def run(
     command: Sequence[str], *, cwd: Path | None = None, timeout_s: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command without a shell and without standard input; text in, text out, whatever its exit status.
+    """Run a command without a shell and without standard input; whatever its exit status, its output is text.
 
-    InfrastructureError when the program does not exist or does not end within `timeout_s` seconds.
+    InfrastructureError if the program does not exist or does not end within `timeout_s` seconds.
     """
     try:
         return subprocess.run(
@@ -39,11 +39,22 @@ def run(
         raise InfrastructureError(f"{' '.join(command)}: no answer within {timeout_s:g} s") from None
 
 
-@contextlib.contextmanager
-def started(command: Sequence[str], *, stdout: IO[bytes], stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that runs in a session of its own, without standard input; when the block ends all of it is killed.
+def run_shown(command: Sequence[str]) -> int:
+    """Run a command without a shell and without standard input, its output shown as it comes; its exit status.
 
     InfrastructureError when the program does not exist.
+    """
+    try:
+        return subprocess.run(list(command), stdin=subprocess.DEVNULL, check=False).returncode
+    except FileNotFoundError:
+        raise InfrastructureError(f"{command[0]}: no such program", fix=f"install {command[0]}") from None
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], *, stdout: IO[bytes], stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A command in a session of its own, without standard input; when the block ends the whole session is killed.
+
+    InfrastructureError if the program does not exist.
     """
     try:
         child = subprocess.Popen(
@@ -60,9 +71,9 @@ def started(command: Sequence[str], *, stdout: IO[bytes], stderr: IO[bytes]) -> 
 
 
 def run_into(command: Sequence[str], path: Path, *, cwd: Path, timeout_s: float = 600.0) -> None:
-    """Run a command without a shell and without standard input and write its output, byte for byte, to a file.
+    """Run a command without a shell and without standard input and write its standard output to a file.
 
-    InfrastructureError when it does not exist, fails, or does not end within `timeout_s` seconds.
+    InfrastructureError if it does not exist, fails, or does not end within `timeout_s` seconds.
     """
     with path.open("wb") as file:
         try:
@@ -93,8 +104,8 @@ def run_together(
 ) -> None:
     """Run commands without standard input, at most `jobs` at a time, to their ends, whatever their exit statuses.
 
-    `started` and `ended` hear the number of a command, the latter also how it went, from one thread at a time. Where
-    this process is interrupted the commands are told to end (SIGTERM) and waited for.
+    `started` receives the index of a command, `ended` also how it went; only one thread calls them at a time. If this
+    process is interrupted the commands get SIGTERM and are waited for.
     """
     alive: dict[int, subprocess.Popen[str]] = {}
     told, stopped = threading.Lock(), threading.Event()
@@ -111,7 +122,7 @@ def run_together(
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                start_new_session=True,  # Ctrl-C is for this process, which tells the others
+                start_new_session=True,  # Ctrl-C reaches this process, which passes it on
             )
         out, err = process.communicate()
         with told:
@@ -132,7 +143,7 @@ def run_together(
 
 
 def source_commit() -> tuple[str | None, bool | None]:
-    """Commit and dirtiness of the checkout that this package runs from; (None, None) outside one."""
+    """The commit of the checkout that this package runs from, and whether it is dirty; (None, None) outside one."""
     here = Path(__file__).resolve().parents[1]
     if not (here.parent / ".git").exists():
         return None, None

@@ -1,4 +1,4 @@
-"""Progress: how long work says how far it is."""
+"""Progress: how long-running work reports how far it is."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol as Interface
 
+Progress = Callable[[int, int], None]
+"""Receives (done, total) of whatever the work counts."""
 
-def part_of(progress: Callable[[int, int], None] | None, index: int, parts: int) -> Callable[[int, int], None] | None:
+
+def part_of(progress: Progress | None, index: int, parts: int) -> Progress | None:
     """The progress of part `index` of `parts` equal ones, as progress of the whole."""
     if progress is None:
         return None
     return lambda done, total: progress(index * total + done, parts * total)
 
 
-Progress = Callable[[int, int], None]
-
-
 class Reporter(Interface):
-    """Shows long work: `stage` opens one named stage and yields the callable that takes (done, total); `note` is a
-    line that the user should read."""
+    """Shows long-running work: `stage` opens a named stage and yields its `Progress`; `note` shows a line that the user
+    should read."""
 
     def stage(self, name: str) -> AbstractContextManager[Progress]: ...
 

@@ -1,4 +1,4 @@
-"""Immutable records, and the strict reading and writing of their JSON and YAML files."""
+"""Immutable records, and strict reading and writing of their JSON and YAML files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_YAML_BYTES = 64 * 1024
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every record that crosses a stage or a file: immutable, by keyword, unknown fields refused."""
+    """Base of every record that passes between stages or to a file: immutable, keyword-only, unknown fields refused."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -35,13 +35,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """Read JSON into the record type `kind`; UsageError names file, place and expectation."""
+    """Read JSON into the record type `kind`; UsageError names the file, the place in it and what was expected."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except msgspec.MsgspecError as error:
-        raise UsageError(f"{path}: {error}", fix="restore the file, or delete it if it is a cached one") from error
+        raise UsageError(f"{path}: {error}", fix="restore the file; if it lies in the cache, delete it") from error
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -60,7 +60,7 @@ class _StrictLoader(yaml.SafeLoader):
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} appears twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -75,21 +75,19 @@ def read_yaml(path: Path, kind: type[T]) -> T:
         size = path.stat().st_size
         if size > MAX_YAML_BYTES:
             raise UsageError(
-                f"{path}: {size} bytes, at most {MAX_YAML_BYTES} are read", fix="move data out of the file"
+                f"{path}: has {size} bytes, at most {MAX_YAML_BYTES} are allowed", fix="move data out of the file"
             )
         data = yaml.load(path.read_bytes(), Loader=_StrictLoader)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path}: not plain YAML: {error}", fix="correct the line that is named") from error
+        raise UsageError(f"{path}: not plain YAML: {error}", fix="correct that line") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         return msgspec.convert(data, type=kind)
     except msgspec.ValidationError as error:
-        raise UsageError(
-            f"{path}: {error}{_known_keys(error, kind)}", fix="correct the key or value that is named"
-        ) from error
+        raise UsageError(f"{path}: {error}{_known_keys(error, kind)}", fix="correct that key or value") from error
 
 
 def _known_keys(error: msgspec.ValidationError, kind: Any) -> str:
@@ -99,7 +97,7 @@ def _known_keys(error: msgspec.ValidationError, kind: Any) -> str:
 
 
 def expand_variables(text: str, *, where: str, environment: Mapping[str, str] | None = None) -> str:
-    """Replace `${NAME}` by the environment's value; UsageError names the variable that is not set."""
+    """Replace `${NAME}` with the environment variable's value; UsageError names the variable that is not set."""
     from string import Template
 
     environment = os.environ if environment is None else environment

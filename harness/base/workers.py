@@ -1,4 +1,4 @@
-"""Worker processes: one function over many slices, on all cores."""
+"""Worker processes: apply one function to many slices, on all cores."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from harness.base.errors import InfrastructureError
+from harness.base.progress import Progress
 
 R = TypeVar("R")
 
-HANDFUL = 2  # tasks; a worker takes a second or two to start and import
+HANDFUL = 2  # tasks; a worker needs a second or two to start and import
 
 
 def map_slices(
     function: Callable[..., R],
     tasks: Sequence[tuple[Any, ...]],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[R]:
-    """`[function(*task) for task in tasks]` on worker processes, one a core; results in the order of the tasks.
+    """`[function(*task) for task in tasks]` on worker processes, one per core; results in the order of the tasks.
 
     `function` must be importable by name. Workers start fresh ("spawn": forking a process that holds threads of
     torch or numba can hang) and compute with one thread each, so that results do not depend on how many there are.
-    `progress` is told (done, total) after every task. The first error of a worker is raised here. So few tasks that
-    starting workers would take longer than doing them are done in this process.
+    `progress` is called after every task. The first error of a worker is raised here. With at most HANDFUL tasks no
+    worker is started, since that would take longer than the tasks.
+
+    InfrastructureError if a worker dies.
     """
     workers = max(1, min(os.cpu_count() or 1, len(tasks)))
     results: list[R] = [None] * len(tasks)  # type: ignore[list-item]
@@ -48,7 +51,7 @@ def map_slices(
                 progress(done, len(tasks))
     except BrokenProcessPool as error:
         raise InfrastructureError(
-            "a worker process died (most often: out of memory)", fix="free memory and run again"
+            "a worker process died, most likely because memory ran out", fix="free memory, then run it again"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -56,7 +59,7 @@ def map_slices(
 
 
 def _start_worker() -> None:
-    # Ctrl-C is the parent's business; it cancels what is queued and waits for the slices in hand.
+    # Ctrl-C is for the parent: it cancels what is queued and waits for the slices in work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"

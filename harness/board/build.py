@@ -16,7 +16,7 @@ from harness.base.digests import digest_file
 from harness.base.errors import UsageError
 from harness.base.files import in_turn, write_bytes
 from harness.base.structs import Strict, canonical_json
-from harness.base.text import named
+from harness.base.text import first_few
 from harness.board import exports, tables
 from harness.board.ranking import Row, rank
 from harness.board.site import Page, site_pages
@@ -163,7 +163,7 @@ def check_board(leaderboard: Path) -> None:
     stale = [leaderboard / name for name in shown if _text(leaderboard / name) != pages[name].text()]
     stale += _leftovers(leaderboard, leaderboard, pages, records)
     if stale:
-        offenders = named([str(path) for path in stale])
+        offenders = ", ".join(first_few([str(path) for path in stale]))
         raise UsageError(f"stale: {offenders} differ from what the records give", fix="harness board")
 
 

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from harness.board.ranking import Row
-from harness.protocol import FolderData, Protocol, Region
+from harness.imaging.regions import Region
+from harness.protocol import FolderData, Protocol
 from harness.scoring.score import Table
 
 MISSING = "–"

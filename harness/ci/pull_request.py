@@ -1,7 +1,7 @@
 """Pull request: two commits -> which submissions lie between them, and their folders.
 
-Strangers write what is read here, and it is read as data: nothing of it is checked out, no attribute, filter or hook of
-git's applies, and what is no plain file is refused. docs/ci.md says who calls it.
+Strangers write what is read here, and it is read as data: nothing is checked out, no attribute, filter or hook of git
+applies, and anything but plain files is refused. docs/ci.md says who calls it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.base.errors import UsageError
 from harness.base.process import run, run_into
 from harness.base.structs import Strict
-from harness.base.text import named
+from harness.base.text import first_few
 from harness.sandbox import BuildPolicy
 from harness.submission.manifest import check_slug
 
@@ -23,7 +23,7 @@ LEADERBOARD = "leaderboard"
 
 MAX_FILES = 2000  # of one submission
 
-MAX_BYTES = BuildPolicy().context_bytes  # of one submission: no build takes more
+MAX_BYTES = BuildPolicy().context_bytes  # of one submission: a build takes no more
 
 GIT = ("git", "--no-replace-objects", "--literal-pathspecs")
 
@@ -33,7 +33,7 @@ KINDS = {"120000": "a symbolic link", "160000": "a submodule"}
 
 
 class PullRequest(Strict, frozen=True, kw_only=True):
-    """What lies between two commits. `base` is where they parted; slugs are in order."""
+    """What changed between two commits. `base` is their common ancestor; slugs are sorted."""
 
     base: str
     head: str
@@ -44,32 +44,32 @@ class PullRequest(Strict, frozen=True, kw_only=True):
 def read_pull_request(repository: Path, *, base: str, head: str) -> PullRequest:
     """The submissions that `head` changes since it left `base`; both are revisions of the git repository.
 
-    UsageError where a revision is not there, where anything below leaderboard/ is touched, or where submissions are
-    mixed with anything else. A change without a submission is nobody's to score: it is returned without slugs.
+    UsageError if a revision does not exist, if anything below leaderboard/ is touched, or if submissions are mixed with
+    anything else. A change without submissions needs no score and is returned without slugs.
     """
     before, after = (_commit(repository, name) for name in (base, head))
     fork = _git(repository, "merge-base", before, after).strip()
     if not fork:
-        raise UsageError(f"{base} and {head} have no commit in common", fix="fetch the whole history of both")
+        raise UsageError(f"{base} and {head} have no commit in common", fix="fetch the full history of both")
     paths = _zero_separated(_git(repository, "diff", "--no-ext-diff", "--no-renames", "--name-only", "-z", fork, after))
     records = [path for path in paths if _top(path) == LEADERBOARD]
     if records:
         raise UsageError(
             f"the pull request touches {_named(records)}: records, tables and site are written by the harness alone",
-            fix=f"take {LEADERBOARD}/ out of it",
+            fix=f"leave {LEADERBOARD}/ as it is on the base",
         )
     inside = [path for path in paths if re.match(rf"{SUBMISSIONS}/[^/]+/", path)]
     stray = [path for path in paths if _top(path) == SUBMISSIONS and path not in set(inside)]
     if stray:
         raise UsageError(
-            f"the pull request adds or changes {_named(stray)}, which is no submission's folder",
-            fix=f"put a submission's files into {SUBMISSIONS}/<slug>/",
+            f"the pull request adds or changes {_named(stray)}, outside any submission's folder",
+            fix=f"move the files of a submission to {SUBMISSIONS}/<slug>/",
         )
     others = [path for path in paths if path not in set(inside)]
     if inside and others:
         raise UsageError(
-            f"the pull request changes submissions and {_named(others)}: how a submission is judged is no part of it",
-            fix=f"put what is not below {SUBMISSIONS}/<slug>/ into a pull request of its own",
+            f"the pull request changes submissions and {_named(others)}: a submission must not change how it is judged",
+            fix=f"move everything outside {SUBMISSIONS}/<slug>/ to another pull request",
         )
     slugs = sorted({path.split("/")[1] for path in inside})
     left = _git(repository, "ls-tree", "--full-tree", "--name-only", "-z", after, "--", f"{SUBMISSIONS}/")
@@ -85,7 +85,7 @@ def read_pull_request(repository: Path, *, base: str, head: str) -> PullRequest:
 def extract(repository: Path, commit: str, slug: str, into: Path) -> Path:
     """Write the files of `submissions/<slug>` as they are in `commit` to the new folder `<into>/<slug>`; returns it.
 
-    UsageError for links, submodules, names that are no file's, and more than a submission may hold.
+    UsageError for links, submodules, unusable file names, and more files or bytes than a submission may have.
     """
     folder = into / check_slug(slug)
     listing = _git(repository, "ls-tree", "--full-tree", "-r", "-l", "-z", commit, "--", f"{SUBMISSIONS}/{slug}/")
@@ -95,17 +95,17 @@ def extract(repository: Path, commit: str, slug: str, into: Path) -> Path:
         facts, _, path = entry.partition("\t")
         mode, _, blob, size = facts.split()
         if mode not in PLAIN:
-            raise UsageError(f"{path!a} is {KINDS.get(mode, 'no file')}", fix="commit plain files only")
+            raise UsageError(f"{path!a} is {KINDS.get(mode, 'not a file')}", fix="commit plain files only")
         parts = path.split("/")[2:]
         if not parts or not all(map(_is_name, parts)):
-            raise UsageError(f"{path!a}: such a name cannot be used", fix="rename it")
+            raise UsageError(f"{path!a}: this name cannot be used", fix="rename it")
         total += int(size)
         files.append((mode, blob, folder.joinpath(*parts)))
     if len(files) > MAX_FILES or total > MAX_BYTES:
         raise UsageError(
-            f"{SUBMISSIONS}/{slug}: {len(files)} files of {total / 1e6:.0f} MB, "
-            f"at most {MAX_FILES} of {MAX_BYTES / 1e6:.0f} MB are read",
-            fix="leave data out; weights are better declared in submission.yaml",
+            f"{SUBMISSIONS}/{slug}: {len(files)} files of {total / 1e6:.0f} MB in all, "
+            f"at most {MAX_FILES} of {MAX_BYTES / 1e6:.0f} MB are allowed",
+            fix="leave data out, and declare weights in submission.yaml",
         )
     folder.mkdir(parents=True)
     for mode, blob, file in files:
@@ -113,14 +113,14 @@ def extract(repository: Path, commit: str, slug: str, into: Path) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch(PLAIN[mode], exist_ok=False)
         except (FileExistsError, NotADirectoryError):
-            raise UsageError(f"{SUBMISSIONS}/{slug}: {file.name!a} is there twice", fix="rename one") from None
+            raise UsageError(f"{SUBMISSIONS}/{slug}: {file.name!a} occurs twice", fix="rename one") from None
         run_into([*GIT, "cat-file", "blob", blob], file, cwd=repository)
     return folder
 
 
 def _is_name(part: str) -> bool:
-    """Whether a part of a path in a commit, which anybody can make up, is a file's name and nothing more."""
-    odd = re.search(r"[\x00-\x1f\x7f\\\ufffd]", part)  # the last is what undecodable bytes were replaced by
+    """Whether a part of a path in a commit, which anybody can forge, is the name of a file and nothing else."""
+    odd = re.search(r"[\x00-\x1f\x7f\\\ufffd]", part)  # the last one replaces undecodable bytes
     return not odd and part.lower() not in ("", ".", "..", ".git")
 
 
@@ -129,17 +129,17 @@ def _commit(repository: Path, revision: str) -> str:
     done = run([*GIT, *asked], cwd=repository)
     if done.returncode != 0:
         raise UsageError(
-            f"{revision!a} is no commit of the repository {repository}: {done.stderr.strip()!a}",
-            fix="fetch it, or correct it",
+            f"{revision!a} is not a commit of the repository {repository}: {done.stderr.strip()!a}",
+            fix="fetch that commit, or correct its name",
         )
     return done.stdout.strip()
 
 
 def _git(repository: Path, *arguments: str) -> str:
-    """What git prints; nothing where it has nothing to say (status 1)."""
+    """What git prints; empty where it finds nothing (exit status 1)."""
     done = run([*GIT, *arguments], cwd=repository)
     if done.returncode > 1:
-        raise UsageError(f"git {arguments[0]} in {repository}: {done.stderr.strip()!a}", fix="mend the repository")
+        raise UsageError(f"git {arguments[0]} in {repository}: {done.stderr.strip()!a}", fix="repair the repository")
     return done.stdout
 
 
@@ -148,8 +148,8 @@ def _zero_separated(text: str) -> list[str]:
 
 
 def _top(path: str) -> str:
-    return path.split("/", 1)[0].lower()  # some file systems take any case for the same
+    return path.split("/", 1)[0].lower()  # some file systems ignore case
 
 
 def _named(paths: Sequence[str]) -> str:
-    return named([ascii(path) for path in paths])
+    return ", ".join(first_few([ascii(path) for path in paths]))

@@ -18,6 +18,7 @@ from harness.base.errors import HarnessError, InfrastructureError, UsageError
 from harness.cli._common import show_error
 from harness.cli.board import board, list_, withdraw
 from harness.cli.ci import ci
+from harness.cli.engine import engine
 from harness.cli.organiser import secret, sign
 from harness.cli.purification import labels, noise, pairs
 from harness.cli.scoring import anchors, audit, check, run, score
@@ -29,7 +30,7 @@ INTERRUPTED = 130
 
 
 def main() -> NoReturn:
-    """Entry point: run a verb; print a HarnessError with its fix and leave with its exit status."""
+    """Entry point: run a verb; print a HarnessError with its cause and fix, and exit with its status."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         cli.main(prog_name="harness", standalone_mode=False)
@@ -39,7 +40,7 @@ def main() -> NoReturn:
         error.show()
         sys.exit(UsageError.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        print("interrupted: the container is gone, what was finished is kept", file=sys.stderr)
+        print("interrupted: the container is removed; finished work is kept", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except HarnessError as error:
         show_error(error)
@@ -48,26 +49,36 @@ def main() -> NoReturn:
         from harness.base.files import cache_root
 
         place = error.filename or f"the disk of the cache folder, {cache_root()}"
-        show_error(
-            InfrastructureError(f"{place}: {error.strerror}", fix="mend it, or set HARNESS_CACHE to another place")
-        )
+        fix = "repair or free that place, or set HARNESS_CACHE to another folder"
+        show_error(InfrastructureError(f"{place}: {error.strerror}", fix=fix))
         sys.exit(InfrastructureError.exit_code)
     sys.exit(0)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends a run as Ctrl-C does: the container is removed first."""
+    """SIGTERM ends a run like Ctrl-C: the container is removed first."""
     raise KeyboardInterrupt
+
+
+click.rich_click.COMMAND_GROUPS = {
+    "harness": [
+        {"name": "Submit a denoiser", "commands": ["new", "check", "run"]},
+        {"name": "Labels and data", "commands": ["labels", "pairs", "noise"]},
+        {"name": "Scores and the leaderboard", "commands": ["list", "score", "anchors", "audit", "board", "withdraw"]},
+        {"name": "Organise a benchmark", "commands": ["secret", "sign", "ci"]},
+        {"name": "This machine", "commands": ["doctor", "engine", "weights"]},
+    ]
+}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="harness")
 def cli() -> None:
-    """Score ultra-low-dose lung CT denoisers that come as containers."""
+    """Benchmark ultra-low-dose lung CT denoisers that are submitted as containers."""
 
 
 for verb in (
     new, check, run, score, audit, anchors, labels, pairs, noise, board, store, withdraw, list_, weights, secret, sign,
-    ci, doctor,
+    ci, engine, doctor,
 ):  # fmt: skip
     cli.add_command(verb)

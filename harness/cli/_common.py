@@ -1,4 +1,4 @@
-"""Options that several verbs have, and how results, tables and failures are printed."""
+"""Options that several verbs share, and how tables, JSON and errors are printed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,27 @@ if TYPE_CHECKING:
 
     from harness.base.errors import HarnessError
 
-BLAME = {
-    "usage": "the way the harness was called or the protocol, data or manifest it read",
+CAUSE = {
+    "usage": "the command, or the protocol, data or manifest that it reads",
     "submission": "the submission",
     "infrastructure": "this machine, not the submission",
 }
+"""Whose fault an error is, by its party."""
 
 
 def complete_protocol(_context: click.Context, _option: click.Parameter, begun: str) -> list[CompletionItem]:
-    """The names in `protocols/` that go on from what was typed, or else files.
+    """The names of protocols that begin with what was typed, else files.
 
-    `harness.protocol` would say the same, but takes half a second to import, which is felt at every press of Tab.
+    `harness.protocol.protocol_names` has them too, but its import takes half a second at every press of Tab.
     """
-    return _or_files(sorted(path.stem for path in Path("protocols").glob("*.yaml")), begun)
+    from harness.base.shipped import shipped
+
+    folders = (Path("protocols"), shipped("protocols"))
+    return _or_files(sorted({path.stem for folder in folders for path in folder.glob("*.yaml")}), begun)
 
 
 def complete_submission(_context: click.Context, _argument: click.Parameter, begun: str) -> list[CompletionItem]:
-    """The folders in `submissions/` that go on from what was typed, or else files."""
+    """The folders in `submissions/` that begin with what was typed, else files."""
     return _or_files(sorted(str(path.parent) for path in Path("submissions").glob("*/submission.yaml")), begun)
 
 
@@ -44,23 +48,27 @@ protocol_option = click.option(
     "--protocol",
     default="phantom",
     show_default=True,
-    help="Protocol name or file.",
+    help="Name of a protocol (harness list) or its .yaml file.",
     shell_complete=complete_protocol,
 )
 leaderboard_option = click.option(
-    "--leaderboard", type=click.Path(path_type=Path, file_okay=False), default=Path("leaderboard"), show_default=True
+    "--leaderboard",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("leaderboard"),
+    show_default=True,
+    help="Folder of records, tables and site.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 def record_folder(record: Path, leaderboard: Path) -> Path:
-    """The folder of a record that is named by its folder or by its id."""
+    """The folder of a record that is given by folder or by id."""
     known = {path.name: path for path in leaderboard.glob("records/*/*/*")}
     return record if record.is_dir() else known.get(str(record), record)
 
 
 def _choose_engine(_context: click.Context, _option: click.Parameter, name: str | None) -> None:
-    """For all of this command and the processes that it starts: whatever connects to an engine asks this variable."""
+    """Set the variable that every connection to an engine reads, in this process and in those that it starts."""
     if name is not None:
         from harness.engines import engine_name
 
@@ -76,16 +84,22 @@ engine_option = click.option(
 
 
 def show_error(error: HarnessError) -> None:
+    """Print an error to standard error."""
     print_failure(error.stage, error.exit_code, error.party, error.message, error.fix)
 
 
 def print_failure(stage: str, exit_status: int, party: str, message: str, fix: str) -> None:
+    """Print what failed, where, why and what to do, to standard error.
+
+    `error:` begins a line of its own: `harness run` of several submissions reads it there.
+    """
     screen = console(stderr=True)
-    screen.print(f"[bold red]failed[/] at stage [bold]{stage}[/], exit status {exit_status}")
-    screen.print("what:  " + message, markup=False, highlight=False, soft_wrap=True)
-    screen.print("whose: " + BLAME[party], markup=False, highlight=False, soft_wrap=True)
-    if fix:
-        screen.print("do:    " + fix, markup=False, highlight=False, soft_wrap=True)
+    lines = {"error": message, "stage": f"{stage} (exit status {exit_status})", "cause": CAUSE[party], "fix": fix}
+    for label, text in lines.items():
+        if text:
+            style = "bold red" if label == "error" else "bold"
+            screen.print(f"[{style}]{label}:[/]{' ' * (6 - len(label))}", end="")
+            screen.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -107,7 +121,7 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*(rows[0] if rows else ["nothing there"]))
+    table = Table(*(rows[0] if rows else ["nothing found"]))
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row.values()))  # a stranger's words are no markup
+        table.add_row(*(escape(str(cell)) for cell in row.values()))  # text from strangers is no markup
     console().print(table)

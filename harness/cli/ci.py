@@ -1,4 +1,4 @@
-"""`ci`: the submissions of a pull request checked, run where no label is, and scored from what was handed over."""
+"""`ci`: check the submissions of a pull request, run them on a machine without labels, score them on another."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from harness.cli._common import console, json_option, leaderboard_option, print_rows, protocol_option, show_error
-from harness.cli.many import leave_with_worst
+from harness.cli.batch import leave_with_worst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.ci.pull_request import PullRequest
 
-HERE = Path()  # the clone that the command is given in
+HERE = Path()  # the clone in which the command is given
 
 
 def commits(verb: Callable[..., None]) -> Callable[..., None]:
-    """The options that say which two commits a pull request lies between."""
-    verb = click.option("--head", default="HEAD", show_default=True, help="What it ends with: a commit, a branch.")(
-        verb
-    )
-    return click.option("--base", required=True, help="What it is to be merged into: a commit, a branch.")(verb)
+    """The options for the two commits of a pull request."""
+    verb = click.option(
+        "--head", default="HEAD", show_default=True, help="Head of the pull request: a commit or branch."
+    )(verb)
+    return click.option("--base", required=True, help="Base of the pull request: a commit or branch.")(verb)
 
 
 def _pull_request(base: str, head: str) -> PullRequest:
@@ -34,47 +34,44 @@ def _pull_request(base: str, head: str) -> PullRequest:
 
 @click.group()
 def ci() -> None:
-    """Submissions that come as pull requests (docs/ci.md): check, run apart from the labels, score."""
+    """Handle submissions that come as pull requests: check, run without labels, score (docs/ci.md)."""
 
 
 @ci.command()
 @commits
 @click.option(
-    "-p", "--protocol", default="phantom-mini", show_default=True, help="Protocol whose limits and data to use."
+    "-p", "--protocol", default="phantom-mini", show_default=True, help="Protocol whose data and limits are used."
 )
-@click.option("--slices", default=3, show_default=True, help="How many slices to run.")
+@click.option("--slices", default=3, show_default=True, help="Number of slices to run.")
 @leaderboard_option
 def check(base: str, head: str, protocol: str, slices: int, leaderboard: Path) -> None:
-    """Check every submission that a pull request adds or changes, and print the verdict as markdown.
+    """Check every submission that a pull request adds or changes, and print a verdict in markdown.
 
-    Manifest, build, and a few slices under the production limits. The pull request is refused if it touches the
-    leaderboard, or mixes submissions with anything else. Only git's objects are read: nothing is checked out.
+    A submission passes if its manifest is valid, its image builds and a few slices run under the production limits.
+    The pull request is refused if it touches the leaderboard or mixes submissions with anything else. Nothing is
+    checked out: files are read from git's objects.
     """
     from harness.base.errors import UsageError
-    from harness.ci.verdicts import as_markdown, check_all, quoted
+    from harness.ci.jobs import check_submissions
+    from harness.ci.verdicts import as_markdown, quoted
     from harness.protocol import load_protocol
 
     try:
         pull = _pull_request(base, head)
     except UsageError as error:
-        click.echo("Refused:\n\n" + quoted(f"{error.message}\ndo: {error.fix}"))
+        click.echo("Refused:\n\n" + quoted(f"{error.message}\nfix: {error.fix}"))
         raise
 
-    benchmark = load_protocol(protocol)
+    chosen = load_protocol(protocol)
     verdicts = []
     if pull.changed:
         from harness.cli.terminal import TerminalReporter
-        from harness.engines import connect
+        from harness.pipeline.engine import connect_with_base
 
-        with connect() as engine:
-            verdicts = check_all(
-                HERE,
-                pull,
-                benchmark,
-                slices=slices,
-                leaderboard=leaderboard,
-                engine=engine,
-                reporter=TerminalReporter(),
+        reporter = TerminalReporter()
+        with connect_with_base(reporter) as engine:
+            verdicts = check_submissions(
+                HERE, pull, chosen, slices=slices, leaderboard=leaderboard, engine=engine, reporter=reporter
             )
     click.echo(as_markdown(pull, verdicts), nl=False)
     leave_with_worst(one.exit_status for one in verdicts)
@@ -85,56 +82,54 @@ def check(base: str, head: str, protocol: str, slices: int, leaderboard: Path) -
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write to (new).")
 @leaderboard_option
 def inputs(protocol: str, output: Path, leaderboard: Path) -> None:
-    """Write a protocol's noisy slices for `harness ci run`: once, for the machine that runs the containers."""
-    from harness.ci.handover import write_inputs
+    """Write a protocol's noisy slices for `harness ci run`, once for each machine that runs containers."""
+    from harness.ci.transfer import write_inputs
     from harness.cli.terminal import TerminalReporter
     from harness.dataset.load import load_data
     from harness.protocol import load_protocol
 
-    benchmark = load_protocol(protocol)
+    chosen = load_protocol(protocol)
     with TerminalReporter().stage("data") as progress:
-        dataset = load_data(benchmark, leaderboard=leaderboard, progress=progress)
-    write_inputs(dataset, benchmark, output)
-    click.echo(f"{len(dataset.cases)} noisy slices: {output}")
+        dataset = load_data(chosen, leaderboard=leaderboard, progress=progress)
+    write_inputs(dataset, chosen, output)
+    click.echo(f"wrote {len(dataset.cases)} noisy slices to {output}")
 
 
 @ci.command()
 @commits
 @protocol_option
 @click.option(
-    "--inputs", "given", required=True, type=click.Path(path_type=Path), help="As `harness ci inputs` wrote them."
+    "--inputs", "given", required=True, type=click.Path(path_type=Path), help="Folder that `harness ci inputs` wrote."
 )
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for what is handed over.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write to (new).")
 def run(base: str, head: str, protocol: str, given: Path, output: Path) -> None:
-    """Run a pull request's submissions on the whole protocol, without labels, and write what is to be scored.
+    """Run a pull request's submissions on all slices, without labels, and write their outputs for scoring.
 
-    A folder a submission: run.json and outputs/. The exit status is 0 where each is there, whether its container
-    ended well or not: that is for `harness ci score` to tell.
+    Each submission gets a folder with run.json and outputs/. The exit status is 0 once all folders are written, even
+    if a container failed: `harness ci score` reports that.
     """
     from harness.base.errors import HarnessError
     from harness.base.files import refuse_existing
-    from harness.ci.handover import read_inputs
-    from harness.ci.verdicts import run_apart
+    from harness.ci.jobs import run_without_labels
+    from harness.ci.transfer import read_inputs
     from harness.cli.terminal import TerminalReporter
-    from harness.engines import connect
+    from harness.pipeline.engine import connect_with_base
     from harness.protocol import load_protocol
 
     refuse_existing(output)
-    benchmark = load_protocol(protocol)
-    pull, noisy = _pull_request(base, head), read_inputs(given, benchmark)
-    statuses = []
-    with connect() as engine:
+    chosen = load_protocol(protocol)
+    pull, noisy = _pull_request(base, head), read_inputs(given, chosen)
+    statuses, reporter = [], TerminalReporter()
+    with connect_with_base(reporter) as engine:
         for slug in pull.changed:
             try:
-                handed = run_apart(
-                    HERE, pull, slug, noisy, benchmark, output, engine=engine, reporter=TerminalReporter()
-                )
+                done = run_without_labels(HERE, pull, slug, noisy, chosen, output, engine=engine, reporter=reporter)
             except HarnessError as error:
                 show_error(error)
                 statuses.append(error.exit_code)
             else:
-                word = "ran" if handed.failure is None else f"failed: {handed.failure.message}"
-                console(stderr=True).print(f"{slug:<20} {word}", markup=False, highlight=False, soft_wrap=True)
+                outcome = "ran" if done.failure is None else f"failed: {done.failure.message}"
+                console(stderr=True).print(f"{slug:<20} {outcome}", markup=False, highlight=False, soft_wrap=True)
     leave_with_worst(statuses)
 
 
@@ -143,21 +138,21 @@ def run(base: str, head: str, protocol: str, given: Path, output: Path) -> None:
 @protocol_option
 @click.argument("folder", type=click.Path(path_type=Path))
 @leaderboard_option
-@click.option("--features-on", default="cpu", show_default=True, help="Device that the extractors run on: cpu, cuda.")
+@click.option("--features-on", default="cpu", show_default=True, help="Device of the feature extractors: cpu or cuda.")
 @json_option
 def score(
     base: str, head: str, protocol: str, folder: Path, leaderboard: Path, features_on: str, as_json: bool
 ) -> None:
     """Score what `harness ci run` wrote to FOLDER; write the records and the board.
 
-    Everything is read as data and held against the pull request, the protocol and the test set; what differs is
-    refused by name. Record and exit status are those that `harness run` would have given.
+    Everything is read as data and compared with the pull request, the protocol and the test set; any difference is
+    refused and named. Records and exit status are the same as those of `harness run`.
     """
-    from harness.ci.verdicts import score_all
+    from harness.ci.jobs import score_transferred
     from harness.cli.terminal import TerminalReporter
     from harness.protocol import load_protocol
 
-    done, refused = score_all(
+    recorded, refused = score_transferred(
         HERE,
         _pull_request(base, head),
         load_protocol(protocol),
@@ -166,8 +161,8 @@ def score(
         reporter=TerminalReporter(),
         feature_device=features_on,
     )
-    rows = [{"submission": one.slug, "exit": one.exit_status, "outcome": one.said, "record": ""} for one in refused]
-    for evaluation in done:
+    rows = [{"submission": one.slug, "exit": one.exit_status, "outcome": one.message, "record": ""} for one in refused]
+    for evaluation in recorded:
         result = evaluation.record.result
         outcome = "scored" if result.failure is None else result.failure.message
         status = 0 if result.failure is None else result.failure.exit_status

@@ -1,4 +1,4 @@
-"""`labels`, `pairs` and `noise`: purified labels, training pairs, and the noise of one's own slices."""
+"""`labels`, `pairs` and `noise`: purified labels, training pairs, and the noise of your own slices."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from harness.base.text import first_few
 from harness.cli._common import console, json_option, leaderboard_option, print_json, print_rows, protocol_option
 
 if TYPE_CHECKING:
     from harness.protocol import Protocol
 
-NAMED_AT_MOST = 8  # slices that a warning lists before it only counts
-
 output_option = click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write to (new).")
 
 
 def recipe_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """The options that stand for a part of the protocol's purify."""
+    """The options that replace a part of the protocol's purify."""
     for option in (
-        click.option(
-            "--weak-denoiser", help="Name (nlm, tv, cnn) or the folder of a submission.  [default: protocol's]"
-        ),
-        click.option("--variant", type=click.Choice(["published", "corrected"]), help="[default: protocol's]"),
-        click.option("--strategy", type=click.Choice(["ipv1", "rb", "an", "ipv2"]), help="[default: protocol's]"),
+        click.option("--weak-denoiser", help="nlm, tv, cnn or the folder of a submission. [default: the protocol's]"),
+        click.option("--variant", type=click.Choice(["published", "corrected"]), help="[default: the protocol's]"),
+        click.option("--strategy", type=click.Choice(["ipv1", "rb", "an", "ipv2"]), help="[default: the protocol's]"),
     ):
         verb = option(verb)
     return verb
@@ -35,39 +32,40 @@ def recipe_options(verb: Callable[..., None]) -> Callable[..., None]:
 @protocol_option
 @recipe_options
 @output_option
-@click.option("--report", is_flag=True, help="Say whether the labels are any good: gates, ranking, circularity.")
+@click.option("--report", is_flag=True, help="Report the quality of the labels: gates, ranking, circularity.")
 @leaderboard_option
 @json_option
 def labels(
     protocol: str, output: Path | None, report: bool, leaderboard: Path, as_json: bool, **recipe: str | None
 ) -> None:
-    """Build a protocol's purified test labels; write them with their inputs to a folder (lq/, gt_bar/), or report."""
+    """Build a protocol's purified test labels; write them and their inputs (gt_bar/, lq/), or a quality report."""
     if output is None and not report:
-        raise click.UsageError("name a folder to write to (-o) or ask for a report (--report)")
-    benchmark = _with_recipe(protocol, recipe)
+        raise click.UsageError("give a folder to write to (-o) or ask for a report (--report)")
+    chosen = _with_recipe(protocol, recipe)
 
     from harness.base.files import refuse_existing
     from harness.cli.terminal import TerminalReporter
     from harness.labels.label_set import write_labels
-    from harness.pipeline.evaluate import prepare
+    from harness.pipeline.prepare import prepare_labels
 
     if output is not None:
         refuse_existing(output)
-    dataset, label_set = prepare(benchmark, TerminalReporter(), leaderboard=leaderboard)
+    reporter = TerminalReporter()
+    data = prepare_labels(chosen, reporter, leaderboard=leaderboard)
     if output is not None:
-        write_labels(dataset, label_set, benchmark.purify, output)
-        click.echo(f"{len(dataset.cases)} labels: {output}", err=as_json)
+        write_labels(data.dataset, data.labels, chosen.purify, output)
+        click.echo(f"wrote {len(data.dataset.cases)} labels to {output}", err=as_json)
     if report:
         from rich.table import Table
 
         from harness.labels.report_tables import tables
-        from harness.pipeline.evaluate import audit_labels
+        from harness.pipeline.label_report import report_labels
 
-        audited = audit_labels(benchmark, dataset, TerminalReporter())
+        quality = report_labels(data, reporter)
         if as_json:
-            print_json(audited)
+            print_json(quality)
             return
-        for found in tables(audited):
+        for found in tables(quality):
             table = Table(*found.header, title=found.title)
             for row in found.rows:
                 table.add_row(*row)
@@ -77,9 +75,11 @@ def labels(
 @click.command()
 @protocol_option
 @recipe_options
-@click.option("--seed", type=int, help="Of the added noise.  [default: protocol's]")
-@click.option("--noise", type=click.Path(path_type=Path), help="Dose and scanner, as `harness noise` writes them.")
-@click.option("--leave-out", is_flag=True, help="Leave out slices that cannot be purified, such as those without lung.")
+@click.option("--seed", type=int, help="Seed of the added noise. [default: the protocol's]")
+@click.option(
+    "--noise", type=click.Path(path_type=Path), help="File with dose and scanner, as `harness noise` writes it."
+)
+@click.option("--leave-out", is_flag=True, help="Skip slices that cannot be purified, such as those without lung.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write to (new).")
 @leaderboard_option
 def pairs(
@@ -91,8 +91,8 @@ def pairs(
     leaderboard: Path,
     **recipe: str | None,
 ) -> None:
-    """Write purified training pairs: inputs lq_bar/, targets gt/. An interrupted run goes on when called again."""
-    benchmark = _with_recipe(protocol, recipe, noise=noise)
+    """Write purified training pairs: inputs in lq_bar/, targets in gt/. An interrupted run continues when repeated."""
+    chosen = _with_recipe(protocol, recipe, noise=noise)
 
     from harness.cli.terminal import TerminalReporter
     from harness.dataset.load import load_data
@@ -100,32 +100,32 @@ def pairs(
 
     reporter = TerminalReporter()
     with reporter.stage("data") as progress:
-        dataset = load_data(benchmark, leaderboard=leaderboard, progress=progress)
+        dataset = load_data(chosen, leaderboard=leaderboard, progress=progress)
     with reporter.stage("pairs") as progress:
         written = write_pairs(
             dataset,
-            benchmark.purify,
+            chosen.purify,
             output,
-            seed=benchmark.seed if seed is None else seed,
+            seed=chosen.seed if seed is None else seed,
             leave_out=leave_out,
             progress=progress,
         )
     _warn("left out", written.left_out)
-    _warn("purified, but look at them", written.implausible)
-    click.echo(f"{written.count} pairs: {output}")
+    _warn("implausible, please inspect", written.implausible)
+    click.echo(f"wrote {written.count} pairs to {output}")
 
 
 @click.command()
 @protocol_option
-@click.option("--slices", default=16, show_default=True, help="How many slices to look at, evenly spaced.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write to, for `harness pairs --noise`.")
+@click.option("--slices", default=16, show_default=True, help="Number of slices to fit, evenly spaced.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write, for `harness pairs --noise`.")
 @leaderboard_option
 @json_option
 def noise(protocol: str, slices: int, output: Path | None, leaderboard: Path, as_json: bool) -> None:
-    """Fit dose, photons, electronic noise and reconstruction kernel to a data set's own slices."""
+    """Fit dose, photons, electronic noise and reconstruction kernel to the slices of a data set."""
     from harness.protocol import load_protocol
 
-    benchmark = load_protocol(protocol)
+    chosen = load_protocol(protocol)
 
     import msgspec
     import yaml
@@ -137,21 +137,21 @@ def noise(protocol: str, slices: int, output: Path | None, leaderboard: Path, as
 
     reporter = TerminalReporter()
     with reporter.stage("data") as progress:
-        dataset = load_data(benchmark, leaderboard=leaderboard, progress=progress)
+        dataset = load_data(chosen, leaderboard=leaderboard, progress=progress)
     with reporter.stage("fit") as progress:
-        fit = fit_noise(dataset, slices=slices, seed=benchmark.seed, progress=progress)
+        fit = fit_noise(dataset, slices=slices, seed=chosen.seed, progress=progress)
     _warn("low-dose slices", fit.low.warnings)
     _warn("normal-dose slices", fit.normal.warnings)
     if output is not None:
         write_text(output, yaml.safe_dump(msgspec.to_builtins(fit.noise), sort_keys=False))
-        click.echo(f"dose {fit.noise.dose:.3g} and scanner: {output}", err=True)
+        click.echo(f"wrote dose {fit.noise.dose:.3g} and scanner to {output}", err=True)
     if as_json:
         print_json(fit)
         return
     scanner = fit.noise.scanner
     rows: list[dict[str, Any]] = [
         {"": "dose", "fitted": f"{fit.noise.dose:.3g}"},
-        {"": "photons a ray at normal dose", "fitted": f"{scanner.photons:.3g}"},
+        {"": "photons per ray at normal dose", "fitted": f"{scanner.photons:.3g}"},
         {"": "electronic noise, photons", "fitted": f"{scanner.electronic:.3g} ± {fit.low.electronic_error:.2g}"},
     ]
     print_rows(rows, as_json=False)
@@ -170,7 +170,7 @@ def noise(protocol: str, slices: int, output: Path | None, leaderboard: Path, as
 
 
 def _with_recipe(name: str, recipe: Mapping[str, str | None], *, noise: Path | None = None) -> Protocol:
-    """A protocol with the parts of its purify that were given on the command line."""
+    """A protocol, parts of its purify replaced by those of the command line."""
     import msgspec
 
     from harness.base.structs import read_yaml
@@ -185,7 +185,5 @@ def _with_recipe(name: str, recipe: Mapping[str, str | None], *, noise: Path | N
 
 def _warn(what: str, lines: Sequence[str]) -> None:
     screen = console(stderr=True)
-    for line in lines[:NAMED_AT_MOST]:
+    for line in first_few(lines):
         screen.print(f"{what}: {line}", markup=False, highlight=False, soft_wrap=True)
-    if len(lines) > NAMED_AT_MOST:
-        screen.print(f"{what}: {len(lines) - NAMED_AT_MOST} more, see manifest.json", highlight=False)

@@ -110,7 +110,7 @@ def push(records: tuple[Path, ...], location: str, leaderboard: Path, as_json: b
 def check(records: tuple[Path, ...], leaderboard: Path, as_json: bool) -> None:
     """Verify what is here of records (folders or ids; default: all) by SHA-256; fail if a file is damaged."""
     from harness.base.errors import UsageError
-    from harness.base.text import named
+    from harness.base.text import first_few
     from harness.records.attachments import open_store
 
     held = open_store(leaderboard)
@@ -124,7 +124,8 @@ def check(records: tuple[Path, ...], leaderboard: Path, as_json: bool) -> None:
             damaged.append(str(held.here(one)))
     _print(counts, as_json)
     if damaged:
-        raise UsageError(f"damaged or altered: {named(damaged)}", fix="remove these files, then: harness store pull")
+        offenders = ", ".join(first_few(damaged))
+        raise UsageError(f"damaged or altered: {offenders}", fix="remove these files, then: harness store pull")
 
 
 def _attachments(records: tuple[Path, ...], leaderboard: Path) -> Iterator[tuple[Record, list[Attachment]]]:

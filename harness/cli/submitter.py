@@ -1,4 +1,4 @@
-"""`new` and `doctor`: what somebody with a model needs first."""
+"""`new` and `doctor`: the first two commands of somebody who has a model."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ from harness.cli._common import console, json_option, print_json
 @click.command()
 @click.argument("slug")
 @click.option("--name", help="Name on the leaderboard. [default: the slug]")
-@click.option("--author", "authors", multiple=True, help="May be given more than once. [default: you]")
+@click.option("--author", "authors", multiple=True, help="Author; repeat it for several. [default: you]")
 @click.option(
-    "--into", type=click.Path(path_type=Path, file_okay=False), default=Path("submissions"), show_default=True
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("submissions"),
+    show_default=True,
+    help="Folder to make it in.",
 )
 def new(slug: str, name: str | None, authors: tuple[str, ...], into: Path) -> None:
-    """Make submissions/SLUG from the template: a Gaussian blur, to be replaced by your model."""
+    """Make submissions/SLUG from the template: a Gaussian blur, for you to replace by your model."""
     from harness.submission.manifest import new_submission
 
     folder = new_submission(into, slug, name=name or slug, authors=authors)
     screen = console()
-    screen.print(f"made {folder}: it runs as it is", markup=False, highlight=False, soft_wrap=True)
+    screen.print(f"made {folder}, which runs as it is; next:", markup=False, highlight=False, soft_wrap=True)
     steps = {
-        f"{folder / 'denoise.py'}": "put your model where it says so",
-        f"{folder / 'submission.yaml'}": "who, what, licence, GPU, weights",
+        f"{folder / 'denoise.py'}": "put your model where the comment says",
+        f"{folder / 'submission.yaml'}": "name, authors, licence, GPU, weights",
         f"harness check {folder}": "3 slices under the production limits",
-        f"harness run {folder}": "the whole benchmark: record and row",
+        f"harness run {folder}": "the whole benchmark: a record and a row on the board",
     }
     for step, what in steps.items():
         screen.print(f"  {step:<{max(map(len, steps))}}  {what}", markup=False, highlight=False, soft_wrap=True)
@@ -37,7 +41,7 @@ def new(slug: str, name: str | None, authors: tuple[str, ...], into: Path) -> No
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Say what this machine can do, and how to get what is missing. Status 50 if `harness run` cannot work here."""
+    """Report what this machine can do and how to get what is missing. Exit status 50 if `harness run` cannot work."""
     from rich.markup import escape
     from rich.table import Column, Table
 
@@ -51,8 +55,8 @@ def doctor(as_json: bool) -> None:
         table = Table.grid("", "", Column(overflow="fold"), padding=(0, 2))
         colour = {"ok": "green", "limited": "yellow", "missing": "red"}
         for one in findings:
-            said = escape(one.found) + (f"\n[dim]do:[/] {escape(one.do)}" if one.do else "")
-            table.add_row(f"[{colour[one.state]}]{one.state}[/]", one.what, said)
+            found = escape(one.found) + (f"\n[dim]fix:[/] {escape(one.fix)}" if one.fix else "")
+            table.add_row(f"[{colour[one.state]}]{one.state}[/]", one.what, found)
         console().print(table)
     if any(one.state == "missing" for one in findings):
         sys.exit(InfrastructureError.exit_code)

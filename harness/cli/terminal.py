@@ -1,14 +1,16 @@
-"""How long work shows on a terminal (a progress bar) and elsewhere (a plain line a stage)."""
+"""Progress of long work: a bar on a terminal, elsewhere one plain line per stage."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 
-PLAIN_EVERY_S = 20.0  # a log without a terminal hears at most this often that a stage goes on
+from harness.base.progress import Progress
+
+PLAIN_EVERY_S = 20.0  # seconds between progress lines where there is no terminal, at least
 
 
 class TerminalReporter:
@@ -22,7 +24,7 @@ class TerminalReporter:
         self.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+    def stage(self, name: str) -> Iterator[Progress]:
         """Show one stage until the block ends; yields the callable that takes (done, total)."""
         started = time.monotonic()
         outcome = "stopped after"
@@ -34,16 +36,17 @@ class TerminalReporter:
             self.console.print(f"{name:<12} {outcome} {time.monotonic() - started:.1f} s", highlight=False)
 
     @contextmanager
-    def _bar(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    def _bar(self, name: str) -> Iterator[Progress]:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
 
         columns = (TextColumn(f"{name:<12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as bar:
+        with Bar(*columns, console=self.console, transient=True) as bar:
             task = bar.add_task(name, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
     @contextmanager
-    def _lines(self, name: str) -> Iterator[Callable[[int, int], None]]:
+    def _lines(self, name: str) -> Iterator[Progress]:
         last = time.monotonic()
 
         def progress(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""`weights`: the published extractor weights, offline."""
+"""`weights`: the published weights of the feature extractors, offline."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from harness.cli._common import console, json_option, print_rows
 
 @click.group()
 def weights() -> None:
-    """Published extractor weights: what is here, import a file, download."""
+    """List, import, download and verify the published weights of the feature extractors."""
 
 
 @weights.command(name="list")
 @json_option
 def weights_list(as_json: bool) -> None:
-    """What the extractors need, whether it is here, and where it is published."""
+    """List the files that the extractors need, where they are here, and where they are published."""
     from harness.features.weights import KNOWN, folders, locate
 
     rows = []
@@ -28,8 +28,8 @@ def weights_list(as_json: bool) -> None:
         )
     print_rows(rows, as_json=as_json)
     console(stderr=True).print(
-        f"looked for in: {', '.join(map(str, folders()))}\none file an extractor is enough; "
-        "without network: fetch it on any machine, then `harness weights import FILE`",
+        f"searched: {', '.join(map(str, folders()))}\nOne file per extractor is enough. Without network: "
+        "download it on any machine, then `harness weights import FILE`.",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -39,7 +39,7 @@ def weights_list(as_json: bool) -> None:
 @weights.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path))
 def weights_import(file: Path) -> None:
-    """Check a file's SHA-256 against the published ones and copy it into the cache."""
+    """Verify a file by its published SHA-256 and copy it into the cache."""
     from harness.features.weights import import_file
 
     click.echo(f"verified and copied to {import_file(file)}")
@@ -48,7 +48,7 @@ def weights_import(file: Path) -> None:
 @weights.command(name="download")
 @click.argument("extractor")
 def weights_download(extractor: str) -> None:
-    """Download an extractor's published weights (https, SHA-256 checked)."""
+    """Download the published weights of an extractor (https, verified by SHA-256)."""
     from harness.features.weights import fetch
 
     click.echo(f"verified: {fetch(extractor)}")
@@ -56,11 +56,11 @@ def weights_download(extractor: str) -> None:
 
 @weights.command(name="verify")
 def weights_verify() -> None:
-    """Check the SHA-256 of every weight file that is here."""
+    """Verify every weight file that is here by its SHA-256."""
     from harness.features.weights import KNOWN, locate, verify
 
     for file in KNOWN:
         path = locate(file)
         if path:
             verify(path, file)
-            click.echo(f"as published: {path}")
+            click.echo(f"verified: {path}")

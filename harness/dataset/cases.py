@@ -1,4 +1,4 @@
-"""Cases: the slices of a test set, as a run may know them and as scoring knows them."""
+"""Cases: the slices of a test set, as much of them as a run may know, and all that scoring knows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import msgspec
 from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
 from harness.base.structs import Strict
-
-NAMED_AT_MOST = 8  # offenders that an error message lists before it only counts
+from harness.base.text import first_few
 
 
 class NoisySlice(Strict, frozen=True, kw_only=True):
-    """What a run may know of one slice: `lq` leads to an 8-bit grey PNG, whose pixels are `pixel_mm` wide."""
+    """What a run may know of one slice: the path of its noisy image, an 8-bit grey PNG, and its pixel size in mm."""
 
     name: str
     lq: str
@@ -20,25 +19,26 @@ class NoisySlice(Strict, frozen=True, kw_only=True):
 
 
 class Case(NoisySlice, frozen=True, kw_only=True):
-    """One slice of a test set; the paths lead to 8-bit grey PNGs of one size.
+    """One slice of a test set; every path names an 8-bit grey PNG of the same size.
 
-    `truth` is the noise-free reference aligned with `lq`, `again` another normal-dose scan aligned with it, and
-    `regions` the label map of the low-dose slice (codes of `harness.imaging.regions`); only the phantom has them.
+    `lq` is the low-dose slice and `gt` the normal-dose slice. Only the phantom has the others: `truth`, the noise-free
+    reference aligned with `lq`; `aligned_gt`, another normal-dose scan, aligned with `lq` as well; and `regions`, the
+    region map of `lq`, whose grey levels are `harness.imaging.regions.Code`.
     """
 
     patient: str
     gt: str
     truth: str | None = None
-    again: str | None = None
+    aligned_gt: str | None = None
     regions: str | None = None
 
 
 class Inputs(Strict, frozen=True, kw_only=True):
-    """The noisy slices of a test set, which are all that a run needs of it: a machine that runs strangers' containers
-    need hold no answer. `window_hu` is the HU of grey 0 and of grey 255.
+    """The noisy slices of a test set. A run needs nothing else, so the machine that runs strangers' containers need not
+    hold any label. `window_hu` is the HU of grey 0 and of grey 255.
 
-    `digest` is the whole test set's. `names_key` keys the names that containers see where the protocol has a secret;
-    else they are keyed by the installation.
+    `digest` is that of the whole test set. The names that containers see are keyed by `names_key` if the protocol has
+    a secret, else by the installation.
     """
 
     cases: tuple[NoisySlice, ...]
@@ -50,7 +50,8 @@ class Inputs(Strict, frozen=True, kw_only=True):
 class Dataset(Inputs, frozen=True, kw_only=True):
     """A checked test set. `digest` covers names, patients, the pixels of every image, window and pixel sizes.
 
-    `people` holds, for patients that are known beyond a name (the phantom's), a digest of what makes them by name.
+    `people` maps the names of the phantom's patients to a digest of what they are generated from; it is empty for
+    other data, where nothing but the name identifies a patient.
     """
 
     cases: tuple[Case, ...]
@@ -58,14 +59,12 @@ class Dataset(Inputs, frozen=True, kw_only=True):
 
 
 def first_cases(dataset: Dataset, count: int) -> Dataset:
-    """The first `count` slices of a set, as a set of its own (for a check, not for scores)."""
+    """The first `count` slices of a set as a set with a digest of its own, for a check, not for scores."""
     digest = digest_bytes(dataset.digest.encode(), str(count).encode())
     return msgspec.structs.replace(dataset, cases=dataset.cases[:count], digest=digest)
 
 
-def refuse(offenders: list[str], problem: str, fix: str = "mend or remove them") -> None:
-    """UsageError that names the slices that have a problem; nothing where there are none."""
+def refuse_slices(offenders: list[str], problem: str, fix: str = "correct or remove them") -> None:
+    """UsageError that says how many slices have a problem and names the first few; nothing if there are none."""
     if offenders:
-        listed = "\n  ".join(offenders[:NAMED_AT_MOST])
-        more = f"\n  and {len(offenders) - NAMED_AT_MOST} more" if len(offenders) > NAMED_AT_MOST else ""
-        raise UsageError(f"{len(offenders)} slices {problem}:\n  {listed}{more}", fix=fix)
+        raise UsageError("\n  ".join([f"{len(offenders)} slices {problem}:", *first_few(offenders)]), fix=fix)

@@ -1,4 +1,4 @@
-"""Fingerprints: digests of a data set's images and patients, by which training and test sets are compared."""
+"""Fingerprints: digests of images and patients, to find out whether training and test sets overlap."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from harness.base.slices import read_grey
 from harness.dataset.cases import Dataset
 
 TRAINED_ON = "trained_on.txt"
-"""The file of fingerprints that `harness pairs` writes beside training pairs: one a line."""
+"""The file of fingerprints, one per line, that `harness pairs` writes beside training pairs."""
 
 
 def fingerprints(dataset: Dataset) -> dict[str, str]:
-    """SHA-256 (hex) of the pixels of every image of every slice, and of every patient that is known beyond a name (the
-    phantom's), each with what it is of."""
+    """SHA-256 (hex) -> the slice or patient that it identifies.
+
+    Digested are the pixels of every image of every slice and, for the phantom, what each patient is generated from.
+    """
     images = [
         (Path(path), case.name)
         for case in dataset.cases
-        for path in (case.lq, case.gt, case.truth, case.again)
+        for path in (case.lq, case.gt, case.truth, case.aligned_gt)
         if path is not None
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -34,19 +36,21 @@ def fingerprints(dataset: Dataset) -> dict[str, str]:
 
 
 def write_fingerprints(path: Path, found: Iterable[str]) -> None:
-    """Write fingerprints, one a line, in order."""
+    """Write fingerprints, sorted, one per line."""
     write_text(path, "".join(f"{digest}\n" for digest in sorted(found)))
 
 
 def read_fingerprints(path: Path) -> list[str]:
-    """The fingerprints of a file. UsageError where there is none, or something else stands in it."""
+    """The fingerprints in a file. UsageError if it does not exist or holds anything else."""
     if not path.is_file():
-        raise UsageError(f"{path}: no such file", fix=f"copy the {TRAINED_ON} of the pairs that it was trained on")
+        raise UsageError(
+            f"{path}: no such file", fix=f"copy the {TRAINED_ON} that `harness pairs` wrote beside the training pairs"
+        )
     lines = path.read_text(errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         if not re.fullmatch(r"[0-9a-f]{64}", line):
             raise UsageError(
                 f"{path}, line {number}: expected the 64 hex digits of a SHA-256, found {line[:80]!a}",
-                fix=f"copy the {TRAINED_ON} that harness pairs wrote",
+                fix=f"copy the {TRAINED_ON} that `harness pairs` wrote, unchanged",
             )
     return lines

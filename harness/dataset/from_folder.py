@@ -13,25 +13,29 @@ from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
 from harness.base.slices import read_grey
 from harness.base.structs import expand_variables
-from harness.dataset.cases import Case, Dataset, refuse
+from harness.dataset.cases import Case, Dataset, refuse_slices
 from harness.protocol import FolderData
 
 
 def folder_slices(data: FolderData, protocol: str) -> Dataset:
+    """The slice pairs of a folder, read and checked; `protocol` is the protocol's name for messages.
+
+    UsageError names the folder, or the files that lack a partner, differ in size, are constant or cannot be read.
+    """
     root = Path(expand_variables(data.path, where=f"protocol {protocol}, data.path")).expanduser()
     for kind in ("lq", "gt"):
         if not (root / kind).is_dir():
             raise UsageError(
-                f"{root / kind}: no such folder", fix="lay the data out as lq/*.png and gt/*.png with the same names"
+                f"{root / kind}: no such folder", fix="put the slices into lq/ and gt/, as NAME.png in both"
             )
     names = {kind: {path.name for path in (root / kind).glob("*.png")} for kind in ("lq", "gt")}
-    refuse(
+    refuse_slices(
         [str(root / "gt" / name) for name in sorted(names["lq"] - names["gt"])]
         + [str(root / "lq" / name) for name in sorted(names["gt"] - names["lq"])],
-        "have no partner: each slice needs lq/NAME.png and gt/NAME.png; missing",
+        "have no partner (each needs lq/NAME.png and gt/NAME.png); missing are",
     )
     if not names["lq"]:
-        raise UsageError(f"{root / 'lq'}: holds no .png", fix="lay the data out as lq/*.png and gt/*.png")
+        raise UsageError(f"{root / 'lq'}: holds no .png", fix="put the slices into lq/ and gt/, as NAME.png in both")
     patient = _patient_pattern(data.patient, protocol)
     cases: list[Case] = []
     sizes: list[str] = []
@@ -47,8 +51,8 @@ def folder_slices(data: FolderData, protocol: str) -> Dataset:
         case = Case(name=stem, patient=patient(stem), lq=str(paths[0]), gt=str(paths[1]), pixel_mm=data.pixel_mm)
         cases.append(case)
         parts += [stem.encode(), case.patient.encode(), repr(images[0].shape).encode(), *(i.tobytes() for i in images)]
-    refuse(sizes, "differ in size (height, width)")
-    refuse(constant, "are constant images, which no scanner makes")
+    refuse_slices(sizes, "differ in size (height, width)")
+    refuse_slices(constant, "are constant images, which no scanner produces")
     return Dataset(cases=tuple(cases), window_hu=data.window_hu, digest=digest_bytes(*parts))
 
 
@@ -58,14 +62,23 @@ def _patient_pattern(pattern: str | None, protocol: str) -> Callable[[str], str]
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"protocol {protocol}, data.patient: {pattern!r}: {error}") from None
+        raise UsageError(
+            f"protocol {protocol}, data.patient: {pattern!r} is not a regular expression: {error}",
+            fix="correct data.patient",
+        ) from None
     if compiled.groups < 1:
-        raise UsageError(f"protocol {protocol}, data.patient: {pattern!r} has no group (...) for the patient")
+        raise UsageError(
+            f"protocol {protocol}, data.patient: {pattern!r} has no group (...) for the patient",
+            fix="put parentheses around the part of a slice's name that identifies the patient",
+        )
 
     def patient(stem: str) -> str:
         match = compiled.match(stem)
         if match is None:
-            raise UsageError(f"slice {stem!r} does not match data.patient {pattern!r} of protocol {protocol}")
+            raise UsageError(
+                f"protocol {protocol}, data.patient: slice {stem!r} does not match {pattern!r}",
+                fix="correct data.patient, or rename the slice",
+            )
         return match.group(1)
 
     return patient

@@ -5,55 +5,46 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.base.digests import digest_bytes, digest_code, digest_file, digest_json
-from harness.base.errors import UsageError
+from harness.base.code_digest import digest_code
+from harness.base.digests import digest_bytes, digest_json
 from harness.base.files import cache_root
-from harness.base.slices import write_grey
-from harness.base.structs import Strict, read_json, write_json
-from harness.base.workers import map_slices
+from harness.base.progress import Progress
+from harness.base.slice_cache import keep_slice, make_slices, slice_path
+from harness.base.structs import Strict
+from harness.dataset.cases import Case, Dataset
 from harness.protocol import PhantomData
 
 if TYPE_CHECKING:
     from harness.phantom import View
-from harness.base.progress import Progress
-from harness.dataset.cases import Case, Dataset
 
-KINDS = ("lq", "gt", "truth", "again", "regions")  # the images of a phantom's slice, as `Case` names them
+KINDS = ("lq", "gt", "truth", "aligned_gt", "regions")  # the images of a phantom's slice, as `Case` names them
 
 
-class _Slice(Strict, frozen=True, kw_only=True):
-    """The note of a cached slice: what is known of it, and the SHA-256 of each of its files."""
+class _Scanned(Strict, frozen=True, kw_only=True):
+    """What is known of a scanned slice."""
 
     pixel_mm: float
     window_hu: tuple[float, float]
     digest: str  # of the pixels of all its images
-    files: dict[str, str]
 
 
 def phantom_slices(data: PhantomData, progress: Progress | None) -> Dataset:
-    """The phantom's slices from the cache; those that are missing or damaged there are scanned (again)."""
-    key = digest_json({"data": data, "code": digest_code("harness.phantom", "harness.imaging.tomography")})
+    """The phantom's slices from the cache, scanned there first if they are missing or damaged."""
+    key = digest_json({"data": data, "code": digest_code("harness.phantom")})
     folder = cache_root() / "data" / f"phantom-{key[:20]}"
     places = {
         f"p{patient + 1:02d}-s{number + 1:02d}": (patient, number)
         for patient in range(data.patients)
         for number in range(data.slices)
     }
-    slices = {name: note for name in places if (note := _intact(folder, name)) is not None}
-    missing = [name for name in places if name not in slices]
-    total, before = len(places), len(slices)
-    made = map_slices(
-        _build_slice,
-        [(data, *places[name], name, str(folder)) for name in missing],
-        progress=None if progress is None else lambda done, _: progress(before + done, total),
-    )
-    slices |= dict(zip(missing, made, strict=True))
+    tasks = {name: (name, data, *place) for name, place in places.items()}
+    slices, _ = make_slices(folder, tasks, _scan, _Scanned, progress=progress)
     cases: list[Case] = []
     people: dict[str, str] = {}
     parts: list[bytes] = []
     for name, (patient, _) in places.items():
         one = slices[name]
-        paths = {kind: str(folder / _file(kind, name)) for kind in KINDS}
+        paths = {kind: str(folder / slice_path(kind, name)) for kind in KINDS}
         cases.append(Case(name=name, patient=f"p{patient + 1:02d}", pixel_mm=one.pixel_mm, **paths))
         people[cases[-1].patient] = digest_json(["phantom", data.seed, patient, _view(data, patient)])
         parts += [name.encode(), repr((one.pixel_mm, one.window_hu)).encode(), one.digest.encode()]
@@ -71,41 +62,18 @@ def _view(data: PhantomData, patient: int) -> View:
     return difficult[patient % len(difficult)]
 
 
-def _file(kind: str, name: str) -> str:
-    return f"{kind}/{name}.png"
-
-
-def _note(folder: Path, name: str) -> Path:
-    return folder / "slices" / f"{name}.json"
-
-
-def _intact(folder: Path, name: str) -> _Slice | None:
-    """The note of a cached slice, if all its files are as the note says."""
-    try:
-        note = read_json(_note(folder, name), _Slice)
-        if all(digest_file(folder / path) == digest for path, digest in note.files.items()):
-            return note
-    except (UsageError, OSError):
-        pass  # missing or unreadable: made again
-    return None
-
-
-def _build_slice(data: PhantomData, patient: int, number: int, name: str, folder: str) -> _Slice:
-    """Scan one slice and write its images, then the note of them."""
+def _scan(name: str, data: PhantomData, patient: int, number: int, folder: str) -> _Scanned:
+    """Scan one slice and keep its images."""
     from harness.phantom import levels_with_nodules, make_patient, scan_slice
 
-    assert isinstance(data.seed, int), "load_data has put the secret seed in the place of its commitment"
+    assert isinstance(data.seed, int), "load_data replaces a commitment with its secret seed"
     person = make_patient(data.seed, patient, view=_view(data, patient))
     heights = levels_with_nodules(person, data.slices, nodule_slices=data.nodule_slices)
-    images = scan_slice(person, heights[number], size=data.size, dose=data.dose)
-    parts = {kind: getattr(images, kind) for kind in KINDS}
-    for kind, image in parts.items():
-        write_grey(Path(folder) / _file(kind, name), image)
-    note = _Slice(
-        pixel_mm=images.pixel_mm,
-        window_hu=images.window_hu,
-        digest=digest_bytes(*(image.tobytes() for image in parts.values())),
-        files={path: digest_file(Path(folder) / path) for path in (_file(kind, name) for kind in KINDS)},
+    scanned = scan_slice(person, heights[number], size=data.size, dose=data.dose)
+    images = {kind: getattr(scanned, kind) for kind in KINDS}
+    facts = _Scanned(
+        pixel_mm=scanned.pixel_mm,
+        window_hu=scanned.window_hu,
+        digest=digest_bytes(*(image.tobytes() for image in images.values())),
     )
-    write_json(_note(Path(folder), name), note)
-    return note
+    return keep_slice(Path(folder), name, images, facts)

@@ -18,10 +18,10 @@ from harness.protocol import PhantomData, Protocol
 def load_data(
     protocol: Protocol, *, leaderboard: Path = Path("leaderboard"), progress: Progress | None = None
 ) -> Dataset:
-    """The test set of a protocol: built or found in the cache (phantom), or read and checked (folder).
+    """The test set of a protocol: generated or found in the cache (phantom), or read and checked (folder).
 
     `leaderboard` is where a secret seed may have been disclosed. UsageError names the files that do not fit, or the
-    secret that is not here; a damaged cached set is built again.
+    secret that is missing; damaged slices in the cache are generated again.
     """
     if isinstance(protocol.data, PhantomData):
         secret = find_secret(protocol, leaderboard, os.environ)

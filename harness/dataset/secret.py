@@ -1,8 +1,9 @@
-"""Secret: a phantom's seed that nobody knows before it is disclosed, and the commitment that fixes it before.
+"""Secret: a phantom's seed that only the organiser knows until it is disclosed, and the commitment that fixes it.
 
-An organiser draws 32 random bytes. The protocol states their commitment in place of a seed; the phantom's seed and the
-key of the names that containers see both follow from them. Once they are disclosed beside the records, anybody can
-check the commitment and repeat every run, names and order of the cases included. docs/cheating.md says what this stops.
+An organiser draws 32 random bytes. The protocol states their commitment in place of a seed; both the phantom's seed and
+the key of the case names that containers see are derived from them. Once they are disclosed beside the records, anybody
+can check the commitment and repeat every run, names and order of the cases included. docs/cheating.md says what this
+prevents.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SECRET_BYTES = 32  # too many to try them all against a published digest of data
 
 
 class Secret(Strict, frozen=True, kw_only=True):
-    """A secret as its file and `disclosed.json` hold it: the protocol that it is for and 32 bytes in hex."""
+    """The content of a secret's file and of `disclosed.json`: the protocol it belongs to, and 32 bytes in hex."""
 
     schema: Literal[1] = 1
     protocol: str
@@ -56,9 +57,9 @@ class Secret(Strict, frozen=True, kw_only=True):
 
 
 def new_secret(protocol: Protocol, path: Path) -> Secret:
-    """Draw a secret for a protocol and write it to `path`, which only its owner can read.
+    """Draw a secret for a protocol and write it to `path`, readable by its owner only.
 
-    UsageError where `path` exists or lies in a repository or a submission.
+    UsageError if `path` exists or lies in a repository or a submission.
     """
     refuse_shared_folder(path)
     secret = Secret(protocol=protocol.identity, secret=secrets.token_hex(SECRET_BYTES))
@@ -67,7 +68,7 @@ def new_secret(protocol: Protocol, path: Path) -> Secret:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise UsageError(
-            f"{path}: exists already, and a secret is never overwritten", fix="name a file that does not exist yet"
+            f"{path}: already exists, and a secret is never overwritten", fix="name a file that does not exist yet"
         ) from None
     with os.fdopen(handle, "wb") as file:
         file.write(canonical_json(secret))
@@ -75,9 +76,9 @@ def new_secret(protocol: Protocol, path: Path) -> Secret:
 
 
 def find_secret(protocol: Protocol, leaderboard: Path, environment: Mapping[str, str]) -> Secret | None:
-    """The secret of a protocol that has one: as disclosed in the leaderboard, else from `$HARNESS_SECRET_FILE`.
+    """The secret of a protocol: as disclosed in the leaderboard, else from the file that HARNESS_SECRET_FILE names.
 
-    None for a protocol without one. UsageError where it is not here, or is another than the protocol is committed to.
+    None for a protocol without a secret. UsageError if it is not available, or does not match the commitment.
     """
     if isinstance(protocol.data, FolderData) or isinstance(protocol.data.seed, int):
         return None
@@ -87,28 +88,29 @@ def find_secret(protocol: Protocol, leaderboard: Path, environment: Mapping[str,
     if not environment.get(VARIABLE):
         raise UsageError(
             f"protocol {protocol.identity}: its seed is secret ({protocol.data.seed}), "
-            f"and it is not disclosed in {disclosed}",
-            fix=f"the organiser exports {VARIABLE}=/path/to/the/secret; others wait until it is disclosed, "
-            "or give the --leaderboard where it is",
+            f"and {disclosed} does not exist: it is not disclosed",
+            fix=f"organisers: export {VARIABLE}=/path/to/the/secret; others: wait until it is disclosed, or name the "
+            "leaderboard that discloses it with --leaderboard",
         )
     path = Path(environment[VARIABLE]).expanduser()
     try:
         secret = msgspec.json.decode(read_private(path, named_by=VARIABLE), type=Secret)
     except msgspec.DecodeError as error:
         raise UsageError(
-            f"{VARIABLE}={path}: no secret as `harness secret new` writes it: {error}", fix=f"correct {VARIABLE}"
+            f"{VARIABLE}={path}: expected a secret as `harness secret new` writes it: {error}",
+            fix=f"correct {VARIABLE}",
         ) from error
     return _checked(secret, protocol, protocol.data.seed, f"{VARIABLE}={path}")
 
 
 def disclose(protocol: Protocol, leaderboard: Path, environment: Mapping[str, str]) -> Path:
-    """Write the secret of a protocol beside its records, checked against its commitment; returns the file.
+    """Write the secret of a protocol beside its records, once it matches the commitment; returns the file's path.
 
-    UsageError where the protocol has no secret, it is not here, or it is another.
+    UsageError if the protocol has no secret, or as `find_secret`.
     """
     secret = find_secret(protocol, leaderboard, environment)
     if secret is None:
-        raise UsageError(f"protocol {protocol.identity}: has no secret seed", fix="name a protocol that has one")
+        raise UsageError(f"protocol {protocol.identity}: has no secret seed", fix="name a protocol with a secret seed")
     path = disclosed_file(leaderboard, protocol)
     write_json(path, secret)
     return path
@@ -122,12 +124,12 @@ def disclosed_file(leaderboard: Path, protocol: Protocol) -> Path:
 def _checked(secret: Secret, protocol: Protocol, commitment: str, where: str) -> Secret:
     if secret.protocol != protocol.identity:
         raise UsageError(
-            f"{where}: the secret of protocol {secret.protocol}, expected that of {protocol.identity}",
-            fix="give each protocol and version a secret of its own, and name the right one",
+            f"{where}: expected the secret of protocol {protocol.identity}, found that of {secret.protocol}",
+            fix="name the secret of this protocol; each protocol and version has its own",
         )
     if secret.commitment != commitment:
         raise UsageError(
-            f"{where}: another secret than protocol {protocol.identity} is committed to: "
+            f"{where}: does not match the commitment of protocol {protocol.identity}: "
             f"expected {commitment}, found {secret.commitment}",
             fix="name the file that `harness secret new` wrote when it printed the protocol's commitment",
         )

@@ -13,45 +13,46 @@ from harness.base.errors import UsageError
 from harness.base.structs import Strict
 from harness.sandbox import BuildPolicy, ContainerPlan, ImageFacts, Machine
 
-# What submissions build on and what the harness itself runs beside them; docker/build-base makes it.
+# What submissions build on and what the harness itself runs beside them (harness/run/base_image.py).
 BASE_IMAGE = "ipv2-harness/base:1"
-TORCH_IMAGE = "ipv2-harness/torch:1"  # the base image with PyTorch, made on demand
+TORCH_IMAGE = "ipv2-harness/torch:1"  # the base image with PyTorch, made only on request
 
 
 class Exit(Strict, frozen=True, kw_only=True):
-    """How a container ended. Its texts are a stranger's: hostile until `harness.base.text.sanitise` cleans them."""
+    """How a container ended. Its texts come from a stranger: they are hostile until `harness.base.text.sanitise` cleans
+    them."""
 
     code: int
     timed_out: bool
-    out_of_memory: bool  # the kernel killed at least one process of it, whatever the exit code says
-    output_full: bool  # /output had no byte or no inode left at the end
+    out_of_memory: bool  # the kernel killed at least one of its processes, whatever the exit code
+    output_full: bool  # /output had no space or no inode left at the end
     seconds: float  # from start to end
     first_output_s: float | None  # from start until the first file of /output was finished; None if unknown
-    peak_memory_bytes: int | None  # file system pages included; None where the engine's machine cannot be looked at
-    peak_gpu_memory_bytes: int | None = None  # of the GPU that it was given, above what was in use before its start
+    peak_memory_bytes: int | None  # file system pages included; None if it cannot be measured, as on another machine
+    peak_gpu_memory_bytes: int | None = None  # on its GPU, beyond what was in use before its start
     log: str  # the end of stdout and stderr
     stderr: str  # the end of stderr alone
 
 
 class Container(Protocol):
-    """A started container. It and all that belongs to it vanish when the `with` block of `Engine.start` ends."""
+    """A started container. It is removed, with all that belongs to it, when the `with` block of `Engine.start` ends."""
 
     def wait(self, *, deadline_s: float) -> Iterator[int]:
-        """Yield, about once a second, how many files lie in /output, until the container ends or is killed at
-        `deadline_s` seconds after its start."""
+        """Yield the number of files in /output about once a second, until the container ends or is killed `deadline_s`
+        seconds after its start."""
         ...
 
     def exit(self) -> Exit:
-        """How it ended; to be called once `wait` is exhausted."""
+        """How it ended; call it once `wait` is exhausted."""
         ...
 
     def output(self) -> Generator[bytes]:
-        """The content of /output as the bytes of a tar; to be closed, early if need be."""
+        """The content of /output as the bytes of a tar; close it, even before its end."""
         ...
 
 
 class Engine(Protocol):
-    """A container engine. Every method raises InfrastructureError when the engine does not answer."""
+    """A container engine. Every method raises InfrastructureError if the engine does not answer."""
 
     @property
     def name(self) -> str:
@@ -65,12 +66,12 @@ class Engine(Protocol):
 
     @property
     def description(self) -> str:
-        """Name, version, runtime, control groups and which bounds it cannot hold, for the record."""
+        """Name, version, runtime, cgroup version and the bounds that it cannot enforce, for the record."""
         ...
 
     @property
     def runtime(self) -> str | None:
-        """The runtime that HARNESS_RUNTIME asks for where it is not the engine's own."""
+        """The runtime that HARNESS_RUNTIME names, if that is not the engine's default."""
         ...
 
     @property
@@ -85,7 +86,7 @@ class Engine(Protocol):
         ...
 
     def sweep(self) -> list[str]:
-        """Remove what dead harness processes left behind; names what was removed. Siblings alive are not touched."""
+        """Remove what dead harness processes left behind and return the names; what living ones own is not touched."""
         ...
 
     def find_image(self, name: str) -> str | None:
@@ -104,20 +105,22 @@ class Engine(Protocol):
     ) -> str:
         """Build `folder` by the text `dockerfile`, else by its own Dockerfile, and return the image's id.
 
-        BuildError carries the end of the build's log; of a build that fails nothing is left in the engine. What the
-        Dockerfile says is not looked at here: that is `harness.submission.dockerfile`.
+        The Dockerfile is not checked here, but in `harness.submission.dockerfile`. A build that fails leaves nothing in
+        the engine; BuildError carries the end of its log.
         """
         ...
 
     def load(self, archive: Path, *, tag: str | None = None) -> str:
-        """Check and load a `docker save` archive of exactly one image and return its id. The archive's own tags are
-        not believed. BuildError, ImagePolicyError."""
+        """Check and load a `docker save` archive of exactly one image and return its id; its own tags are ignored.
+
+        BuildError, ImagePolicyError.
+        """
         ...
 
     def resolve(self, reference: str, *, policy: BuildPolicy | None = None) -> str:
-        """The id of `name@sha256:...`, pulled if it is not here, within the policy's time and bytes.
+        """The id of `name@sha256:...`, pulled if necessary, within the policy's time and bytes.
 
-        BuildError if it does not exist or does not come, ImagePolicyError if it is too large.
+        BuildError if it does not exist or does not arrive in time, ImagePolicyError if it is too large.
         """
         ...
 
@@ -126,32 +129,27 @@ class Engine(Protocol):
         ...
 
     def start(self, plan: ContainerPlan) -> AbstractContextManager[Container]:
-        """Start a container as planned; what of the image makes that impossible is an ImagePolicyError."""
+        """Start a container as planned; ImagePolicyError if the image makes that impossible."""
         ...
 
 
 def engine_names() -> tuple[str, ...]:
-    """The engines that there are: a module each."""
+    """The names of the engines, each of which is a module here."""
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py")))
 
 
 def engine_name(asked: str | None = None) -> str:
-    """The engine that is asked for, else that of the environment variable HARNESS_ENGINE, else docker.
-
-    UsageError for one that there is not.
-    """
+    """The engine that is asked for, else the one in HARNESS_ENGINE, else docker. UsageError for an unknown name."""
     name = asked or os.environ.get("HARNESS_ENGINE") or "docker"
     if name not in engine_names():
-        raise UsageError(
-            f"engine {name!r}: there is none of that name", fix=f"choose one of {', '.join(engine_names())}"
-        )
+        raise UsageError(f"unknown engine {name!r}", fix=f"choose one of {', '.join(engine_names())}")
     return name
 
 
 def connect(name: str | None = None) -> Engine:
-    """Connect to the engine `name` (`engine_name`) and sweep what dead harness processes left there.
+    """Connect to the engine `name` (`engine_name`) and remove what dead harness processes left there.
 
-    InfrastructureError names the fix when none answers.
+    InfrastructureError, with the fix, if it does not answer.
     """
     engine: Engine = importlib.import_module(f"harness.engines.{engine_name(name)}").connect()
     engine.sweep()

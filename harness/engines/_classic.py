@@ -1,4 +1,4 @@
-"""Docker's classic builder: it knows a limit on memory; processes, disk and time are bounded from outside."""
+"""Docker's classic builder: it limits memory itself; processes, disk and time are limited from outside."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from harness.engines._build import KILL_WAIT_S, LOOKS_EVERY_S, MEMORY_SHARE, Wat
 from harness.engines._container import ASKED_AT_MOST
 from harness.sandbox import BuildPolicy
 
-LAST_LAYER_S = 10  # how long we wait for what a builder still makes after we left
+LAST_LAYER_S = 10  # how long we wait for the layer that a builder still makes after we hung up
 
 
 def classic_build(
     client: Any, policy: BuildPolicy, *, arguments: dict[str, str], labels: dict[str, str], reopen: Callable[[], Any]
 ) -> tuple[Watch, Callable[[IO[bytes]], Generator[dict[str, Any]]]]:
-    """What `harness.engines._build.build` needs of the classic builder: the watch, and how to begin."""
+    """What `harness.engines._build.build` needs for the classic builder: the watch, and the function that begins."""
 
     def begin(context: IO[bytes]) -> Generator[dict[str, Any]]:
         memory = min(policy.memory_bytes, round(MEMORY_SHARE * client.info()["MemTotal"]))
@@ -45,7 +45,7 @@ def classic_build(
 
 
 class _ClassicWatch(Watch):
-    """The builder names every container before it starts it: that is when its processes are limited."""
+    """The builder prints every container's id before it starts it: that is when its processes are limited."""
 
     builder = "docker build"
     layer_line = re.compile(r" ---> (Running in )?([0-9a-f]{12})\n")
@@ -54,10 +54,10 @@ class _ClassicWatch(Watch):
         super().__init__(client, policy)
         self.reopen = reopen
         self.containers: list[str] = []
-        self.left = False  # while the builder was at work
+        self.left = False  # we hung up while the builder was working
 
     def hear(self, line: str) -> bool:
-        """False, too, when it copies on and on after a verdict: it ends of itself only where a container is killed."""
+        """Also False while it keeps copying after a verdict: only a killed container makes it end by itself."""
         stopped = self.verdict is not None
         going = super().hear(line)
         found = self.layer_line.fullmatch(line)
@@ -74,23 +74,25 @@ class _ClassicWatch(Watch):
             super()._named(found)
 
     def _limit_processes(self, container: str) -> None:
-        """Limit a container's processes, which the builder cannot.
+        """Limit the number of a container's processes, which the builder cannot.
 
-        The builder names it before it starts it, and the engine holds its lock while it starts: the limit is there
-        before the first process, or milliseconds after it.
+        The builder prints its id before it starts it, and the engine locks it while it starts: the limit holds before
+        the first process, or milliseconds after it.
         """
         for _ in range(ASKED_AT_MOST):
             answer = self._ask(self.client, "POST", f"{container}/update", json={"PidsLimit": self.policy.pids})
             if answer.status_code == 200:
                 self.containers.append(container)
                 return
-            state = self._ask(self.client, "GET", f"{container}/json")  # has it ended already, or never been?
+            state = self._ask(
+                self.client, "GET", f"{container}/json"
+            )  # it may have ended already, or never have existed
             if state.status_code == 404 or state.json()["State"]["Status"] in ("exited", "dead", "removing"):
                 return
         answer.raise_for_status()
 
     def _look(self) -> None:
-        with contextlib.closing(self.reopen()) as self.own:  # a connection of the thread's own
+        with contextlib.closing(self.reopen()) as self.own:  # the thread's own connection
             super()._look()
 
     def _written(self) -> int:
@@ -105,18 +107,18 @@ class _ClassicWatch(Watch):
 
     def _kill(self) -> None:
         for container in list(self.containers):
-            with contextlib.suppress(docker.errors.APIError):  # created, not started, or just ended
+            with contextlib.suppress(docker.errors.APIError):  # created but not started, or just ended
                 self.own.kill(container)
 
     def _clear(self) -> None:
         if self.left and self.ended.is_set():
             self._await_last_layer()
         for container in list(self.containers):
-            with contextlib.suppress(docker.errors.APIError):  # the builder removes it, too
+            with contextlib.suppress(docker.errors.APIError):  # the builder removes it as well
                 self.client.remove_container(container, force=True, v=True)
 
     def _await_last_layer(self) -> None:
-        """The builder finishes the instruction that it is at, and only then sees that nobody listens."""
+        """Wait: the builder finishes its current instruction before it notices that we hung up."""
         last = next(reversed(self.layers), None)
         until = time.monotonic() + LAST_LAYER_S
         while time.monotonic() < until:
@@ -128,7 +130,7 @@ class _ClassicWatch(Watch):
 
     @staticmethod
     def _ask(client: Any, method: str, path: str, **arguments: Any) -> requests.Response:
-        """What the SDK has no parameter for."""
+        """A request that the SDK has no parameters for."""
         url = f"{client.base_url}/v{client.api_version}/containers/{path}"
         answer: requests.Response = client.request(method, url, timeout=client.timeout, **arguments)
         return answer

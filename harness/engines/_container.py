@@ -1,4 +1,4 @@
-"""A running Docker container, and the holder that keeps its /output alive."""
+"""A running Docker container, and the holder: a container that keeps /output mounted."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from harness.sandbox import OUTPUT, ContainerPlan
 
 LOG_TAIL_BYTES = 64 * 1024
 ASKED_AT_MOST = 5
-START_WITHIN_S, CLOCKS_DIFFER_S = 30, 1  # how much longer, and shorter, than the engine we may count
-KILL_WAIT_S = 60  # how long a killed container may take to end before the engine is called broken
+START_WITHIN_S, CLOCKS_DIFFER_S = 30, 1  # how much more, and less, time than the engine we may measure
+KILL_WAIT_S = 60  # a killed container that has not ended after this time: the engine is broken
 
 
 @contextlib.contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
-    """Turn whatever the SDK raises into an infrastructure error: the engine's trouble is no submission's fault."""
+    """Turn whatever the SDK raises into an InfrastructureError: engine trouble is never the submission's fault."""
     try:
         yield
     except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         detail = getattr(error, "explanation", None) or error
         raise InfrastructureError(
             f"the container engine failed while {doing}: {detail}",
-            fix="see whether it still runs (docker version), start it with docker/start-engine, then run again",
+            fix="see whether it still runs (docker version), start it with harness engine start, then run again",
         ) from error
 
 
 def duration(by_engine_s: float, *, noticed_s: float) -> float:
-    """How long a container ran, in seconds: by the engine's clock, unless that was set meanwhile.
+    """How long a container ran, in seconds by the engine's clock, unless that clock was set meanwhile.
 
-    `noticed_s` is what the harness counted, monotonically, from before the start until it saw the end. It is longer by
-    what starting and looking take; where the clocks differ by more it stands.
+    `noticed_s` is what the harness measured, monotonically, from before the start until it noticed the end: longer by
+    the time to start and to notice. If the two differ by more than that, `noticed_s` counts.
     """
     return by_engine_s if -CLOCKS_DIFFER_S < noticed_s - by_engine_s < START_WITHIN_S else noticed_s
 
 
 class DockerContainer:
-    """`harness.engines.Container`: the submission's container, and the holder that keeps its /output alive."""
+    """`harness.engines.Container`: the submission's container, and the holder that keeps its /output mounted."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class DockerContainer:
     def wait(self, *, deadline_s: float) -> Iterator[int]:
         reported = 0.0
         while True:
-            # by polling: the SDK's wait() cannot be told from a lost engine when its time is up
+            # Polling: a timeout of the SDK's wait() looks the same as an engine that is gone.
             with engine_errors("waiting for the container"):
                 self.state = self.client.inspect_container(self.main)["State"]
                 self.elapsed = elapsed = time.monotonic() - self.started
@@ -85,10 +85,12 @@ class DockerContainer:
                     return
                 if elapsed > deadline_s:
                     self.timed_out = True
-                    with contextlib.suppress(docker.errors.APIError):  # it may have ended by itself just now
+                    with contextlib.suppress(docker.errors.APIError):  # it may just have ended by itself
                         self.client.kill(self.main)
                 if elapsed > deadline_s + KILL_WAIT_S:
-                    raise InfrastructureError("the container engine does not kill a container", fix="restart it")
+                    raise InfrastructureError(
+                        "the container engine failed to kill a container", fix="restart the engine"
+                    )
                 self._sample_memory()
                 due = elapsed - reported > 1
                 written = self._output_space()[1] if due else None
@@ -100,12 +102,12 @@ class DockerContainer:
 
     def exit(self) -> Exit:
         with engine_errors("reading how the container ended"):
-            # An engine that goes down stops the container first: the exit status is then not the container's own.
-            # The holder is stopped together with it, and a new connection is refused.
+            # An engine that shuts down stops the container first, so the exit status is not the container's own. The
+            # holder is stopped with it, and new connections are refused.
             self.reopen().close()
             if not self.client.inspect_container(self.holder)["State"]["Running"]:
                 raise InfrastructureError(
-                    "the container engine stopped the containers of the run", fix="start it again and repeat the run"
+                    "the container engine stopped the run's containers", fix="start the engine again and repeat the run"
                 )
             started, finished = (
                 datetime.datetime.fromisoformat(self.state[key]).timestamp() for key in ("StartedAt", "FinishedAt")
@@ -133,7 +135,7 @@ class DockerContainer:
                 response.raise_for_status()
                 yield from response.iter_content(64 * 1024)
             finally:
-                # without this the engine keeps writing a stream that was given up and answers nobody any more
+                # without this the engine keeps writing to the abandoned stream and no longer answers anybody
                 response.raw.close()
                 response.close()
 
@@ -145,10 +147,10 @@ class DockerContainer:
         return log[-LOG_TAIL_BYTES:].decode("utf-8", "replace")
 
     def _output_space(self) -> tuple[bool, int]:
-        """(no byte or no inode left, files written) of /output: of the mount itself where it is on this machine, else
-        asked of the holder, since a command in a container costs the engine a tenth of a second of a core.
+        """Whether /output has no byte or no inode left, and how many files it holds.
 
-        A busy engine now and then loses what so short a command printed: it is asked again.
+        If its mount is on this machine it is read directly, since a command in the holder costs the engine a tenth of a
+        second of a core. A busy engine sometimes loses the output of so short a command: then it is asked again.
         """
         if self._output_mount is not None:
             space = os.statvfs(self._output_mount)
@@ -160,39 +162,39 @@ class DockerContainer:
                 blocks, inodes, free = (int(number) for number in answer)
                 return blocks == 0 or free == 0, inodes - free - 1
         raise InfrastructureError(
-            f"the container engine does not say how full {OUTPUT} is (asked {ASKED_AT_MOST} times)",
-            fix="the machine may be overloaded; run it again",
+            f"the container engine did not report how full {OUTPUT} is (asked {ASKED_AT_MOST} times)",
+            fix="the machine may be overloaded: run it again",
         )
 
     @functools.cached_property
     def _output_mount(self) -> str | None:
-        """Where the volume of /output is mounted here; None if it is not: another machine, another mount namespace."""
+        """Where the volume of /output is mounted here; None on another machine or in another mount namespace."""
         mount = self.client.inspect_volume(self.holder.removesuffix("-holder"))["Mountpoint"]
         return mount if os.path.ismount(mount) else None
 
     def _first_output(self) -> float | None:
-        """When the first file of /output was finished, by the engine's clock.
+        """When the first file of /output was finished, by the engine's clock; None if there is none.
 
-        By the time of its last change, which a program can only make later; the time of writing is its own to set.
+        Judged by the change time (ctime), which a program can only move to later; it can set the modification time.
         """
         look = ["find", OUTPUT, "-mindepth", "1", "-type", "f", "-printf", "%C@\n"]
         answer = self.client.exec_start(self.client.exec_create(self.holder, look)["Id"]).split()
         return min((float(moment) for moment in answer), default=None)
 
     def _sample_memory(self) -> None:
-        """Read the kernel's own maximum; the engine's statistics come once a second and miss a quick container."""
+        """Read the kernel's own maximum; the engine's statistics come once a second and miss short containers."""
         for path in self._memory_files:
-            with contextlib.suppress(OSError, ValueError):  # another version of control groups, or ended just now
+            with contextlib.suppress(OSError, ValueError):  # the other cgroup version, or it has just ended
                 self.peak = max(self.peak or 0, int(path.read_text()))
 
     @functools.cached_property
     def _memory_files(self) -> tuple[Path, ...]:
-        """Where the maximum may stand in control groups v1 and v2; nowhere if the engine is on another machine."""
+        """Where cgroup v1 and v2 keep the maximum; empty if the engine is on another machine."""
         facts = self.client.inspect_container(self.main)
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{facts['State']['Pid']}/cgroup").read_text().splitlines():
                 _, controllers, group = line.split(":", 2)
-                if facts["Id"] in group and controllers in ("memory", ""):  # a process of that number here is another's
+                if facts["Id"] in group and controllers in ("memory", ""):  # or the pid is another process's, here
                     top = Path("/sys/fs/cgroup")
                     return (
                         top / "memory" / group.lstrip("/") / "memory.max_usage_in_bytes",

@@ -1,12 +1,12 @@
-"""GPUs as this machine's driver sees them, by nvidia-smi: which there are, and how much memory a run takes of one."""
+"""GPUs as nvidia-smi reports them: which ones this machine has, and how much memory a run takes."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 
-from harness.base import process
 from harness.base.errors import GpuRequiredError, InfrastructureError
+from harness.base.process import run
 from harness.base.text import sanitise
 
 QUERY_IDS = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
@@ -14,32 +14,32 @@ MIB = 2**20
 
 
 def gpus() -> tuple[str, ...]:
-    """The ids (UUIDs) of this machine's GPUs, in the driver's order; none where there is no driver."""
+    """The ids (UUIDs) of this machine's GPUs, in the driver's order; empty without a driver."""
     if shutil.which(QUERY_IDS[0]) is None:
         return ()
-    listing = process.run(QUERY_IDS)
+    listing = run(QUERY_IDS)
     return tuple(listing.stdout.split()) if listing.returncode == 0 else ()
 
 
 def check_seen(gpu: str, *, listing: str, engine: str) -> None:
-    """Refuse to run unless `listing`, what `QUERY_IDS` prints inside a container, is exactly the asked GPU.
+    """GpuRequiredError unless `listing`, what `QUERY_IDS` prints inside a container, is exactly the requested GPU.
 
-    An engine may ignore a request for a device without a word (Podman's Docker API does), or hand over all of them.
+    An engine may silently ignore a request for a device (Podman's Docker API does), or pass all of them on.
     """
     seen = listing.split()
     if seen != [gpu]:
         raise GpuRequiredError(
-            f"{engine} was asked for the GPU {gpu}; a container of the harness's own sees "
+            f"{engine} was asked for the GPU {gpu}, but a test container sees "
             f"{sanitise(listing).strip()[-200:] or 'none'}",
-            fix="install nvidia-container-toolkit and use Docker (HARNESS_ENGINE=docker), or say gpu: none",
+            fix="install nvidia-container-toolkit and use Docker (HARNESS_ENGINE=docker), or state gpu: none",
         )
 
 
 class GpuMemory:
-    """The peak of a GPU's used memory while a run has it, in bytes above what was in use when this was made.
+    """The peak memory use of a GPU during a run, in bytes beyond what was in use when this object was created.
 
-    Looked at from outside, about once a second: a shorter peak is missed, and what other programs take on the same
-    device meanwhile is counted too.
+    It is sampled from outside, about once a second: shorter peaks are missed, and what other programs take on the same
+    device meanwhile counts too.
     """
 
     def __init__(self, gpu: str | None) -> None:
@@ -48,7 +48,7 @@ class GpuMemory:
         self.peak: int | None = None
 
     def sample(self) -> None:
-        """Look now."""
+        """Take one sample."""
         used = self._used()
         if used is not None and self.before is not None:
             self.peak = max(self.peak or 0, used - self.before)
@@ -57,6 +57,6 @@ class GpuMemory:
         if self.gpu is None:
             return None
         query = ["nvidia-smi", f"--id={self.gpu}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-        with contextlib.suppress(InfrastructureError, ValueError):  # a measurement that fails must not fail the run
-            return int(process.run(query, timeout_s=10).stdout) * MIB
+        with contextlib.suppress(InfrastructureError, ValueError):  # a failed measurement must not fail the run
+            return int(run(query, timeout_s=10).stdout) * MIB
         return None

@@ -1,4 +1,4 @@
-"""Who owns a container: a lock file that the kernel frees when its harness process dies, however it dies."""
+"""Ownership of containers: a lock file for each harness process, which the kernel frees when the process dies."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def _own_id(folder: Path) -> str:
 
 
 def owner_labels(*, lifetime_s: float) -> dict[str, str]:
-    """Labels for what this process makes. After `lifetime_s` seconds it may be removed by anybody's harness."""
+    """Labels for what this process creates. After `lifetime_s` seconds any harness may remove it."""
     return {OWNER: _own_id(_folder()), DEADLINE: str(int(time.time() + lifetime_s))}
 
 
 def is_leftover(labels: Mapping[str, str]) -> bool:
     """Whether the process that set these labels is dead.
 
-    An owner of another cache folder (another user, another machine) cannot be asked: its things are left alone
-    until their deadline has passed.
+    Nothing is known about an owner with another cache folder (another user, another machine): what it made is left
+    alone until its deadline has passed.
     """
     owner = labels.get(OWNER, "")
     path = _folder() / f"{owner}.lock"
@@ -54,7 +54,7 @@ def is_leftover(labels: Mapping[str, str]) -> bool:
 
 
 def forget_dead_owners() -> None:
-    """Remove the lock files of dead processes; to be called when what they left behind is gone."""
+    """Remove the lock files of dead processes; call it once what they left behind is gone."""
     for path in _folder().glob("*.lock"):
         if is_leftover({OWNER: path.stem}):
             path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Apptainer, for clusters where nobody is root: archives only, and fewer bounds (`NOT_HELD`, docs/engines.md).
+"""Apptainer, for clusters without root: archives only, and fewer bounds (`NOT_HELD`, docs/engines.md).
 
-It was written from the manual of Apptainer 1.3 and has not run: the command lines below are what the tests look at.
+It was written from the manual of Apptainer 1.3 and never run with it: the tests check its command lines only.
 """
 
 from __future__ import annotations
@@ -18,40 +18,43 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Self
 
-from harness.base import process
 from harness.base.errors import BuildError, InfrastructureError, UsageError
 from harness.base.files import atomic_file, cache_root
+from harness.base.process import run, started
 from harness.base.structs import read_json, write_json
 from harness.engines import Exit
+from harness.engines._archives import checked_archive
 from harness.engines._gpu import QUERY_IDS, GpuMemory, check_seen, gpus
-from harness.engines._images import checked_archive
 from harness.sandbox import INPUT, MODEL, OUTPUT, TMP, BuildPolicy, ContainerPlan, ImageFacts, Machine, chosen_runtime
 
-# of the bounds of ContainerPlan: `description` says it, hence every record
+# the bounds of ContainerPlan that it cannot enforce, as part of `description` in every record
 NOT_HELD = "not held: own user, VOLUMEs read-only, /output and /tmp on disk and watched, shared memory unbounded"
 KILLED, OWN_FAILURE = 137, 255
 LOOKS_EVERY_S = 0.5
-BUILD_ELSEWHERE = "build it with Docker or Podman, docker save IMAGE -o image.tar, and say image: {archive: image.tar}"
+BUILD_ELSEWHERE = (
+    "build it with Docker or Podman, run docker save IMAGE -o image.tar, and state image: {archive: image.tar}"
+)
 
 
 def connect() -> ApptainerEngine:
     """The apptainer of this machine, called by an ordinary user."""
-    version = process.run(["apptainer", "--version"])
+    version = run(["apptainer", "--version"])
     if version.returncode != 0:
-        raise InfrastructureError(f"apptainer --version: {version.stderr.strip()}", fix="mend its installation")
+        raise InfrastructureError(f"apptainer --version: {version.stderr.strip()}", fix="repair its installation")
     if os.geteuid() == 0:
         raise InfrastructureError(
-            "apptainer as root would run submissions as root", fix="run the harness as an ordinary user, or use Docker"
+            "root runs the harness, so apptainer would run submissions as root",
+            fix="run the harness as an ordinary user, or use Docker",
         )
     if (runtime := chosen_runtime(os.environ)) is not None:
-        raise InfrastructureError(f"HARNESS_RUNTIME: apptainer cannot run {runtime!r}", fix="unset it, or use Docker")
+        raise InfrastructureError(f"HARNESS_RUNTIME: apptainer cannot use {runtime!r}", fix="unset it, or use Docker")
     return ApptainerEngine(version.stdout.split()[-1])
 
 
 def run_command(
     plan: ContainerPlan, *, image: Path, command: tuple[str, ...], output: Path, scratch: Path
 ) -> list[str]:
-    """The complete command line of a run: `image` is a .sif file, `output` and `scratch` are empty host folders."""
+    """The complete command line of a run. `image` is a .sif file, `output` and `scratch` are empty folders here."""
     limits = (f"--nofile={plan.open_files}", "--core=0", f"--fsize={plan.file_bytes}", f"--cpu={plan.cpu_s}")
     binds = [f"{plan.input}:{INPUT}:ro", f"{output}:{OUTPUT}:rw", f"{scratch}:{TMP}:rw"]
     if plan.model is not None:
@@ -60,7 +63,7 @@ def run_command(
         *("prlimit", *limits),
         *("apptainer", "--silent", "exec"),
         *("--containall", "--cleanenv", "--no-home", "--no-umask", "--no-eval"),
-        # what the administrator mounts into every container may hold the labels
+        # what the administrator mounts into every container may contain the labels
         *("--no-mount", "bind-paths,hostfs"),
         *("--no-privs", "--drop-caps", "all"),
         *("--net", "--network", "none"),
@@ -80,9 +83,9 @@ def _gpu_options(gpu: str | None) -> tuple[str, ...]:
 
 
 class ApptainerEngine:
-    """`harness.engines.Engine` for Apptainer with user namespaces and delegated control groups v2.
+    """`harness.engines.Engine` for Apptainer with user namespaces and delegated cgroups v2.
 
-    Images are kept as .sif files in the cache folder, under the digest of their configuration.
+    Images are .sif files in the cache folder, named by the digest of their configuration.
     """
 
     name = "apptainer"
@@ -93,7 +96,7 @@ class ApptainerEngine:
         pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
         self.machine = Machine(
-            cpus=len(os.sched_getaffinity(0)),  # what the batch system has granted
+            cpus=len(os.sched_getaffinity(0)),  # what the batch system granted
             memory_bytes=pages,
             os="linux",
             architecture=architecture,
@@ -108,7 +111,7 @@ class ApptainerEngine:
         pass
 
     def sweep(self) -> list[str]:
-        """A container is a child of the harness in a folder that the harness removes: nothing is left behind."""
+        """Nothing is left behind: a container is a child process in a folder that the harness removes."""
         return []
 
     # ---------------------------------------------------------------------------- images
@@ -119,10 +122,10 @@ class ApptainerEngine:
         return name if re.fullmatch(r"sha256:[0-9a-f]{64}", name) and self._sif(name).exists() else None
 
     def build(self, folder: Path, **_: object) -> str:
-        raise UsageError(f"{folder}: apptainer builds no Dockerfile", fix=BUILD_ELSEWHERE)
+        raise UsageError(f"{folder}: apptainer cannot build a Dockerfile", fix=BUILD_ELSEWHERE)
 
     def resolve(self, reference: str, **_: object) -> str:
-        raise UsageError(f"{reference}: apptainer pulls nothing for the harness", fix=BUILD_ELSEWHERE)
+        raise UsageError(f"{reference}: the harness does not pull images with apptainer", fix=BUILD_ELSEWHERE)
 
     def load(self, archive: Path, **_: object) -> str:
         with checked_archive(archive, machine=self.machine) as (facts, data):
@@ -134,9 +137,11 @@ class ApptainerEngine:
                         file.writelines(data)
                     with atomic_file(sif) as part:
                         command = ["apptainer", "--silent", "build", "--force", str(part), f"docker-archive:{own}"]
-                        done = process.run(command, timeout_s=BuildPolicy().wall_s)
+                        done = run(command, timeout_s=BuildPolicy().wall_s)
                         if done.returncode != 0:
-                            raise BuildError(f"{archive}: apptainer build: {done.stderr.strip()[-500:]}")
+                            raise BuildError(
+                                f"{archive}: apptainer build failed: {done.stderr.strip()[-500:]}", fix=BUILD_ELSEWHERE
+                            )
             write_json(sif.with_suffix(".json"), facts)
         return facts.id
 
@@ -149,7 +154,7 @@ class ApptainerEngine:
         sif = self._sif(plan.image)
         if plan.gpu is not None:
             look = ["apptainer", "--silent", "exec", "--containall", *_gpu_options(plan.gpu), str(sif), *QUERY_IDS]
-            check_seen(plan.gpu, listing=process.run(look).stdout, engine=self.name)
+            check_seen(plan.gpu, listing=run(look).stdout, engine=self.name)
         with (
             tempfile.TemporaryDirectory(dir=Path(plan.input).parent) as folder,
             (Path(folder) / "log").open("w+b") as log,
@@ -162,12 +167,12 @@ class ApptainerEngine:
                 plan, image=sif, command=self.inspect(plan.image).command, output=output, scratch=scratch
             )
             gpu_memory = GpuMemory(plan.gpu)
-            with process.started(command, stdout=log, stderr=err) as child:
+            with started(command, stdout=log, stderr=err) as child:
                 yield ApptainerContainer(child, plan=plan, folder=Path(folder), gpu_memory=gpu_memory)
 
 
 class ApptainerContainer:
-    """`harness.engines.Container`: a child process and the folders that are bound into it."""
+    """`harness.engines.Container`: a child process and the folders that are mounted into it."""
 
     def __init__(
         self, child: subprocess.Popen[bytes], *, plan: ContainerPlan, folder: Path, gpu_memory: GpuMemory
@@ -203,14 +208,14 @@ class ApptainerContainer:
         if code == OWN_FAILURE and "FATAL:" in err:
             raise InfrastructureError(
                 f"apptainer could not start the container: {err.strip()[-500:]}",
-                fix="control groups v2 must be delegated to you, user namespaces be allowed (docs/engines.md)",
+                fix="have cgroups v2 delegated to you and user namespaces allowed (docs/engines.md)",
             )
         written, files = _contents(self.folder / "output")
         full = self.full or written > self.plan.quota.bytes or files > self.plan.quota.inodes
         return Exit(
             code=code,
             timed_out=self.timed_out,
-            out_of_memory=code == KILLED and not self.killed,  # nobody else but the kernel kills a container
+            out_of_memory=code == KILLED and not self.killed,  # only the kernel kills a container otherwise
             output_full=full,
             seconds=self.seconds,
             first_output_s=None,
@@ -222,7 +227,7 @@ class ApptainerContainer:
 
     def output(self) -> Generator[bytes]:
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            with tarfile.open(fileobj=file, mode="w") as tar:  # links and devices as such: nothing is followed
+            with tarfile.open(fileobj=file, mode="w") as tar:  # links and devices are stored as such, never followed
                 tar.add(self.folder / "output", ".")
             file.seek(0)
             while chunk := file.read(64 * 1024):
@@ -234,7 +239,7 @@ class ApptainerContainer:
 
 
 def _contents(folder: Path) -> tuple[int, int]:
-    """(bytes by size, files) below a folder."""
+    """(bytes, files) in a folder, by apparent size."""
     total = count = 0
     for top, folders, files in os.walk(folder):
         for name in (*folders, *files):

@@ -1,4 +1,4 @@
-"""Docker, through its SDK: images and the start of a run. Only this module and its helpers import the SDK."""
+"""Docker, through its SDK: images, and the start of a run. Only this module and its helpers import the SDK."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ import docker
 from harness.base.errors import BuildError, GpuRequiredError, ImagePolicyError, InfrastructureError
 from harness.base.text import sanitise
 from harness.engines import BASE_IMAGE
+from harness.engines._archives import ImageConfig, checked_archive
 from harness.engines._build import NETWORK, Watch, build
 from harness.engines._classic import classic_build
 from harness.engines._container import DockerContainer, engine_errors
 from harness.engines._gpu import QUERY_IDS, GpuMemory, check_seen, gpus
-from harness.engines._images import ImageConfig, checked_archive
 from harness.engines._owner import OWNER, forget_dead_owners, is_leftover, owner_labels
 from harness.sandbox import INPUT, MODEL, OUTPUT, BuildPolicy, ContainerPlan, ImageFacts, Machine, Quota, chosen_runtime
 
@@ -47,7 +47,7 @@ def connect() -> DockerEngine:
         where = os.environ.get("DOCKER_HOST") or "the default socket"
         raise InfrastructureError(
             f"no container engine answers at {where}: {error}",
-            fix="docker/start-engine starts one (as root on Debian or Ubuntu), or start Docker yourself",
+            fix="harness engine start (as root on Debian or Ubuntu), or start Docker yourself",
         ) from error
 
 
@@ -63,7 +63,7 @@ class DockerEngine:
         self.reopen = reopen
         version = client.version()
         info = client.info()
-        local = client.base_url.startswith("http+docker://")  # a Unix socket: the GPUs here are the engine's
+        local = client.base_url.startswith("http+docker://")  # a Unix socket: this machine's GPUs are the engine's
         self.machine = Machine(
             cpus=info["NCPU"],
             memory_bytes=info["MemTotal"],
@@ -87,13 +87,13 @@ class DockerEngine:
     def _check_runtime(self, runtime: str, info: dict[str, Any]) -> None:
         if runtime not in info["Runtimes"]:
             raise InfrastructureError(
-                f"HARNESS_RUNTIME: {self.name} knows no runtime {runtime!r}, but {', '.join(sorted(info['Runtimes']))}",
+                f"HARNESS_RUNTIME: {self.name} has no runtime {runtime!r}, only {', '.join(sorted(info['Runtimes']))}",
                 fix="unset it, or register the runtime with the engine (docs/engines.md)",
             )
 
     def sweep(self) -> list[str]:
         removed = []
-        with engine_errors("clearing up what dead runs left behind"):
+        with engine_errors("removing what dead runs left behind"):
             for container in self.client.containers(all=True, filters={"label": OWNER}):
                 name = container["Names"][0].lstrip("/")
                 if name.startswith(NAME) and is_leftover(container["Labels"]):
@@ -138,13 +138,16 @@ class DockerEngine:
             said = ""
             for event in self.client.load_image(data, quiet=True):
                 if "error" in event:
-                    raise BuildError(f"{archive}: {sanitise(event['error'])}", fix="write it anew with docker save")
+                    raise BuildError(f"{archive}: {sanitise(event['error'])}", fix="make it again with docker save")
                 said += event.get("stream", "")
-            # the digest of its configuration, or what an engine with another image store calls it
+            # the digest of its configuration, or another image store's name for it
             named = re.search(r"Loaded image(?: ID)?: (sha256:[0-9a-f]{64})", said)
             image = self.find_image(facts.id) or (self.find_image(named[1]) if named is not None else None)
             if image is None:
-                raise BuildError(f"{archive}: the engine loaded no image: {sanitise(said)[-300:]}")
+                raise BuildError(
+                    f"{archive}: the engine loaded no image: {sanitise(said)[-300:]}",
+                    fix="make it again with docker save",
+                )
             if tag is not None:
                 self.client.tag(image, *tag.rsplit(":", 1))
         return image
@@ -158,19 +161,19 @@ class DockerEngine:
         with engine_errors(f"pulling {reference}"):
             try:
                 self._pull(reference, policy, deadline)
-            except requests.RequestException:  # the SDK has several for a silence that lasts too long
+            except requests.RequestException:  # the SDK has several timeouts
                 if time.monotonic() < deadline:
                     raise
                 raise BuildError(
-                    f"{reference}: not pulled within {policy.wall_s:g} s", fix="hand it in by archive, or pull it first"
+                    f"{reference}: not pulled within {policy.wall_s:g} s", fix="submit an archive, or pull it first"
                 ) from None
         image = self.find_image(reference)
         if image is None:
-            raise BuildError(f"{reference} was pulled but is not there")
+            raise BuildError(f"{reference}: was pulled, but the engine does not have it", fix="check name and digest")
         return image
 
     def _pull(self, reference: str, policy: BuildPolicy, deadline: float) -> None:
-        """Pull, bounded in time and in (compressed) bytes; the SDK's own pull waits for ever."""
+        """Pull within bounds of time and (compressed) bytes; the SDK's own pull waits for ever."""
         repository, _, digest = reference.partition("@")
         header = docker.auth.get_config_header(self.client, docker.auth.resolve_repository_name(repository)[0])
         sizes: dict[str, int] = {}
@@ -187,12 +190,12 @@ class DockerEngine:
                 if message and NETWORK.search(message):
                     raise docker.errors.APIError(message)
                 if message:
-                    raise BuildError(f"{reference} cannot be pulled: {message}")
+                    raise BuildError(f"{reference}: cannot be pulled: {message}", fix="check name and digest")
                 sizes[event.get("id", "")] = (event.get("progressDetail") or {}).get("total") or 0
                 if sum(sizes.values()) > policy.disk_bytes:
                     raise ImagePolicyError(
-                        f"{reference} is larger than the {policy.disk_bytes / 1e9:g} GB that are allowed",
-                        fix="leave out what it does not need; weights are better declared in submission.yaml",
+                        f"{reference}: is larger than the {policy.disk_bytes / 1e9:g} GB that are allowed",
+                        fix="leave out what it does not need, and declare weights in submission.yaml",
                     )
                 if time.monotonic() > deadline:
                     raise requests.Timeout
@@ -205,12 +208,24 @@ class DockerEngine:
             id=found["Id"], os=found["Os"], architecture=found["Architecture"], size=found.get("Size") or 0
         )
 
+    def labels_of(self, image: str) -> dict[str, str]:
+        """The labels of a local image."""
+        with engine_errors(f"inspecting {image}"):
+            return dict(self.client.inspect_image(image)["Config"].get("Labels") or {})
+
+    def prune_images(self, *, label: str) -> None:
+        """Remove untagged images that bear a label."""
+        with engine_errors("removing untagged images"):
+            self.client.prune_images(filters={"dangling": True, "label": label})
+
     # ---------------------------------------------------------------------------- runs
     @contextlib.contextmanager
     def start(self, plan: ContainerPlan) -> Iterator[DockerContainer]:
         holder_image = self.find_image(BASE_IMAGE)
         if holder_image is None:
-            raise InfrastructureError(f"the image {BASE_IMAGE} is not there", fix="docker/build-base makes it")
+            raise InfrastructureError(
+                f"the engine has no image {BASE_IMAGE}", fix="harness engine build-base builds it"
+            )
         run = NAME + uuid.uuid4().hex[:12]
         holder, main = f"{run}-holder", f"{run}-submission"
         labels = owner_labels(lifetime_s=plan.wall_s + 600)
@@ -233,14 +248,14 @@ class DockerEngine:
                 gpu_memory=gpu_memory,
             )
         finally:
-            # at an error of the engine or an impatient second Ctrl-C the next start's sweep does it
+            # after an engine error or a second Ctrl-C the next sweep does it
             with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
                 self._remove_container(main)
                 self._remove_container(holder)
                 self._remove_volume(run)
 
     def _start_holder(self, name: str, *, volume: str, image: str, plan: ContainerPlan, labels: dict[str, str]) -> None:
-        """Start a trusted container that keeps /output mounted: a memory volume vanishes with its last container."""
+        """Start a trusted container that keeps /output mounted: a memory volume is lost with its last container."""
         options = f"{self._volume_size(plan.quota)},nr_inodes={plan.quota.inodes},mode=1777,nosuid,nodev,noexec"
         self.client.create_volume(
             volume, driver="local", driver_opts={"type": "tmpfs", "device": "tmpfs", "o": options}, labels=labels
@@ -268,7 +283,7 @@ class DockerEngine:
         self.client.start(name)
 
     def _check_gpu(self, plan: ContainerPlan, gpu: str, *, name: str, image: str, labels: dict[str, str]) -> None:
-        """See from inside that the device request is met, in a trusted container under the submission's runtime."""
+        """Check from inside a trusted container, under the submission's runtime, that the device request is met."""
         self.client.create_container(
             image=image,
             name=name,
@@ -294,7 +309,7 @@ class DockerEngine:
             self._start_main(name)
             self.client.wait(name)
             listing = self.client.logs(name, tail="all").decode(errors="replace")
-        except docker.errors.APIError as error:  # without the driver's files there is no such program
+        except docker.errors.APIError as error:  # without the driver's files the program does not exist
             listing = str(error.explanation)
         finally:
             self._remove_container(name)
@@ -357,13 +372,13 @@ class DockerEngine:
             message = sanitise(str(error.explanation))
             if "could not select device driver" in message:
                 raise GpuRequiredError(
-                    "this machine has a GPU, but the engine cannot hand it to a container",
+                    "this machine has a GPU, but the engine cannot pass it to a container",
                     fix="install nvidia-container-toolkit and restart the engine",
                 ) from error
-            if "not a directory" in message:  # a file of the image stands where a folder is mounted
+            if "not a directory" in message:  # the image has a file where a folder is mounted
                 raise ImagePolicyError(
                     f"the image cannot be started: {message[-300:]}",
-                    fix=f"remove the files {INPUT}, {OUTPUT}, {MODEL} from the image; folders are mounted there",
+                    fix=f"remove the files {INPUT}, {OUTPUT} and {MODEL} from the image: folders are mounted there",
                 ) from error
             raise
 

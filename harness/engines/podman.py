@@ -1,6 +1,6 @@
-"""Podman, by the Docker API of its service: the same sandbox, and what Podman needs to be told to hold its bounds.
+"""Podman, through the Docker API of its service: the same sandbox, and what else Podman needs to enforce it.
 
-Found out on Podman 4.3.1; docs/engines.md says what it cannot hold.
+Tested with Podman 4.3.1; docs/engines.md says which bounds it cannot enforce.
 """
 
 from __future__ import annotations
@@ -30,64 +30,66 @@ from harness.engines.docker import DockerEngine
 from harness.sandbox import INPUT, MODEL, OUTPUT, PAGE, BuildPolicy, ContainerPlan, Quota, chosen_runtime
 
 SOCKET = "unix:///run/ipv2-harness-engine/podman.sock"  # where docker/start-engine lets it listen
-START = "HARNESS_ENGINE=podman docker/start-engine starts it (as root on Debian or Ubuntu)"
+START = "harness engine start --engine podman starts it (as root on Debian or Ubuntu)"
 PROCESSES_OF_A_USER = 32768  # the least that a kernel has; Podman would ask for more than a bounded root may set
 # What Podman passes on from its service's environment into containers: an empty value of ours comes first.
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
-READ_ONLY = "ro,nosuid,nodev,noexec,size=4096"  # over the /run and /var/tmp that Podman makes writable
+READ_ONLY = "ro,nosuid,nodev,noexec,size=4096"  # mounted over /run and /var/tmp, which Podman makes writable
 KILLED = 137
-# Podman's system call filter lets them all through, Docker's none: doors to new namespaces and to the kernel's keys.
+# Podman's system call filter allows these, Docker's does not: ways into new namespaces and to the kernel's keys.
 REFUSED_CALLS = {
     *("add_key", "keyctl", "request_key", "reboot", "name_to_handle_at"),
     *("clone", "clone3", "setns", "unshare", "pivot_root", "mount", "umount", "umount2"),
     *("fsconfig", "fsmount", "fsopen", "fspick", "mount_setattr", "move_mount", "open_tree"),
 }
-NEW_NAMESPACES = 0x7E020000  # the flags of clone that make any
+NEW_NAMESPACES = 0x7E020000  # the flags of clone that create any
 CGROUPS = Path("/sys/fs/cgroup")
 
 
 def open_client() -> Any:
-    """A connection to the service of CONTAINER_HOST or to the one that docker/start-engine starts."""
+    """A connection to the service of CONTAINER_HOST or to the one that `harness engine start` starts."""
     where = os.environ.get("CONTAINER_HOST") or SOCKET
     return docker.APIClient(base_url=where, version="auto", timeout=60)
 
 
 def connect() -> PodmanEngine:
-    """Connect to the service of CONTAINER_HOST or to the one that docker/start-engine starts."""
+    """Connect to the service of CONTAINER_HOST or to the one that `harness engine start` starts."""
     try:
         return PodmanEngine(open_client(), reopen=open_client)
     except (docker.errors.DockerException, requests.RequestException) as error:
         where = os.environ.get("CONTAINER_HOST") or SOCKET
-        raise InfrastructureError(f"no service of Podman answers at {where}: {error}", fix=START) from error
+        raise InfrastructureError(
+            f"no Podman service answers at {where}: {error}", fix=f"start it as root on Debian or Ubuntu: {START}"
+        ) from error
 
 
 class PodmanEngine(DockerEngine):
-    """`harness.engines.Engine` for Podman's service on this machine, run by root with control groups of its own."""
+    """`harness.engines.Engine` for a Podman service that root runs on this machine, with cgroups managed by Podman."""
 
     name = "podman"
 
     def __init__(self, client: Any, *, reopen: Callable[[], Any]) -> None:
         super().__init__(client, reopen=reopen)
         self.container = PodmanContainer
-        self.runtime = chosen_runtime(os.environ)  # the service's own, if it is here at all
+        self.runtime = chosen_runtime(os.environ)  # any other than the service's own was refused
         info = client.info()
         if "name=rootless" in info["SecurityOptions"] or info["CgroupDriver"] != "cgroupfs" or os.geteuid() != 0:
             raise InfrastructureError(
-                "Podman's service must be root's, with --cgroup-manager=cgroupfs, and the harness be run by root: "
-                "else the bounds of a build do not hold",
-                fix=START,
+                "root must run both the harness and Podman's service, the latter with --cgroup-manager=cgroupfs: "
+                "otherwise the bounds of a build cannot be enforced",
+                fix=f"as root: {START}",
             )
         self.layers = Path(info["DockerRootDir"]) / "overlay"
         if info["Driver"] != "overlay":
             raise InfrastructureError(
-                f"Podman stores images by {info['Driver']!r}, expected 'overlay': to watch a build's disk",
+                f"Podman stores images with {info['Driver']!r}, expected 'overlay', which lets us watch a build's disk",
                 fix='set driver = "overlay" in /etc/containers/storage.conf',
             )
 
         self.seccomp = self._write_seccomp()
 
     def _write_seccomp(self) -> str:
-        """Podman's own system call filter without the calls that Docker's refuses as well; returns its path."""
+        """Write Podman's system call filter without the calls that Docker's refuses; returns the path."""
         answer = self.client.get(f"{self.client.base_url}/v4.0.0/libpod/info").json()
         try:
             profile = json.loads(Path(answer["host"]["security"]["seccompProfilePath"]).read_bytes())
@@ -105,10 +107,10 @@ class PodmanEngine(DockerEngine):
         return str(path)
 
     def _check_runtime(self, runtime: str, info: dict[str, Any]) -> None:
-        # its API knows many runtimes, installed or not, and takes no notice of the one that a container asks for
+        # its API lists many runtimes, installed or not, and ignores the one that a container asks for
         raise InfrastructureError(
             f"HARNESS_RUNTIME: Podman's service runs {info['DefaultRuntime']}, not {runtime!r}, and has one for all",
-            fix=f"docker/start-engine --stop, then HARNESS_RUNTIME={runtime} " + START,
+            fix=f"harness engine start --stop, then HARNESS_RUNTIME={runtime} " + START,
         )
 
     def _builder(
@@ -117,7 +119,7 @@ class PodmanEngine(DockerEngine):
         watch = _PodmanWatch(self.client, policy, layers=self.layers)
         memory = min(policy.memory_bytes, round(MEMORY_SHARE * self.machine.memory_bytes))
         parameters = {
-            # in its builder's words: what Docker calls none it takes for the machine's own network
+            # its builder's own words: it takes Docker's "none" for the machine's network
             "networkmode": "NetworkDisabled" if policy.network == "none" else "NetworkEnabled",
             "nsoptions": json.dumps([{"Name": "network", "Host": False}]),
             "memory": memory,
@@ -131,7 +133,7 @@ class PodmanEngine(DockerEngine):
         }
 
         def begin(context: IO[bytes]) -> Generator[dict[str, Any]]:
-            # by hand: the SDK has no parameter for the parent of the control groups
+            # by hand: the SDK has no parameter for the parent cgroup
             with self.client.post(
                 f"{self.client.base_url}/v{self.client.api_version}/build",
                 params=parameters,
@@ -147,7 +149,7 @@ class PodmanEngine(DockerEngine):
         return watch, begin
 
     def _mounts(self, plan: ContainerPlan, volume: str) -> dict[str, Any]:
-        # as bindings: of a mount Podman's API forgets noexec
+        # as binds: for mounts Podman's API drops noexec
         binds = [f"{plan.input}:{INPUT}:ro", f"{volume}:{OUTPUT}:rw,nocopy,nosuid,nodev,noexec"]
         if plan.model is not None:
             binds.append(f"{plan.model}:{MODEL}:ro")
@@ -160,7 +162,7 @@ class PodmanEngine(DockerEngine):
         return {**arguments, "environment": {**proxies, **plan.environment}}
 
     def _volume_size(self, quota: Quota) -> str:
-        # `size` is a quota of projects to Podman, which most file systems do not have
+        # Podman takes `size` for a project quota, which most file systems lack
         return f"nr_blocks={-(-quota.bytes // os.sysconf('SC_PAGE_SIZE'))}"
 
     def _ulimits(self, **limits: int) -> list[docker.types.Ulimit]:
@@ -168,7 +170,7 @@ class PodmanEngine(DockerEngine):
 
 
 class PodmanContainer(DockerContainer):
-    """A container whose end Podman does not tell whole: the kernel is asked whether it killed a process for memory."""
+    """A container that asks the kernel whether it killed a process for lack of memory, which Podman does not say."""
 
     oom_kills = 0
 
@@ -176,7 +178,7 @@ class PodmanContainer(DockerContainer):
         self.state["OOMKilled"] = (
             self.state["OOMKilled"]
             or self.oom_kills > 0
-            # ended between two looks: nobody outside but the kernel sends this signal
+            # it ended between two looks: from outside only the kernel sends this signal
             or (self.state["ExitCode"] == KILLED and not self.timed_out)
         )
         return super().exit()
@@ -184,18 +186,18 @@ class PodmanContainer(DockerContainer):
     def _sample_memory(self) -> None:
         super()._sample_memory()
         for path in self._memory_files:
-            for name in ("memory.oom_control", "memory.events"):  # control groups v1 and v2
+            for name in ("memory.oom_control", "memory.events"):  # cgroup v1 and v2
                 with contextlib.suppress(OSError):
                     counted = re.search(r"^oom_kill (\d+)$", path.with_name(name).read_text(), re.MULTILINE)
                     self.oom_kills = max(self.oom_kills, int(counted[1]) if counted else 0)
 
     def _log_tail(self, *, stdout: bool) -> str:
-        # `tail` loses the beginnings of lines that were written in parts; the log is bounded as it is
+        # `tail` loses the beginnings of lines that were written in parts; the log is bounded anyway
         return self._end_of(self.client.logs(self.main, stdout=stdout, stderr=True, tail="all"))
 
 
 class _PodmanWatch(Watch):
-    """The processes of a build run below a control group of ours: there they are limited, found and killed."""
+    """Runs the processes of a build below a cgroup of ours, where they are limited, found and killed."""
 
     builder = "podman build"
     layer_line = re.compile(r"--> ([0-9a-f]{11,12})\n")
@@ -204,10 +206,10 @@ class _PodmanWatch(Watch):
         super().__init__(client, policy)
         self.group = f"ipv2-harness-build-{uuid.uuid4().hex[:12]}"
         self.cgroup_parent = (
-            f"/{self.group}/run"  # below ours: Podman sets limits of its own on the one that it is told
+            f"/{self.group}/run"  # below ours, since Podman sets its own limits on the one that it is given
         )
         self.store = layers
-        self.outside: set[int] = set()  # processes in the machine's network at the last look
+        self.outside: set[int] = set()  # processes that were in the machine's network at the last look
 
     def __enter__(self) -> Watch:
         group = self._pids_root() / self.group
@@ -216,8 +218,8 @@ class _PodmanWatch(Watch):
             (group / "pids.max").write_text(str(self.policy.pids))
         except OSError as error:
             raise InfrastructureError(
-                f"{group}: the processes of a build cannot be limited: {error.strerror}",
-                fix="run the harness as root, with control groups mounted writable",
+                f"{group}: cannot limit the processes of a build: {error.strerror}",
+                fix="run the harness as root, with cgroups mounted writable",
             ) from error
         self.others = set(self._layer_folders())
         return super().__enter__()
@@ -225,7 +227,7 @@ class _PodmanWatch(Watch):
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         self._kill()
-        for top in {self._pids_root(), *CGROUPS.iterdir()}:  # a controller each in version 1
+        for top in {self._pids_root(), *CGROUPS.iterdir()}:  # one for each controller in version 1
             for group in (top / self.group / "run", top / self.group):
                 with contextlib.suppress(OSError):
                     group.rmdir()
@@ -238,20 +240,22 @@ class _PodmanWatch(Watch):
         return [folder for folder in self.store.iterdir() if (folder / "diff").is_dir()]
 
     def _written(self) -> int:
-        """All that is new in the store, so what builds beside this one write is counted, too."""
+        """All that is new in the store, so what parallel builds write counts as well."""
         self._check_network()
         folders = [folder / "diff" for folder in self._layer_folders() if folder not in self.others]
         return sum(_disk_use(folder) for folder in folders)
 
     def _check_network(self) -> None:
-        """Another version's API may understand the request for no network otherwise, and say nothing."""
+        """Check that the build has no network: another version's API may silently misunderstand that request."""
         own = Path("/proc/self/ns/net").stat().st_ino
         outside = set()
         for process in self._processes():
-            with contextlib.suppress(OSError):  # ended just now
+            with contextlib.suppress(OSError):  # it has just ended
                 if Path(f"/proc/{process}/ns/net").stat().st_ino == own:
                     outside.add(process)
-        if outside & self.outside and self.policy.network == "none":  # at two looks: at its very start each is there
+        if (
+            outside & self.outside and self.policy.network == "none"
+        ):  # at two looks in a row, since every process starts there
             self._stop("runs in the machine's network: this version of Podman is not supported")
         self.outside = outside
 
@@ -266,7 +270,7 @@ class _PodmanWatch(Watch):
 
 
 def _disk_use(folder: Path) -> int:
-    """Bytes on disk of all below a folder, each file as at least a block; what vanishes meanwhile is left out."""
+    """Bytes on disk of everything in a folder, each file as at least one block; what vanishes meanwhile is left out."""
     total = 0
     for top, folders, files in os.walk(folder):
         for name in (*folders, *files):

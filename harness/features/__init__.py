@@ -1,7 +1,7 @@
-"""Extractors: images -> feature matrices, in one pass over the images for all metrics that read them.
+"""Extractors, one file each: images -> feature matrices, in one pass over the images for all metrics that read them.
 
-An extractor is a file here; its name in a protocol is the file's, with - for _. It is imported only when named.
-Files that begin with an underscore, and `weights`, are no extractors.
+The name in a protocol is the file's name, with - for _. A file gives a function `load`, an `ExtractorFactory`, and is
+imported only when named. Files that begin with an underscore, and `weights`, are not extractors.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
+from harness.base.progress import Progress
 from harness.base.slices import read_grey
-from harness.features._extractor import Extractor, Matrix, Output
+from harness.features._extractor import Extractor, ExtractorFactory, Matrix, Output
 from harness.features._maps import region_weights
 
-__all__ = ["Extractor", "Features", "Output", "extract", "extract_masked", "load", "names"]
+__all__ = ["Extractor", "ExtractorFactory", "Features", "Output", "extract", "extract_masked", "load", "names"]
 
 WHOLE = "whole"
 Mask = NDArray[np.bool_]
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 
 class Features(NamedTuple):
-    """Features `values` (k, d) float32 of those images that have the region; `rows` (k,) are their indices."""
+    """Features `values` (k, d) float32 of the images that show the region; `rows` (k,) are their indices."""
 
     values: Matrix
     rows: NDArray[np.intp]
@@ -45,16 +46,15 @@ def names() -> list[str]:
 
 
 def load(name: str, *, device: str = "cpu") -> Extractor:
-    """Import and load an extractor.
+    """Import and load the extractor of that name.
 
-    UsageError for an unknown name, for a device that is not here, and where published weights are missing or
-    damaged, with what to do.
+    UsageError for an unknown name, for a device that this machine does not have, and for missing or damaged weights,
+    with the fix.
     """
     if name not in names():
         raise UsageError(f"no extractor {name!r} (there are: {', '.join(names())})", fix="correct the protocol")
-    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
-    extractor: Extractor = module.load(device=device)
-    return extractor
+    factory: ExtractorFactory = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").load
+    return factory(device=device)
 
 
 def extract(
@@ -63,16 +63,15 @@ def extract(
     *,
     regions: Callable[[int], Mapping[str, Mask]] | None,
     batch: int = 16,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, dict[str, Features]]:
-    """Features of PNG images by extractor and region, every image decoded once and every network run once.
+    """Features of PNG images by extractor and region; every image is decoded once and run through each network once.
 
-    Region "whole" has the network's final features of all images. With `regions`, which gives the masks (bool, size
-    of the image) of image i, extractors that have maps also give for every other region the `pooled` features: the
-    maps averaged over the region, each cell by the share of it that the region covers. An image without the region
-    (no mask of that name, or less than one map cell of it) has no row there; a region that no image has is no key.
-    `progress` gets the number of images done, and of all.
-    Images of 8-bit grey, or of three equal channels; UsageError names the file for any other.
+    Region "whole" has the network's final features of all images. `regions(i)` gives the masks (bool, of the image's
+    size) of image i; with it, extractors with maps also give `pooled` features of every other region: the maps averaged
+    over the region, each cell weighted by the share of it that the region covers. An image without the region (no mask
+    of that name, or less than one map cell of it) has no row there; a region that no image shows has no key.
+    `progress` is told (done, total). Images are 8-bit grey or have three equal channels; UsageError names any other.
     """
     whole: dict[str, list[Matrix]] = {extractor.name: [] for extractor in extractors}
     pooled: dict[str, dict[str, list[tuple[int, Matrix]]]] = {extractor.name: {} for extractor in extractors}
@@ -117,12 +116,12 @@ def extract_masked(
     *,
     masks: Callable[[int], Mask],
     batch: int = 16,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Features]:
-    """Final features by extractor of the images with every pixel outside the mask set to grey 0: `masked` features.
+    """`masked` features by extractor: final features of the images with every pixel outside the mask set to grey 0.
 
-    `masks(i)` is image i's. An image whose mask is empty has no row. Images that are equal once masked, such as clean
-    backgrounds, are run once.
+    `masks(i)` is the mask of image i (bool, of its size). An image with an empty mask has no row. Images that are equal
+    once masked, such as clean backgrounds, are run once.
     """
 
     def loaded(index: int) -> tuple[str, list[NDArray[Any]]] | None:
@@ -164,7 +163,7 @@ def extract_masked(
 
 
 def _ahead(load: Callable[[int], T], count: int, batch: int) -> Iterator[list[T]]:
-    """`load(0)` to `load(count - 1)` in batches: while the caller works on one, threads load the next two."""
+    """`load(0)` to `load(count - 1)` in batches; threads load the next two while the caller works on one."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting: deque[list[Future[T]]] = deque()
         for start in range(0, count, batch):
@@ -176,7 +175,7 @@ def _ahead(load: Callable[[int], T], count: int, batch: int) -> Iterator[list[T]
 
 
 def _weights(masks: Mapping[str, Mask]) -> dict[str, Matrix]:
-    """Map weights of the regions that an image has, "whole" left out."""
+    """Map weights (35, 35) of the regions that an image shows, without "whole"."""
     weights = {name: region_weights(mask) for name, mask in masks.items() if name != WHOLE}
     return {name: weight for name, weight in weights.items() if weight.sum() >= 1.0}
 
@@ -184,5 +183,5 @@ def _weights(masks: Mapping[str, Mask]) -> dict[str, Matrix]:
 def _averages(maps: Matrix, weights: Mapping[str, Matrix]) -> dict[str, Matrix]:
     """Maps (channels, 35, 35) averaged under each region's weights (35, 35): (channels,) a region."""
     flat = maps.reshape(len(maps), -1)
-    # einsum, since a matrix product would wake the threads of numpy's BLAS, which fight torch's for the cores
+    # einsum, because a matrix product would start the threads of numpy's BLAS, which compete with torch's
     return {name: np.einsum("cp,p->c", flat, (one / one.sum()).ravel()) for name, one in weights.items()}

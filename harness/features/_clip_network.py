@@ -28,7 +28,7 @@ QUICK = 1.702  # of OpenAI's activation, x sigmoid(1.702 x)
 
 
 def tower() -> nn.Module:
-    """The tower with uninitialised weights, (b, 3, 224, 224) -> (b, 512); on the meta device it costs nothing."""
+    """The tower with uninitialised weights, (b, 3, 224, 224) -> (b, 512); it takes no memory on the meta device."""
     config = open_clip.get_model_config(MODEL)
     vision = config["vision_cfg"]
     module: nn.Module = VisionTransformer(
@@ -45,10 +45,10 @@ def tower() -> nn.Module:
 
 
 class _Layer(nn.Module):
-    """A residual attention layer of open_clip's: the same function of the same weights in fewer calls.
+    """A residual attention layer of open_clip: the same function of the same weights in fewer calls.
 
-    OpenAI's activation x sigmoid(1.702 x) becomes swish, which oneDNN has, by scaling the matrices around it. The last
-    layer computes the class token alone, the only one whose answer is read: a fourteenth of the network's operations.
+    Scaling the matrices around it turns OpenAI's activation x sigmoid(1.702 x) into swish, which oneDNN has. The last
+    layer computes only the class token, the one that is read, which saves a fourteenth of the network's operations.
     """
 
     def __init__(self, layer: Any, *, last: bool) -> None:  # an open_clip.transformer.ResidualAttentionBlock
@@ -76,7 +76,7 @@ class _Layer(nn.Module):
 class GreyTower(nn.Module):
     """The tower for images of three equal channels in grey levels, (b, 1, 224, 224) -> (b, 512).
 
-    Normalisation and the channels' three filters of a patch are one matrix for one channel.
+    The normalisation and the filters of the three channels are merged into one matrix for one channel.
     """
 
     def __init__(self, tower: Any) -> None:  # open_clip's, with its weights; they are changed

@@ -1,10 +1,10 @@
-"""What an extractor is: images in, feature vectors out, and a digest that says with which weights."""
+"""What an extractor is: images in, feature vectors out, and a digest of the weights that it uses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ Matrix = NDArray[np.float32]
 
 
 class Output(NamedTuple):
-    """Features (b, d) float32 and, of networks that have them, maps (b, channels, 35, 35) float32."""
+    """Features (b, d) float32, and maps (b, channels, 35, 35) float32 from networks that have them."""
 
     features: Matrix
     maps: Matrix | None
@@ -24,9 +24,9 @@ class Output(NamedTuple):
 class Extractor:
     """A network with its weights.
 
-    `digest` is the SHA-256 of the weight file, or of the generated tensors where the weights are random; values of
-    different digests never compare. `note` says in one clause what the weights are. `prepare` resizes a uint8 (h, w)
-    image as the network's convention says and may be called from several threads at once; `forward` takes a batch
+    `digest` is the SHA-256 of the weight file, or of the generated tensors where the weights are random; values from
+    different digests must not be compared. `note` says in one clause what the weights are. `prepare` resizes a uint8
+    (h, w) image by the network's convention and may be called from several threads at once; `forward` takes a batch
     (b, h', w') of such images and gives an `Output` in their order.
     """
 
@@ -45,3 +45,12 @@ class Extractor:
     def describe(self) -> str:
         """One line for records and tables."""
         return f"{self.name}: {self.note} (weights {self.digest[:12]})"
+
+
+class ExtractorFactory(Protocol):
+    """What every extractor's file gives as `load`.
+
+    UsageError where the device or the weights are missing, or the weights are damaged, with the fix.
+    """
+
+    def __call__(self, *, device: str) -> Extractor: ...

@@ -1,7 +1,7 @@
 """Matrix products with their activation in one call of oneDNN, the library that torch convolves with on a CPU.
 
-torch.compile uses this operator too; called by hand it needs no compiler. `benchmarks/scoring.py device` prints what it
-brings CLIP. Elsewhere, and where a version of torch does not have it, torch's own functions compute the same.
+torch.compile uses this operator too; called directly it needs no compiler. `benchmarks/scoring.py device` prints how
+much it speeds up CLIP. On other devices, and in versions of torch without it, torch's own functions compute the same.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The Inception-v3 of the Frechet inception distance (TensorFlow's graph of 2015-12-05) up to its 2048 features.
 
-Names of modules are those of the state dicts published for pytorch-fid and torch-fidelity, so these files load as
-they are. Where it differs from torchvision's inception_v3: average pools do not count the padding, the last block
-pools with a maximum, and there is no classifier (its weights are in the published files and are ignored).
+Modules are named as in the state dicts published for pytorch-fid and torch-fidelity, so that these files load
+unchanged. Differences from torchvision's inception_v3: average pools do not count the padding, the last block pools
+with a maximum, and there is no classifier (its weights in the published files are ignored).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DIMENSION = 2048
 
 
 class Conv(NamedTuple):
-    """A convolution of a block by its published name; stride 1 keeps the size, stride 2 pads nothing."""
+    """A convolution of a block by its published name; stride 1 keeps the size, stride 2 has no padding."""
 
     name: str
     channels: int
@@ -120,11 +120,11 @@ class ConvNorm(nn.Module):
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
     def after_average(self, x: Tensor) -> Tensor:
-        """This on the average of x: all but the rectifier is linear, so that the few output channels are averaged."""
+        """The same on the average of x: all but the rectifier is linear, so the fewer output channels are averaged."""
         return F.relu(self.bn(_average(self.conv(x))), inplace=True)
 
     def fold(self) -> None:
-        """Put the batch norm into the convolution: the same function, a fifth less time on a CPU."""
+        """Merge the batch norm into the convolution: the same function in less time."""
         assert isinstance(self.bn, nn.BatchNorm2d)
         self.conv = nn.utils.fuse_conv_bn_eval(self.conv, self.bn)
         self.bn = nn.Identity()

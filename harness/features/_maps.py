@@ -1,4 +1,4 @@
-"""Geometry of the Inception maps and which share of each cell a region covers."""
+"""Geometry of the Inception maps, and the share of each cell that a region covers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIZE = 299
 MAP_CHANNELS = 192
 MAP_SIZE = 35
 MAP_STRIDE = 8
-# The 31-pixel receptive field of cell 0 is centred on pixel 13 of 299; the 8 pixels that are its own begin at 9.
+# The 31-pixel receptive field of cell 0 is centred on pixel 13 of 299; the 8 pixels that it stands for begin at 9.
 MAP_ORIGIN = 9
 
 
@@ -21,7 +21,7 @@ def region_weights(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     of the network's 299 x 299; the outermost pixels belong to no cell.
     """
     # The area covered up to a point within a pixel is bilinear between the integral image's values at its corners. No
-    # matrix product, since the threads of numpy's BLAS would fight torch's for the cores.
+    # matrix product, because the threads of numpy's BLAS would compete with torch's for the cores.
     area: NDArray[np.float64] = cv2.integral(mask.view(np.uint8)).astype(np.float64)
     for axis, pixels in enumerate(mask.shape):
         edges = (MAP_ORIGIN + MAP_STRIDE * np.arange(MAP_SIZE + 1)) * pixels / SIZE

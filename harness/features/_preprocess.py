@@ -1,4 +1,4 @@
-"""Resizing as clean-fid does it, for one grey channel: the same numbers as for three equal ones at a third of the cost.
+"""clean-fid's resizing for one grey channel: the same numbers as for three equal channels at a third of the cost.
 
 Parmar, Zhang, Zhu, "On aliased resizing and surprising subtleties in GAN evaluation", arXiv 2104.11222.
 """

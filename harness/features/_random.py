@@ -1,12 +1,12 @@
-"""Seeded random weights that are the same bits everywhere: no torch generator, no libm, no order of summation.
+"""Seeded random weights, bit-identical everywhere: they depend on no torch generator, libm or order of summation.
 
-Random networks are what a machine without the published weights can score with. Their features see noise and blur
-(the tests hold them to it) but are no perceptual measure, and compare only with those of the same digest.
+A machine without the published weights can score with random networks. Their features respond to noise and blur (the
+tests check it), but they are no perceptual measure and compare only with features of the same digest.
 
-Weights are He-scaled: a rectified layer keeps its input's mean square. Filters could also be centred to cancel the
-mean that rectifiers leave behind; measured, that makes the deep network chaotic (any two different images end up
-equally far apart), whereas without centring distances grow steadily with noise and with blur. Only the filters that
-see the image are centred, by `LEVEL_CENTRING`, so that texture weighs more than a shift of the grey level.
+Weights are He-scaled: a rectified layer keeps its input's mean square. Centring all filters would cancel the mean that
+rectifiers leave behind, but makes the deep network chaotic (any two different images end up equally far apart); without
+it distances grow steadily with noise and blur. Only the filters that see the image are centred, by `LEVEL_CENTRING`, so
+that texture weighs more than a shift of the grey level.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Array = NDArray[np.float32]
 
 
 def uniform(network: str, key: str, shape: tuple[int, ...], *, std: float, centring: float = 0.0) -> Array:
-    """Uniform float32 numbers of mean 0 and standard deviation `std`, from a stream of their own by (network, key).
+    """Uniform float32 numbers of mean 0 and standard deviation `std`, from one stream for each (network, key).
 
-    `centring` is the part of every filter's mean (axes 1..) that is taken away. The numbers are 16-bit integers of
+    `centring` is the share of every filter's mean (axes 1..) that is subtracted. The numbers are 16-bit integers from
     numpy's RandomState, whose streams are frozen (NEP 19), so that their sums are exact in float64.
     """
     seed = np.frombuffer(hashlib.sha256(f"{SEED} {network} {key}".encode()).digest(), dtype="<u4")
@@ -44,7 +44,7 @@ def uniform(network: str, key: str, shape: tuple[int, ...], *, std: float, centr
 
 
 def digest(tensors: Mapping[str, Array]) -> str:
-    """SHA-256 over names, shapes and bytes of the tensors, by sorted name."""
+    """SHA-256 over names, shapes and bytes of the tensors, sorted by name."""
     return digest_bytes(
         *(
             digest_bytes(key.encode(), repr(tensors[key].shape).encode(), tensors[key].tobytes()).encode()

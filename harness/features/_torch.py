@@ -1,4 +1,4 @@
-"""Running a torch network over grey images, in a repeatable way."""
+"""Run a torch network on grey images, repeatably."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
 def checked_device(name: str) -> torch.device:
-    """The torch device of that name; UsageError if it is none or not here."""
+    """The torch device of that name; UsageError if there is no such device, here or at all."""
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"{name!r} is no device", fix="use cpu or cuda") from None
+        raise UsageError(f"{name!r} is not a device", fix="use cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError("features were to be computed on a GPU and this machine has none", fix="use the device cpu")
+        raise UsageError("no GPU on this machine to compute features on", fix="use the device cpu")
     return device
 
 
@@ -34,17 +34,17 @@ def forward(
     std: Sequence[float],
     device: torch.device,
 ) -> Callable[[NDArray[Any]], Output]:
-    """A function of a batch (b, h, w) of grey images: (x - mean) / std for each channel of these, `network`.
+    """A function from a batch (b, h, w) of grey images to `network`'s output for channels (x - mean) / std.
 
-    `mean` and `std` are in grey levels, one a channel. float32 throughout; on a CPU the same numbers for the same
-    number of threads, on a GPU no TF32, which would move features by a thousandth.
+    `mean` and `std` are in grey levels, one for each channel. Everything is float32. On a CPU the numbers depend only
+    on the number of threads; on a GPU TF32 is off, which would change features by a thousandth.
     """
     centre = torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1)
     scale = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
 
     def run(images: NDArray[Any]) -> Output:
         x = (torch.from_numpy(images)[:, None].to(device=device, dtype=torch.float32) - centre) / scale
-        # channels_last makes oneDNN's convolutions 1.4 times as fast on a CPU
+        # oneDNN's convolutions are faster with channels_last on a CPU
         x = x.contiguous(memory_format=torch.channels_last)
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:

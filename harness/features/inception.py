@@ -24,8 +24,8 @@ NAME = "inception"
 class TorchScriptInception:
     """NVIDIA's TorchScript network used as clean-fid uses it: `layers` on normalised images, without its own resize.
 
-    `layers` is a chain of named modules; the maps are what `pool1` gives. That is checked on one image when the file
-    is loaded, and where it does not hold `has_maps` is false and only whole-image features are given.
+    `layers` is a chain of named modules; the maps are the output of `pool1`. This is checked on one image when the file
+    is loaded; if it does not hold, `has_maps` is false and there are only whole-image features.
     """
 
     MAPS = "pool1"
@@ -63,7 +63,7 @@ class TorchScriptInception:
 
 
 def load(*, device: str) -> Extractor:
-    """The extractor; UsageError says how to get the weights where they are missing or damaged."""
+    """The extractor; UsageError with the fix where the weights are missing or damaged."""
     where = checked_device(device)
     file, path = weights.find(NAME)
     network: Network

@@ -1,4 +1,4 @@
-"""The Inception network with seeded random weights: needs no file; values compare only within this extractor."""
+"""The Inception network with seeded random weights: it needs no file; values compare only within this extractor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.features._preprocess import inception_input
 from harness.features._torch import checked_device, forward
 
 NAME = "inception-random"
-# Offsets before the rectifiers keep the network from being a homogeneous function of the image.
+# Without offsets before the rectifiers the network would be a homogeneous function of the image.
 OFFSET_STD = 0.3
 
 

@@ -1,6 +1,6 @@
-"""Published weight files: which there are, where they lie, getting them, checking them.
+"""Published weight files: which there are, where to find them, how to get and verify them.
 
-Looked for in `$HARNESS_WEIGHTS`, then in `<cache>/weights`. A file is used only if its SHA-256 is the published one.
+Files are searched in `$HARNESS_WEIGHTS`, then in `<cache>/weights`, and used only if their SHA-256 is as published.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from harness.base.structs import Strict
 
 
 class WeightFile(Strict, frozen=True, kw_only=True):
-    """A published file: the extractor that reads it, its name, SHA-256 and size in bytes, source and licence.
+    """A published file: the extractor that reads it, its name, SHA-256, size in bytes, source and licence.
 
-    `size` is None where it was not published; `max_bytes` then bounds a download.
+    `size` is None where none was published; `max_bytes` then limits a download.
     """
 
     extractor: str
@@ -77,13 +77,13 @@ def own_folder() -> Path:
 
 
 def folders() -> list[Path]:
-    """Where files are looked for, in this order."""
+    """The folders that are searched, in this order."""
     given = os.environ.get("HARNESS_WEIGHTS")
     return [*([Path(given).expanduser()] if given else []), own_folder()]
 
 
 def known(extractor: str) -> list[WeightFile]:
-    """The files that serve an extractor, the preferred first; UsageError if it reads none."""
+    """The files that an extractor can use, the preferred one first; UsageError if it uses none."""
     files = [file for file in KNOWN if file.extractor == extractor]
     if not files:
         names = ", ".join(sorted({file.extractor for file in KNOWN}))
@@ -92,14 +92,14 @@ def known(extractor: str) -> list[WeightFile]:
 
 
 def locate(file: WeightFile) -> Path | None:
-    """The path of a file in the first folder that has it (its digest is not looked at), or None."""
+    """The path of a file in the first folder that has it, not verified; None where no folder has it."""
     return next((folder / file.name for folder in folders() if (folder / file.name).is_file()), None)
 
 
 def find(extractor: str) -> tuple[WeightFile, Path]:
-    """The first of an extractor's files that lies in a folder, its digest verified.
+    """The first of an extractor's files that is in a folder, verified.
 
-    UsageError where there is none, with the offline instructions, or where its digest is wrong.
+    UsageError where there is none, with instructions for offline machines, or where its digest is wrong.
     """
     files = known(extractor)
     for file in files:
@@ -110,8 +110,8 @@ def find(extractor: str) -> tuple[WeightFile, Path]:
     raise UsageError(
         f"extractor {extractor!r} needs its published weights: none of {', '.join(file.name for file in files)} "
         f"is in {' or '.join(map(str, folders()))}",
-        fix=f"with network: harness weights download {extractor}; without: fetch {files[0].url} on any machine, then "
-        f"harness weights import FILE (or put FILE into a folder and set HARNESS_WEIGHTS to it); "
+        fix=f"online: harness weights download {extractor}; offline: download {files[0].url} on another machine, then "
+        f"run harness weights import FILE (or put FILE into a folder and set HARNESS_WEIGHTS to it); "
         f"or choose a protocol that uses {extractor}-random",
     )
 
@@ -122,14 +122,14 @@ def verify(path: Path, file: WeightFile) -> None:
     if found != file.sha256:
         raise UsageError(
             f"{path}: not the published {file.name}: SHA-256 {found}, expected {file.sha256}",
-            fix="delete the file and get it again; it is damaged, incomplete or another version",
+            fix="delete the file and download it again: it is damaged, incomplete or another version",
         )
 
 
 def import_file(path: Path) -> Path:
-    """Copy a published file, recognised by its SHA-256 whatever it is called, into the cache; its new path.
+    """Copy a published file into the cache and return its new path; its SHA-256 identifies it, whatever its name.
 
-    UsageError with the digest found and those known if it is none of them.
+    UsageError with the digest found and the known ones if it matches none.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
@@ -143,15 +143,15 @@ def import_file(path: Path) -> Path:
     expected = "; ".join(f"{file.name} {file.sha256}" for file in KNOWN)
     raise UsageError(
         f"{path}: not a published weight file: SHA-256 {found}, expected one of {expected}",
-        fix="get the file again from where it is published (harness weights lists the addresses)",
+        fix="download the file again from its source (harness weights lists the addresses)",
     )
 
 
 def fetch(extractor: str, *, progress: Callable[[int, int | None], None] | None = None) -> Path:
-    """Download an extractor's preferred file into the cache, unless it is there; its path.
+    """Download an extractor's preferred file into the cache, unless it is there; return its path.
 
-    `progress` gets bytes done and bytes in all (None if unknown). https only; never more than the published size; the
-    file takes its name only when its SHA-256 is right. InfrastructureError names the address and what to do otherwise.
+    `progress` gets the bytes done and in all (None if unknown). Only by https, and never more than the published size;
+    the file gets its name once its SHA-256 is verified. InfrastructureError names the address and the fix otherwise.
     """
     file = known(extractor)[0]
     target = own_folder() / file.name
@@ -169,6 +169,6 @@ def fetch(extractor: str, *, progress: Callable[[int, int | None], None] | None 
     except (NotTheFile, InfrastructureError) as error:
         raise InfrastructureError(
             str(error),
-            fix="fetch the address on a machine with network, bring the file here and run: harness weights import FILE",
+            fix="download it on a machine with network, copy the file here and run: harness weights import FILE",
         ) from error
     return target

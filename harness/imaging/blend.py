@@ -1,4 +1,4 @@
-"""Purified images: a mask takes one image inside the lung and another elsewhere.
+"""Purified images: one image inside a mask, usually the lung's, and another outside.
 
 Equations of IPv1 (arXiv 2510.07492) and IPv2 (arXiv 2602.19314). A low-dose slice A, a normal-dose slice B, a mask M:
 
@@ -69,7 +69,7 @@ def training_input(
 
 def _needed(name: str, image: Image | None) -> Image:
     if image is None:
-        raise ValueError(f"this strategy needs `{name}`")
+        raise ValueError(f"this strategy needs the image `{name}`")
     return image
 
 

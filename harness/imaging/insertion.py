@@ -1,8 +1,8 @@
 """Add Noise, corrected: a lower dose simulated on a normal-dose slice by inserting noise alone.
 
-The slice itself is kept, and `FBP(q - p)` is added to it: p its line integrals on calibrated attenuation, q what a
-detector makes of them at the lower dose. The anatomy is neither blurred nor stretched, and the noise has the strength,
-the streaks and the texture that the dose gives it (Yu et al., J Comput Assist Tomogr 36 (2012)).
+The slice itself is kept, and `FBP(q - p)` is added to it: p are its line integrals on calibrated attenuation, q the
+same as a detector measures them at the lower dose. The anatomy is neither blurred nor stretched, and the noise has the
+strength, streaks and texture of that dose (Yu et al., J Comput Assist Tomogr 36 (2012)).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.base.structs import Strict
 from harness.imaging.regions import field_of_view
-from harness.imaging.tomography import MU_WATER, Kernel, fbp, hu_to_mu, measure, radon
+from harness.imaging.tomography import MU_WATER, Kernel, detect, fbp, hu_to_mu, radon
 
 VIEWS_PER_CHANNEL = 720 / 512
 
@@ -40,9 +40,9 @@ def insert_noise(
     rng: np.random.Generator,
     sinogram: NDArray[np.float32] | None = None,
 ) -> NDArray[np.uint8]:
-    """A slice (uint8, height x width; grey 0 and 255 are `window_hu`) as at the fraction `dose` of its own dose.
+    """A slice (uint8, height x width; grey 0 and 255 are `window_hu`) as if scanned at the fraction `dose` of its dose.
 
-    `sinogram` is what `line_integrals` makes of the same slice, where it is at hand already.
+    `sinogram` is the slice's own `line_integrals`, where they are known already.
     """
     if sinogram is None:
         sinogram = line_integrals(image, window_hu=window_hu, pixel_mm=pixel_mm)
@@ -62,8 +62,8 @@ def insert_noise(
 def line_integrals(image: NDArray[np.uint8], *, window_hu: tuple[float, float], pixel_mm: float) -> NDArray[np.float32]:
     """Line integrals (views, channels) of a slice (uint8, height x width) on calibrated attenuation.
 
-    They do not depend on dose and scanner: one sinogram serves any number of realisations. A slice that fills its
-    image is projected on as many channels as its diagonal is long, so that its corners get their noise, too.
+    They depend on neither dose nor scanner: one sinogram serves any number of realisations. A slice that fills its
+    image is projected on as many channels as its diagonal is long, so that the corners get noise too.
     """
     low, high = window_hu
     hu = image.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low)
@@ -86,12 +86,12 @@ def noise_image(
 ) -> NDArray[np.float32]:
     """The noise, in HU, that brings a scan at normal dose down to the fraction `dose` of it: float32 of `shape`.
 
-    The scan has noise of its own. What is missing at dose a is the difference of both variances of a line integral,
-    (1/a - 1) / N + (1/a^2 - 1) (s/N)^2 for N counts and electronic noise s: that of a detector with N a/(1 - a)
-    photons and electronic noise s sqrt((1 + a)/(1 - a)). ValueError where `dose` does not lie in (0, 1).
+    The scan has noise of its own. The noise missing at dose a has the difference of the two variances of a line
+    integral, (1/a - 1) / N + (1/a^2 - 1) (s/N)^2 for N counts and electronic noise s: the variance of a detector with
+    N a/(1 - a) photons and electronic noise s sqrt((1 + a)/(1 - a)). ValueError unless 0 < `dose` < 1.
     """
     if not 0 < dose < 1:
-        raise ValueError(f"expected a dose between 0 and 1, as a fraction of the slice's own, found {dose}")
+        raise ValueError(f"expected a dose between 0 and 1, as a fraction of the slice's own dose, found {dose}")
     missing = Scanner(
         photons=scanner.photons * dose / (1 - dose),
         electronic=scanner.electronic * math.sqrt((1 + dose) / (1 - dose)),
@@ -108,8 +108,8 @@ def scan_noise(
     scanner: Scanner,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """All the noise, in HU, of a scan of what has these line integrals: float32 of `shape`, `FBP(q - p)`."""
-    measured = measure(sinogram, photons=scanner.photons, pixel_mm=pixel_mm, electronic=scanner.electronic, rng=rng)
+    """All the noise, in HU, of a scan of an object with these line integrals: float32 of `shape`, `FBP(q - p)`."""
+    measured = detect(sinogram, photons=scanner.photons, pixel_mm=pixel_mm, electronic=scanner.electronic, rng=rng)
     height, width = shape
     side = sinogram.shape[1]
     noise = fbp(measured - sinogram, pixel_mm=pixel_mm, kernel=scanner.kernel, size=side)

@@ -1,8 +1,7 @@
 """Dark masks of IPv1 and the background removal of IPv2, as their published code computes them.
 
-arXiv 2510.07492 (IPv1), arXiv 2602.19314 (IPv2). The quirks are part of the published variant and are kept:
-masks are summed modulo 256, so a mask weighs 254/255 where both slices are dark, and the background is
-searched from pixel (0, 0) only.
+arXiv 2510.07492 (IPv1), arXiv 2602.19314 (IPv2). The published variant keeps their quirks: masks are summed modulo
+256, so a mask weighs 254/255 where both slices are dark, and the background is searched from pixel (0, 0) only.
 """
 
 from __future__ import annotations

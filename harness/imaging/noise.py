@@ -1,8 +1,8 @@
 """Add Noise as published with IPv2: a normal-dose slice is projected, counted at a lower dose and reconstructed.
 
-arXiv 2602.19314; the constants are those of its published code. The slice is stretched to 0..1 on
-the way in and to 0..255 on the way out, which moves its grey levels: `insertion` is the corrected way. Sinograms are
-those of scikit-image (`tomography.exact`), so that a seed gives the published image pixel for pixel.
+arXiv 2602.19314, with the constants of its published code. The slice is stretched to 0..1 on the way in and to 0..255
+on the way out, which shifts its grey levels: `insertion` is the corrected variant. Sinograms are those of scikit-image
+(`tomography.exact`), so that a seed gives the published image pixel for pixel.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _SCALE = 500  # brings sums over 512 pixels of 0..1 to line integrals of at most
 def project(image: NDArray[np.uint8], *, threads: int | None = None) -> NDArray[np.float64]:
     """Line integrals of a slice (uint8, n x n, stretched to 0..1): (n channels, n angles over 180 degrees).
 
-    They depend on neither dose nor seed: one sinogram serves any number of `add_noise`. `threads` as in
+    They depend on neither dose nor seed: one sinogram serves any number of `add_noise` calls. `threads` as in
     `tomography.radon`. ValueError where the slice is not square (the published code would shrink it) or constant
     (there it divides by zero).
     """
     if image.ndim != 2 or image.shape[0] != image.shape[1]:
-        raise ValueError(f"published Add Noise takes square slices only, found the shape {image.shape}")
+        raise ValueError(f"published Add Noise takes only square slices, found the shape {image.shape}")
     low, high = image.min(initial=255), image.max(initial=0)
     if low >= high:
         raise ValueError("published Add Noise cannot take a constant slice: it has no grey levels to stretch")
@@ -43,8 +43,8 @@ def add_noise(
     """The slice of `project` at `dose`, reconstructed with a Hann filter and stretched to 0..255: uint8 (n, n).
 
     `rng` is numpy's legacy generator, as published; all Poisson counts are drawn from it first, then the detector's
-    normal noise. Rays that count nothing are taken for 0. ValueError where `dose` is not positive or so small that
-    nothing at all is left.
+    normal noise. A ray without counts gets the line integral 0. ValueError where `dose` is not positive, or so small
+    that no ray counts anything.
     """
     if not dose > 0:
         raise ValueError(f"expected a dose above 0, found {dose}")

@@ -1,4 +1,4 @@
-"""How noisy a slice is: what every weak denoiser takes its strength from."""
+"""How noisy a slice is: every weak denoiser scales its strength by it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _ROUNDING = 0.289  # 1 / sqrt(12)
 def noise_level(image: NDArray[np.uint8]) -> float:
     """Standard deviation of a slice's noise (uint8, height x width) finer than 2 pixels, in grey levels.
 
-    Median absolute deviation of what a Gaussian of 2 pixels takes away, where few pixels are clipped: air
-    cut off at grey 0 (half of its noise is gone) would pull the median down. It holds about 85 % of the
-    amplitude of a sharp kernel's noise; a wavelet's finest band holds less than half of it. 0 where every
-    part of the slice is clipped, and below what rounding to grey levels makes by itself.
+    Median absolute deviation of what a Gaussian of 2 pixels removes, where few pixels are clipped: air cut off at grey
+    0, which has lost half of its noise, would pull the median down. This captures about 85 % of the amplitude of a
+    sharp kernel's noise; the finest band of a wavelet captures less than half. 0 where every part of the slice is
+    clipped, and for noise below that of rounding to grey levels.
     """
     clipped = ((image == 0) | (image == 255)).astype(np.float32)
     usable = np.asarray(cv2.blur(clipped, (15, 15))) < 0.25
@@ -24,13 +24,13 @@ def noise_level(image: NDArray[np.uint8]) -> float:
 
 
 def fine_detail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What a Gaussian of 2 pixels takes away from a slice, float32 of its shape."""
+    """What a Gaussian of 2 pixels removes from a slice, uint8 (height, width) to float32 of its shape."""
     pixels = image.astype(np.float32)
     return pixels - np.asarray(cv2.GaussianBlur(pixels, (0, 0), 2.0))
 
 
 def spread(values: NDArray[np.float32]) -> float:
-    """Standard deviation by the median absolute deviation, as of normal noise; 0 of nothing."""
+    """Standard deviation by the median absolute deviation, assuming normal noise; 0 for no values."""
     if not values.size:
         return 0.0
     return float(np.median(np.abs(values - np.median(values))) / 0.6745)  # MAD of a unit normal: 0.6745

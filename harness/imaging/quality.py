@@ -1,7 +1,7 @@
-"""The quality line of a purified slice: what of the background its mask keeps, what of the lung it misses.
+"""The quality line of a purified slice: how much background its mask keeps and how much lung it misses.
 
-For the published and the corrected masks alike. The reference is the segmentation of the normal-dose slice, whose
-noise is low, or the known truth; it is no part of what made a published mask.
+For published and corrected masks alike. The reference is the known truth, or else the segmentation of the normal-dose
+slice, which has little noise and played no part in a published mask.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from harness.imaging.segment import lung_left_outside, pixels_per_mm, segment
 Image = NDArray[np.uint8]
 
 BREATHING_MM = 10.0
-"""Air this close to the body may be body in the other breath: it is not counted as background."""
+"""Air this close to the body may be body in the other breath: it does not count as background."""
 EDGE_MM = 2.0
-"""The lung's outermost part, half tissue, is not counted as lung."""
+"""The outermost part of the lung is half tissue and does not count as lung."""
 
 # Each bound lies between good and failed slices, on the phantom and on real ones (docs/purification.md).
 MOST_LEFTOVER = 0.01
@@ -27,9 +27,9 @@ MOST_LEFTOVER = 0.01
 MOST_LOST = 0.1
 """Large vessels and dense lung are up to 5.4 % of a lung; a leak takes most of one."""
 MOST_SATURATED = 0.01
-"""Labels clip nothing anew, training inputs with inserted noise a little of the lung."""
+"""Labels clip no further pixels; training inputs with inserted noise clip a little of the lung."""
 LEAST_LUNG = 0.005
-"""A slice through an apex had 0.7 %."""
+"""A slice through an apex has 0.7 %."""
 
 
 class Quality(Strict, frozen=True, kw_only=True):
@@ -42,8 +42,8 @@ class Quality(Strict, frozen=True, kw_only=True):
     lost_lung: float
     """Share of the normal-dose slice's lung, without its edge, that is not in the mask; 0 if there is none."""
     saturation: float
-    """Share of the field of view that purification clipped at grey 0 or 255: what is clipped inside the mask beyond
-    what the more clipped one of both slices has there."""
+    """Share of the field of view that purification clipped at grey 0 or 255: pixels clipped inside the mask in excess
+    of those that the more clipped of the two slices has there."""
     lung_fraction: float
     """Share of the patient, in the normal-dose slice, that is lung."""
 
@@ -60,7 +60,7 @@ def quality(
 ) -> Quality:
     """The quality of a slice purified with `mask` (255 where it weighs 1): a label or a training input.
 
-    All images are uint8 (height, width). `regions` is the slice's label map (`harness.imaging.regions.Code`) where
+    All images are uint8 (height, width). `regions` is the slice's region map (`harness.imaging.regions.Code`) where
     it is known; otherwise the normal-dose slice is segmented, with `window_hu` and `pixel_mm` as of `segment`.
     ValueError where shapes differ.
     """
@@ -86,7 +86,7 @@ def quality(
 
 
 def implausible(quality: Quality, *, background_removed: bool = True) -> list[str]:
-    """What is wrong with a slice, a sentence each; empty where it may be used.
+    """What is wrong with a slice, one clause each; empty where it may be used.
 
     `background_removed` is False for the strategies that keep the background in the mask on purpose.
     """
@@ -107,7 +107,7 @@ def implausible(quality: Quality, *, background_removed: bool = True) -> list[st
 
 
 def _reference(normal: Image, window_hu: tuple[float, float] | None, pixel_mm: float | None) -> Image:
-    """The label map of a normal-dose slice; what a gap in the chest wall left outside is lung, too."""
+    """The region map of a normal-dose slice, with lung that a gap in the chest wall left outside."""
     codes = segment(normal, window_hu=window_hu, pixel_mm=pixel_mm)
     patient = np.isin(codes, INSIDE)
     if patient.any():

@@ -1,17 +1,22 @@
-"""Regions of an axial chest slice: the codes of a label map and the scoring regions made of them."""
+"""Regions of an axial chest slice: the codes of a region map and the scoring regions made of them."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 from functools import cache
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Region = Literal["whole", "background", "body", "lung", "table", "boundary", "nodules"]
+"""The scoring regions; `shrink` says what each one is."""
+REGIONS: tuple[Region, ...] = get_args(Region)
+
 
 class Code(IntEnum):
-    """Values of a label map (uint8). `LUNG` is parenchyma with its vessels, `GAS` air inside the body
+    """Values of a region map (uint8). `LUNG` is parenchyma with its vessels, `GAS` air inside the body
     that is not lung: trachea, bronchi, bowel; `PADDING` lies outside the scanner's field of view;
     `UNASSIGNED` is where two segmentations disagree. `NODULE`, part of the lung, is only in the phantom's truth."""
 
@@ -26,13 +31,13 @@ class Code(IntEnum):
 
 
 def shrink(codes: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
-    """Scoring regions of a label map (uint8, height x width) as bool masks of its shape.
+    """Scoring regions of a region map (uint8, height x width) as bool masks of its shape.
 
-    `whole`: all but the padding. `background`: air, 3 pixels from anything else and 5 from the table.
-    `body`: chest wall, mediastinum and bone, and `lung`: each 2 pixels from anything else. `table`: all of it.
-    `boundary`: what is left of `whole` without gas; there the mixture of two tissues, not the noise, decides a score.
-    These five do not overlap. `nodules` do, with `lung` and `boundary`, and are not eroded: recovered contrast is
-    taken over the whole object (NEMA NU 2, hot spheres), and half the pixels of a small one are on its edge.
+    `whole`: everything but the padding. `background`: air, at least 3 pixels from anything else and 5 from the table.
+    `body`: chest wall, mediastinum and bone, and `lung`: each at least 2 pixels from anything else. `table`: all of it.
+    `boundary`: the rest of `whole`, except gas; there the mixture of two tissues, not the noise, decides a score.
+    The last five do not overlap. `nodules` overlap with `lung` and `boundary` and are not eroded: recovered contrast
+    is measured over the whole object (NEMA NU 2, hot spheres), and half the pixels of a small nodule are on its edge.
     """
     whole, table = codes != Code.PADDING, codes == Code.TABLE
     background = erode(codes == Code.AIR, 3) & ~dilate(table, 2 + 3)
@@ -51,10 +56,10 @@ def shrink(codes: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
 
 
 def consensus(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """Label map of what two segmentations of a slice agree on, and the fraction that they agree on.
+    """Region map of what two segmentations of a slice agree on, and the fraction of pixels on which they agree.
 
-    Both are uint8 (height, width). Where they differ the code is `UNASSIGNED`: in `whole` and in `boundary`, not in a
-    tissue's region. The fraction is taken over what is not padding in both; it is 1 where that is nothing.
+    Both are uint8 (height, width). Where they differ the code is `UNASSIGNED`, which counts to `whole` and `boundary`
+    but to no tissue. Pixels that are padding in both are left out of the fraction; it is 1 where no other are left.
     """
     agree = one == other
     seen = ~(agree & (one == Code.PADDING))
@@ -65,12 +70,12 @@ def consensus(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[NDArray
 def field_of_view(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where a slice (uint8, height x width) shows anything: a bool mask of its shape.
 
-    All pixels, or the circle inscribed in a square image whose corners have one value.
+    That is the inscribed circle of a square image whose corners all have one value, and every pixel of any other.
     """
     height, width = image.shape
     rows, columns = np.ogrid[:height, :width]
     distance = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2) / (width / 2)
-    corners = image[distance > 1.05]  # a denoiser may have smeared the circle's edge
+    corners = image[distance > 1.05]  # a denoiser may have blurred the circle's edge
     if height != width or corners.size == 0 or corners.min() != corners.max():
         return np.ones(image.shape, bool)
     circle: NDArray[np.bool_] = distance <= 1
@@ -78,7 +83,7 @@ def field_of_view(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def erode(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
-    """Pixels further than `radius` pixels from everything outside the mask; the image's border is no outside."""
+    """Pixels more than `radius` pixels from everything outside the mask; the image's border does not count."""
     eroded: NDArray[np.bool_] = cv2.erode(mask.view(np.uint8), _disk(radius)).view(np.bool_)
     return eroded
 
@@ -91,6 +96,6 @@ def dilate(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
 
 @cache
 def _disk(radius: float) -> NDArray[np.uint8]:
-    """Pixels at most `radius` pixels from the middle one: for a few pixels much faster than a distance transform."""
+    """Pixels at most `radius` pixels from the middle one; for a small radius much faster than a distance transform."""
     reach = np.arange(-int(radius), int(radius) + 1)
     return (np.hypot(reach[:, None], reach) <= radius).astype(np.uint8)

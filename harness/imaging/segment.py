@@ -1,13 +1,8 @@
 """Classical segmentation of an axial chest CT slice: thresholds, components and openings measured in millimetres.
 
-For pairs without known regions. It is meant for images of moderate noise (labels, denoised slices), and known to
-fail on consolidated lung, bowel gas close to the lung and arms cut by the field of view. Against the phantom's truth
-(42 slices of 512 x 512 at 2 % dose after NLM, all views; the thresholds were set while looking at an earlier version
-of it): Dice of the lung 0.987 on average and 0.941 at worst (near the diaphragm; 39 slices reach 0.97), of the body
-with its contents 0.996 and 0.994. In the consensus with the label 99 % of the scored lung (worst 98 %) and 97 % of
-the scored background are what they are called (worst 70 %: foam of a table whose rim a tight view cuts).
-A chest wall of 4 mm, or with a gap of 6 mm in it, still holds its lung.
-0.15 s a slice.
+For pairs without known regions. It is meant for images of moderate noise (labels, denoised slices). It is known to
+fail on consolidated lung, bowel gas close to the lung, and arms cut by the field of view. A lung behind a chest wall of
+4 mm, or with a gap of 6 mm, is still found. docs/weak_denoisers_numbers.md has its accuracy on the phantom.
 """
 
 from __future__ import annotations
@@ -27,19 +22,19 @@ Image = NDArray[np.float32]
 FIELD_OF_VIEW_MM = 380.0
 """Assumed width of a slice of unknown pixel size: the middle of what chest protocols use (330 to 430 mm)."""
 SEALED_GAPS_MM = (0.0, 3.0, 6.0, 10.0)
-"""Gaps in the chest wall that are sealed in turn when lung is found outside the body."""
+"""Widths of gaps in the chest wall, sealed one after the other when lung is found outside the body."""
 LUNG_MM2 = 500.0
-"""Area from which on something like lung outside the body is taken for lung."""
+"""Smallest area outside the body that counts as lung if it looks like lung."""
 
 
 def segment(
     image: NDArray[np.uint8], *, window_hu: tuple[float, float] | None, pixel_mm: float | None
 ) -> NDArray[np.uint8]:
-    """Label map (uint8, codes of `harness.imaging.regions`) of a slice (uint8, height x width).
+    """Region map (uint8, codes of `harness.imaging.regions`) of a slice (uint8, height x width).
 
-    `window_hu` is the HU of grey 0 and 255; where it is unknown (None) the grey of air and the median of what is
-    brighter than Otsu's threshold are taken for -1000 and +40 HU. `pixel_mm` is the side of a pixel; where it is
-    unknown (None) the slice is taken to be `FIELD_OF_VIEW_MM` wide.
+    `window_hu` is the HU of grey 0 and 255. Where it is None (unknown), the most common dark grey counts as -1000 HU
+    and the median of the pixels above Otsu's threshold as +40 HU. `pixel_mm` is the width of a pixel. Where it is None,
+    the slice counts as `FIELD_OF_VIEW_MM` wide.
     """
     hu, seen, mm = calibrated(image, window_hu, pixel_mm)
     body = _body(blur(hu, 0.9 * mm), seen, mm)
@@ -56,7 +51,7 @@ def segment(
 def find_body(
     image: NDArray[np.uint8], *, window_hu: tuple[float, float] | None, pixel_mm: float | None
 ) -> NDArray[np.bool_]:
-    """Where `segment` sees the patient with everything inside: a bool mask of the slice's shape, for half the time."""
+    """The patient with everything inside, as `segment` finds it in twice the time: a bool mask of the slice's shape."""
     hu, seen, mm = calibrated(image, window_hu, pixel_mm)
     return _body(blur(hu, 0.9 * mm), seen, mm)
 
@@ -64,18 +59,18 @@ def find_body(
 def lung_left_outside(
     image: NDArray[np.uint8], body: Mask, *, window_hu: tuple[float, float] | None, pixel_mm: float | None
 ) -> NDArray[np.bool_]:
-    """What looks like lung beside the body that was found (bool, height x width): its wall has a gap too wide to seal.
+    """What looks like lung outside the body that was found: the wall has a gap too wide to seal.
 
-    ValueError where `body` is empty.
+    Bool (height, width), as `body`. ValueError where `body` is empty.
     """
     if not body.any():
-        raise ValueError("no body to look beside")
+        raise ValueError("expected a body, found an empty mask")
     hu, seen, mm = calibrated(image, window_hu, pixel_mm)
     return _lung_like(blur(hu, 0.9 * mm), body, seen, mm)
 
 
 def pixels_per_mm(image: NDArray[np.uint8], pixel_mm: float | None) -> float:
-    """Pixels per millimetre: of `pixel_mm`, or of a slice that is `FIELD_OF_VIEW_MM` wide where it is unknown."""
+    """Pixels per millimetre, assuming a slice `FIELD_OF_VIEW_MM` wide where `pixel_mm` is None."""
     return image.shape[1] / FIELD_OF_VIEW_MM if pixel_mm is None else 1 / pixel_mm
 
 
@@ -100,13 +95,13 @@ def _hounsfield(image: NDArray[np.uint8], window_hu: tuple[float, float] | None)
 
 
 def _body(hu: Image, seen: Mask, mm: float) -> Mask:
-    """The patient with everything inside, arms included, table and clothes not."""
+    """The patient with everything inside and the arms, without table and clothes."""
     tissue = (hu > -300) & seen
-    parts = list(_components(_open(tissue, 3 * mm)))  # parts the patient from table, clothes, tubes
+    parts = list(_components(_open(tissue, 3 * mm)))  # separates the patient from table, clothes, tubes
     if not parts:
         return np.zeros(hu.shape, bool)
     trunk = max(parts, key=lambda part: ndi.binary_fill_holes(part).sum())
-    # The opening rounds what is thin; give it back, but not the table that the patient lies on.
+    # The opening rounds thin parts off: restore them, but not the table that the patient lies on.
     wall = _largest(dilate(trunk, 2 * mm) & tissue)
     body = wall | _enclosed(hu, wall, seen, mm)
     body = _largest(_open(body, 3 * mm))
@@ -116,7 +111,7 @@ def _body(hu: Image, seen: Mask, mm: float) -> Mask:
         arm = part & ~body
         if arm.sum() < 800 * mm**2 or np.median(hu[arm]) < -150 or not _compact(arm):
             continue
-        if np.nonzero(arm)[0].mean() < lowest:  # what lies lower carries the patient
+        if np.nonzero(arm)[0].mean() < lowest:  # a part that lies lower is the table
             body |= ndi.binary_fill_holes(dilate(arm, 2 * mm) & tissue)
     return body
 
@@ -124,8 +119,8 @@ def _body(hu: Image, seen: Mask, mm: float) -> Mask:
 def _enclosed(hu: Image, wall: Mask, seen: Mask, mm: float) -> Mask:
     """What the chest wall encloses, alone or together with the rim of the field of view.
 
-    A lung that the field of view cuts touches the rim as the room's air does; the air is darker. Foam of a table that
-    a tight view cuts is no darker than a lung, but lies outside the trunk's hull.
+    A lung that the field of view cuts touches the rim as the room's air does, but the air is darker. The foam of a
+    table that a tight view cuts is no darker than a lung, but lies outside the trunk's hull.
     """
     rim = seen & ~ndi.binary_erosion(seen)
     hull = _hull(wall)
@@ -141,8 +136,8 @@ def _enclosed(hu: Image, wall: Mask, seen: Mask, mm: float) -> Mask:
 def _leaked(hu: Image, body: Mask, tissue: Mask, seen: Mask, mm: float) -> Mask:
     """Lungs, with their wall, that a thin or broken chest wall left outside the body.
 
-    A wall thinner than 6 mm does not survive the opening, and a gap makes the lung one with the room. Gaps are
-    sealed step by step, until what comes apart from the room is a lung.
+    A wall thinner than 6 mm does not survive the opening, and through a gap the lung is connected to the room. Wider
+    and wider gaps are sealed until a part that separates from the room is a lung.
     """
     leaked = np.zeros(body.shape, bool)
     if not _lung_like(hu, body, seen, mm).any():
@@ -173,16 +168,16 @@ def _lung_like(hu: Image, body: Mask, seen: Mask, mm: float) -> Mask:
 
 
 def _embedded(part: Mask, body: Mask, hull: Mask, mm: float) -> bool:
-    """Whether a part lies in the body's hull and has a good share of its outline on the body.
+    """Whether a part lies in the body's hull and a good share of its outline touches the body.
 
-    A lung without its wall does; the foam and the pads of a table lie outside the hull.
+    That is so for a lung without its wall; the foam and the pads of a table lie outside the hull.
     """
     outline = dilate(part, 4 * mm) & ~dilate(part, 3 * mm)
     return bool(hull[part].mean() > 0.8 and outline.any() and body[outline].mean() > 0.3)
 
 
 def _air_spaces(hu: Image, body: Mask, mm: float) -> tuple[Mask, Mask]:
-    """Lung with its vessels, and the gas that is no lung: trachea, main bronchi, bowel."""
+    """Lung with its vessels, and gas that is not lung: trachea, main bronchi, bowel."""
     inside = erode(body, 2 * mm)
     low = (blur(hu, 0.9 * mm) < -450) & inside
     dark = blur(hu, 2 * mm)
@@ -195,7 +190,7 @@ def _air_spaces(hu: Image, body: Mask, mm: float) -> tuple[Mask, Mask]:
             gas |= part
         elif area > 150:
             lung |= part
-    # Airways that open into the lung: compact, as dark as air and near the middle, where emphysema seldom is.
+    # Airways that open into the lung: compact, as dark as air, and near the middle, where emphysema is rare.
     middle = np.nonzero(body)[1].mean() if body.any() else 0.0
     for part in _components(_open(lung & (dark < -940), 3 * mm)):
         central = abs(np.nonzero(part)[1].mean() - middle) < 45 * mm
@@ -212,7 +207,7 @@ def _air_spaces(hu: Image, body: Mask, mm: float) -> tuple[Mask, Mask]:
 
 
 def _objects(hu: Image, body: Mask, seen: Mask, mm: float) -> Mask:
-    """Table, blankets, leads: whatever is denser than air outside the body, and the foam inside the table."""
+    """Table, blankets, leads: everything denser than air outside the body, and the foam inside the table."""
     dense = (blur(hu, 1.2 * mm) > -850) & seen & ~dilate(body, 3 * mm)
     objects = dilate(_without_small(dense, 15 * mm**2), 1.5 * mm)
     waist = np.nonzero(body)[0].mean() if body.any() else 0.0

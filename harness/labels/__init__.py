@@ -1,1 +1,1 @@
-"""Labels: slice pairs -> purified test labels and training pairs, and whether they are any good."""
+"""Labels: slice pairs -> purified test labels and training pairs, and a report on their quality."""

@@ -1,4 +1,4 @@
-"""What a label does to noise and to anatomy inside the lung: the measures by which it is accepted."""
+"""Acceptance gates of a label set: what its labels may do to noise and to anatomy inside the lung."""
 
 from __future__ import annotations
 
@@ -11,21 +11,17 @@ from numpy.typing import NDArray
 from harness.imaging.noise_level import fine_detail, spread
 from harness.imaging.regions import dilate
 
-_SURROUNDINGS = 21  # pixels: the median over such a square passes over vessels
-
-_VESSEL = 40.0
-
-_FEWEST = 200  # pixels that a mean or a spectrum is taken over, at least
-
-_FEWEST_OF_VESSELS = 30
+_SURROUNDINGS = 21  # side in pixels of a square whose median ignores vessels
+_VESSEL = 40.0  # grey levels above the surroundings from which on a pixel counts as vessel
+_FEWEST = 200  # pixels that a mean or a spectrum needs
+_FEWEST_OF_VESSELS = 30  # pixels that the vessels' mean needs
 
 Image = NDArray[np.uint8]
-
 Mask = NDArray[np.bool_]
 
 
-class Bound(NamedTuple):
-    """What a gate accepts, and whether it can only be had with the noise-free truth."""
+class AcceptanceGate(NamedTuple):
+    """What values a gate accepts, and whether computing them needs the noise-free truth."""
 
     low: float
     high: float
@@ -33,28 +29,34 @@ class Bound(NamedTuple):
     meaning: str
 
 
-GATES = {
-    "noise cut": Bound(0.4, 0.7, False, "share of the noise's standard deviation in vessel-free lung that is gone"),
-    "noise / normal dose": Bound(1.0, np.inf, False, "fine noise left in the lung, over the normal-dose slice's"),
-    "bias": Bound(-0.5, 0.5, True, "mean error in vessel-free lung, grey levels"),
-    "vessel contrast": Bound(0.97, 1.03, True, "vessels above the lung around them, over the truth's"),
-    "structure in residual": Bound(-0.05, 0.05, True, "correlation of what was taken away with the truth's detail"),
-    "residual NPS": Bound(0.9, 1.1, True, "mean frequency of what was taken away, over the noise's"),
+ACCEPTANCE_GATES = {
+    "noise cut": AcceptanceGate(
+        0.4, 0.7, False, "share of the noise's standard deviation in vessel-free lung that is gone"
+    ),
+    "noise / normal dose": AcceptanceGate(
+        1.0, np.inf, False, "fine noise left in the lung, over the normal-dose slice's"
+    ),
+    "bias": AcceptanceGate(-0.5, 0.5, True, "mean error in vessel-free lung, grey levels"),
+    "vessel contrast": AcceptanceGate(0.97, 1.03, True, "vessels above the lung around them, over the truth's"),
+    "structure in residual": AcceptanceGate(
+        -0.05, 0.05, True, "correlation of what was taken away with the truth's detail"
+    ),
+    "residual NPS": AcceptanceGate(0.9, 1.1, True, "mean frequency of what was taken away, over the noise's"),
 }
 
 
-def measure(
+def gate_values(
     label: Image, *, low: Image, normal: Image, truth: Image | None, lung: Mask, normal_lung: Mask
 ) -> dict[str, float | None]:
-    """Every gate's measure of one slice; None without truth where it needs one, and where too little lung is there.
+    """Every gate's value for one slice; None where a gate needs a truth that is not given, or too little lung shows.
 
     All images are uint8 (height, width): the label, the low-dose and the normal-dose slice, and the noise-free truth
-    of the low-dose one. `lung` is where the low-dose slice shows lung and the label holds its pixels, denoised;
-    `normal_lung` where the normal-dose slice shows lung, which need not be the same breath.
+    of the low-dose one. `lung` (bool) is where the low-dose slice shows lung and the label holds its pixels, denoised;
+    `normal_lung` is where the normal-dose slice shows lung, which may be another breath.
 
     Without truth the noise cut is that of the detail finer than 2 pixels.
     """
-    values: dict[str, float | None] = dict.fromkeys(GATES)
+    values: dict[str, float | None] = dict.fromkeys(ACCEPTANCE_GATES)
     if np.count_nonzero(lung) < _FEWEST or np.count_nonzero(normal_lung) < _FEWEST:
         return values
     fine = {

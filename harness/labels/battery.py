@@ -1,6 +1,6 @@
-"""Denoisers of varied kind and strength, to see whether a label ranks them as the truth does.
+"""The battery: denoisers of different kinds and strengths, to test whether a label ranks them as the truth does.
 
-Their first word is their family: what a weak denoiser may share with what it ranks.
+The first word of a denoiser's name is its family. A weak denoiser is no fair judge of its own family.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Image = NDArray[np.uint8]
 
 
 def family(name: str) -> str:
-    """The family of a denoiser of the battery, or of a weak denoiser or submission by its name or path."""
+    """The family of a denoiser: `nlm` for the battery's "nlm strong", for a weak denoiser, and for submissions/nlm."""
     return name.rsplit("/", 1)[-1].split()[0]
 
 
@@ -33,7 +33,7 @@ def _median(image: Image, *, side: int) -> Image:
 
 
 def _bilateral(image: Image) -> Image:
-    """Tomasi & Manduchi, ICCV 1998: 2 pixels, 2.5 noise levels."""
+    """Tomasi & Manduchi, ICCV 1998: sigma of 2 pixels in space and of 2.5 noise levels in grey."""
     sigma = noise_level(image)
     if sigma == 0:
         return image.copy()
@@ -41,7 +41,7 @@ def _bilateral(image: Image) -> Image:
 
 
 def _guided(image: Image) -> Image:
-    """He et al., IEEE TPAMI 35 (2013), guided by the slice itself: squares of 7 pixels, eps one noise level squared."""
+    """He et al., IEEE TPAMI 35 (2013), guided by the slice itself: squares of 7 pixels, epsilon the noise variance."""
     pixels, epsilon = image.astype(np.float64), max(noise_level(image), 1e-3) ** 2
 
     def mean(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -73,3 +73,4 @@ BATTERY: dict[str, Callable[[Image], Image]] = {
     "cnn half": partial(cnn.denoise_by, strength=0.5 * cnn.STRENGTH),
     "cnn": cnn.denoise,
 }
+"""Name -> denoiser of a slice, uint8 (height, width) to the same."""

@@ -1,4 +1,4 @@
-"""Labels: slice pairs -> purified test labels and region maps, kept under the digest of what made them."""
+"""Label sets: slice pairs -> purified test labels and region maps, cached under the digest of what made them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.digests import digest_code, digest_file, digest_json
+from harness.base.code_digest import digest_code
+from harness.base.digests import digest_file, digest_json
 from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, cache_root, refuse_existing
 from harness.base.progress import Progress
+from harness.base.slice_cache import Refused, make_slices, read_facts
 from harness.base.slices import read_grey
 from harness.base.structs import Strict, write_json
 from harness.dataset.cases import Case, Dataset
@@ -25,30 +26,27 @@ from harness.imaging.regions import consensus
 from harness.imaging.segment import segment
 from harness.labels.recipe import (
     Purified,
-    Refused,
-    build_slices,
     implausible_slices,
     keep,
     manifest,
     mask_of,
     quality_of,
-    read_note,
-    refuse_slices,
+    refuse_unpurified,
 )
 from harness.protocol import Purify
 
 REGIONS_DENOISER = "nlm"
-"""Regions are sought on this denoiser's output and on the IPv2 label with it, so that they are the same for all
-strategies; the labels of IPv1 and of remove background hold raw noise, on which no segmentation is to be trusted."""
+"""Regions are segmented on this denoiser's output and on the IPv2 label made with it, so that they are the same for all
+strategies; labels of IPv1 and of remove background contain raw noise, on which no segmentation can be trusted."""
 
 
 class LabelSet(Strict, frozen=True, kw_only=True):
     """Purified labels and region maps of a test set.
 
-    `digest` covers names and pixels of every label and of every region map that was found by segmentation:
-    what an identical run must repeat. `consensus` is the mean fraction of a slice on which the segmentations
-    of IPv2 label and denoised low-dose slice agree; None where all regions are known truth. `implausible` holds a line
-    for every slice whose purification does not look right.
+    `digest` covers names and pixels of every label and of every region map found by segmentation: what an identical run
+    must repeat. `consensus` is the mean fraction of a slice on which the segmentations of IPv2 label and denoised
+    low-dose slice agree; None where all regions are known. `implausible` has a line for every slice whose purification
+    looks wrong.
     """
 
     folder: str
@@ -61,7 +59,7 @@ class LabelSet(Strict, frozen=True, kw_only=True):
         return Path(self.folder) / "labels" / f"{name}.png"
 
     def regions(self, case: Case) -> NDArray[np.uint8]:
-        """Label map (uint8, codes of `harness.imaging.regions`) of a case: its truth, else found by consensus."""
+        """Region map (uint8, codes of `harness.imaging.regions`) of a case: its truth, else found by consensus."""
         return read_grey(self.regions_path(case))
 
     def regions_path(self, case: Case) -> Path:
@@ -78,27 +76,25 @@ def build_labels(
 ) -> LabelSet:
     """The labels of a test set, built on all cores or found in the cache under `labels/<key>`.
 
-    The key is the digest of recipe, data set and the code that makes labels. What is found is read back and
-    compared with its digests; what is missing or damaged is built again. `weak_outputs` are the outputs (case name ->
-    8-bit grey PNG) of the submission that is the weak denoiser, needed where `purify.weak_submission` names one.
-    `progress` is told (done, total) while building. UsageError if the weak denoiser is unknown, or a slice cannot be
-    purified.
+    The key is the digest of recipe, data set and the code that makes labels. Cached slices are verified by their
+    digests; missing or damaged ones are built again. `weak_outputs` are the outputs (case name -> 8-bit grey PNG) of
+    the submission that serves as weak denoiser, required where `purify.weak_submission` names one. `progress` is told
+    (done, total). UsageError if the weak denoiser is unknown or a slice cannot be purified.
     """
     weak: str | None = None
     if purify.weak_submission is not None and purify.removes_noise:
         if weak_outputs is None:
-            raise UsageError(f"the weak denoiser {purify.weak_denoiser} is a submission, whose outputs are not here")
+            raise UsageError(f"the weak denoiser {purify.weak_denoiser} is a submission, and its outputs are missing")
         weak = digest_json({case.name: digest_file(weak_outputs[case.name]) for case in dataset.cases})
     elif purify.removes_noise:
         weak, weak_outputs = purify.weak_denoiser, None
         denoise.load(weak)  # an unknown name is refused before any work
     folder = cache_root() / "labels" / _key(dataset, purify, weak)[:20]
-
-    def arguments(case: Case) -> tuple[Any, ...]:
-        return purify, weak_outputs and weak_outputs[case.name], dataset.window_hu
-
-    slices, refused = build_slices(folder, dataset.cases, _make, arguments, progress=progress)
-    refuse_slices(refused, "remove them from the test set; IPv2 purifies chest slices that show lung")
+    tasks = {
+        case.name: (case, purify, weak_outputs and weak_outputs[case.name], dataset.window_hu) for case in dataset.cases
+    }
+    slices, refused = make_slices(folder, tasks, _make, Purified, progress=progress)
+    refuse_unpurified(refused, "remove them from the test set; IPv2 purifies chest slices that show lung")
     fractions = [made.consensus for made in slices.values() if made.consensus is not None]
     return LabelSet(
         folder=str(folder),
@@ -114,12 +110,12 @@ def build_labels(
 
 
 def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Path) -> None:
-    """Write a test set as the authors lay it out: `lq/`, `gt_bar/` (the labels) and a `manifest.json`.
+    """Write a test set in the authors' layout: `lq/`, `gt_bar/` (the labels) and a `manifest.json`.
 
-    `labels` are what `build_labels` made of `dataset` by `purify`. UsageError where `folder` exists.
+    `labels` is the label set that `build_labels` made of `dataset` by `purify`. UsageError where `folder` exists.
     """
     refuse_existing(folder)
-    slices = {case.name: read_note(Path(labels.folder), case.name) for case in dataset.cases}
+    slices = {case.name: read_facts(Path(labels.folder), case.name, Purified) for case in dataset.cases}
     with atomic_folder(folder) as part:
         for kind in ("lq", "gt_bar"):
             (part / kind).mkdir()
@@ -130,15 +126,13 @@ def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Pat
 
 
 def _key(dataset: Dataset, purify: Purify, weak: str | None) -> str:
-    modules = ["imaging.masks", "imaging.lungs", "imaging.blend", "imaging.regions", "imaging.segment"]
-    modules += ["imaging.quality", "imaging.denoise", "imaging.noise_level", "labels.recipe", "labels.label_set"]
     return digest_json(
         {
             "strategy": purify.strategy,
             "variant": purify.variant,
             "weak_denoiser": weak,
             "data": dataset.digest,
-            "code": digest_code(*(f"harness.{module}" for module in modules)),
+            "code": digest_code("harness.labels.label_set"),
             "libraries": [version(name) for name in ("opencv-python-headless", "scikit-image")],
         }
     )

@@ -1,4 +1,4 @@
-"""Noise fit: what the noise of a data set's slices says of scanner and dose."""
+"""Noise fit: scanner and dose, estimated from the noise of a data set's slices."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from harness.protocol import Noise
 
 
 class NoiseFit(Strict, frozen=True, kw_only=True):
-    """What the noise of a data set's slices says of the scanner: the noise to insert into its normal-dose slices, and
-    how well both fits imitate the slices that they were made from."""
+    """The noise to insert into a data set's normal-dose slices, and the fits that it follows from: to its low-dose and
+    to its normal-dose slices."""
 
     noise: Noise
     low: Fit
@@ -25,10 +25,10 @@ class NoiseFit(Strict, frozen=True, kw_only=True):
 
 
 def fit_noise(dataset: Dataset, *, slices: int, seed: int, progress: Progress | None = None) -> NoiseFit:
-    """Fit scanner and dose to so many of a data set's slices, evenly spaced (`harness.imaging.noise_fit`).
+    """Fit scanner and dose to `slices` of a data set's slices, evenly spaced (`harness.imaging.noise_fit`).
 
-    UsageError where window or pixel size is unknown, or the slices do not tell (too few, too little smooth tissue, no
-    less noise at normal dose).
+    UsageError where window or pixel size is unknown, or the slices do not allow a fit (too few slices, too little
+    smooth tissue, no less noise at normal dose).
     """
     refuse_uncalibrated(dataset)
     chosen = [dataset.cases[index] for index in np.linspace(0, len(dataset.cases) - 1, slices).round().astype(int)]
@@ -49,12 +49,13 @@ def fit_noise(dataset: Dataset, *, slices: int, seed: int, progress: Progress | 
         scanner, dose = training_dose(*fits)
     except ValueError as error:
         raise UsageError(
-            f"the scanner cannot be told from these slices: {error}", fix="give more or other slices"
+            f"these slices do not allow a fit of the scanner: {error}", fix="give more or other slices"
         ) from error
     return NoiseFit(noise=Noise(dose=dose, scanner=scanner), low=fits[0], normal=fits[1])
 
 
 def refuse_uncalibrated(dataset: Dataset) -> None:
+    """UsageError where a data set lacks the window in HU or the pixel size in mm."""
     lacking = []
     if dataset.window_hu is None:
         lacking.append("the window in HU (data.window_hu)")
@@ -62,6 +63,6 @@ def refuse_uncalibrated(dataset: Dataset) -> None:
         lacking.append("the pixel size in mm (data.pixel_mm)")
     if lacking:
         raise UsageError(
-            f"corrected Add Noise works on calibrated attenuation and lacks {' and '.join(lacking)}",
+            f"corrected Add Noise needs calibrated attenuation; unknown: {' and '.join(lacking)}",
             fix="state it in the protocol",
         )

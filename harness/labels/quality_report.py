@@ -1,4 +1,4 @@
-"""Label sets, the battery's outputs and the truth -> Audit."""
+"""Quality report of labels: what each label set does to noise and anatomy, and whether it ranks as the truth does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,24 +24,23 @@ from harness.dataset.cases import Case, Dataset
 from harness.features import Extractor, Features
 from harness.imaging import denoise
 from harness.imaging.masks import dark_mask
-from harness.imaging.regions import shrink
-from harness.labels.acceptance_gates import GATES, measure
+from harness.imaging.regions import Region, shrink
+from harness.labels.acceptance_gates import ACCEPTANCE_GATES, gate_values
 from harness.labels.battery import BATTERY, family
 from harness.labels.label_set import build_labels
 from harness.labels.recipe import mask_of
-from harness.protocol import Metric, Purify, Region
+from harness.metrics import DATA_RANGE, DistributionMetric, ImageMetric, comparisons
+from harness.protocol import Metric, Purify
 from harness.statistics import Interval, jackknife
-
-DATA_RANGE = 255.0  # of 8-bit slices
 
 TRUTH = "truth"
 
 NEEDS_TRUTH = "needs truth"
 
 
-class Gate(Strict, frozen=True, kw_only=True):
-    """One gate: bounds (None: unbounded), mean and range over `n` slices, the share of them within the bounds, and
-    whether the mean passes. Where nothing could be measured all but the bounds are None, and `reason` says why."""
+class AcceptanceVerdict(Strict, frozen=True, kw_only=True):
+    """One acceptance gate: its bounds (None: unbounded), mean and range over `n` slices, the share of slices within the
+    bounds, and whether the mean passes. Where nothing could be measured the numbers are None, and `reason` says why."""
 
     low: float | None
     high: float | None
@@ -68,45 +68,47 @@ class Ranking(Strict, frozen=True, kw_only=True):
     tau_all: Interval | None = None
 
 
-class LabelAudit(Strict, frozen=True, kw_only=True):
-    """One label set: gates by name, rankings by metric and region ("RMSE lung")."""
+class LabelSetQuality(Strict, frozen=True, kw_only=True):
+    """One label set, made with the weak denoiser `weak`: its acceptance gates by name, and the rankings under it by
+    metric and region ("RMSE lung")."""
 
     weak: str
-    gates: dict[str, Gate]
+    gates: dict[str, AcceptanceVerdict]
     rankings: dict[str, Ranking]
 
 
-class Audit(Strict, frozen=True, kw_only=True):
-    """The label set that was asked about first, then those with the other weak denoisers. `truth` holds the rankings
+class QualityReport(Strict, frozen=True, kw_only=True):
+    """The label set that was asked about first, then those made with other weak denoisers. `truth` holds the rankings
     by the noise-free reference; None for data without it."""
 
     strategy: str
     slices: int
     patients: int
     denoisers: tuple[str, ...]
-    labels: tuple[LabelAudit, ...]
+    labels: tuple[LabelSetQuality, ...]
     truth: dict[str, Ranking] | None
 
 
-class _Measure(Strict, frozen=True, kw_only=True):
-    """What the battery is ranked by."""
+class _Column(NamedTuple):
+    """What the battery is ranked by: a metric of a protocol and its plug-in, in a region."""
 
-    metric: Metric
+    one: Metric
+    metric: ImageMetric | DistributionMetric
     region: Region
 
     @property
     def name(self) -> str:
-        return f"{self.metric.name} {self.region}"
+        return f"{self.one.name} {self.region}"
 
 
-class _Found(Strict, frozen=True, kw_only=True):
-    """What a worker found of one slice: gates by label set; image metrics by measure, reference and denoiser."""
+class _OfSlice(NamedTuple):
+    """What a worker finds in one slice: gate values by label set; image metrics by column, reference and denoiser."""
 
     gates: dict[str, dict[str, float | None]]
     values: dict[str, dict[str, dict[str, float]]]
 
 
-def audit(
+def assess_labels(
     dataset: Dataset,
     purify: Purify,
     *,
@@ -116,23 +118,18 @@ def audit(
     region: Region = "whole",
     extractor: Extractor | None = None,
     progress: Progress | None = None,
-) -> Audit:
-    """Audit the labels of a recipe, on all cores.
+) -> QualityReport:
+    """Report on the labels of a recipe, on all cores.
 
-    The battery is ranked by the RMSE in the lung and, if given, by `metric` in `region` (a protocol's `rank_by`), for
-    which a distribution metric needs its `extractor`. Where the recipe removes noise, labels are made with each of
-    `weak` too (default: all weak denoisers that there are), and with each of `outputs`: name -> case name -> denoised
-    8-bit grey PNG, of a submission or anything else. A recipe whose weak denoiser is a submission needs its outputs
-    there under the same name. `progress` is told (done, total). UsageError as `build_labels`.
+    The battery is ranked by the RMSE in the lung and, if given, by `metric` in `region` (a protocol's `rank_by`); a
+    distribution metric needs its `extractor`. Where the recipe removes noise, labels are also made with each weak
+    denoiser of `weak` (default: all there are) and with each of `outputs`: name -> case name -> denoised 8-bit grey
+    PNG, of a submission or anything else. If the recipe's own weak denoiser is a submission, its outputs must be there
+    under the same name. `progress` is told (done, total). UsageError as `build_labels`, and for a metric that cannot
+    rank or does not fit the extractor.
     """
     outputs = outputs or {}
-    if metric is not None and metrics_of.load(metric.metric).HIGHER_IS_BETTER is None:
-        raise UsageError(f"metric {metric.name} is descriptive: nothing can be ranked by it")
-    if metric is not None and (metrics_of.load(metric.metric).KIND == "distribution") != (extractor is not None):
-        raise UsageError(f"metric {metric.name}: a distribution metric takes an extractor, an image metric none")
-    measures = [_Measure(metric=Metric(name="RMSE", metric="rmse"), region="lung")]
-    if metric is not None:
-        measures.append(_Measure(metric=metric, region=region))
+    columns = _columns(metric, region, extractor)
     recipes = _recipes(purify, denoise.names() if weak is None else weak, outputs)
     has_truth = all(case.truth for case in dataset.cases)
     passes = len(recipes) + 1 + (0 if extractor is None else len(BATTERY) + len(recipes) + has_truth)
@@ -141,47 +138,35 @@ def audit(
         name: build_labels(dataset, recipe, weak_outputs=outputs.get(name), progress=next(parts))
         for name, recipe in recipes.items()
     }
-    references: dict[str, list[Path]] = {
-        name: [labels.path(case.name) for case in dataset.cases] for name, labels in sets.items()
-    }
+    references = {name: [labels.path(case.name) for case in dataset.cases] for name, labels in sets.items()}
     if has_truth:
         references[TRUTH] = [Path(str(case.truth)) for case in dataset.cases]
-    codes = [next(iter(sets.values())).regions(case) for case in dataset.cases]
-    with tempfile.TemporaryDirectory(prefix="ipv2-audit-") as folder:
-        found = _slices(dataset, recipes, references, codes, measures, folder, next(parts))
-        errors: dict[str, _Error] = {
-            one.name: _of_images([f.values[one.name] for f in found])
-            for one in measures
-            if metrics_of.load(one.metric.metric).KIND == "image"
+    region_maps = [next(iter(sets.values())).regions(case) for case in dataset.cases]
+    with tempfile.TemporaryDirectory(prefix="ipv2-quality-report-") as folder:
+        found = _slices(dataset, recipes, references, region_maps, columns, folder, next(parts))
+        errors = {
+            column.name: _of_images([one.values[column.name] for one in found])
+            for column in columns
+            if isinstance(column.metric, ImageMetric)
         }
-        if metric is not None and extractor is not None:
+        if extractor is not None:
             produced = {name: [Path(folder) / name / f"{case.name}.png" for case in dataset.cases] for name in BATTERY}
-            errors[measures[-1].name] = _of_features(produced, references, codes, measures[-1], extractor, parts)
+            errors[columns[-1].name] = _of_features(produced, references, region_maps, columns[-1], extractor, parts)
+    return _report(dataset, purify, list(sets), found, errors, columns, has_truth=has_truth)
 
-    patients = [case.patient for case in dataset.cases]
-    higher = {one.name: bool(metrics_of.load(one.metric.metric).HIGHER_IS_BETTER) for one in measures}
-    return Audit(
-        strategy=purify.strategy,
-        slices=len(dataset.cases),
-        patients=len(set(patients)),
-        denoisers=tuple(BATTERY),
-        labels=tuple(
-            LabelAudit(
-                weak=name,
-                gates={gate: _gate(gate, [f.gates[name][gate] for f in found], has_truth) for gate in GATES},
-                rankings={
-                    key: _ranking(error, name, patients, higher=higher[key], with_truth=has_truth)
-                    for key, error in errors.items()
-                },
-            )
-            for name in sets
-        ),
-        truth={
-            key: _ranking(error, TRUTH, patients, higher=higher[key], with_truth=False) for key, error in errors.items()
-        }
-        if has_truth
-        else None,
-    )
+
+def _columns(metric: Metric | None, region: Region, extractor: Extractor | None) -> list[_Column]:
+    """RMSE in the lung, then the metric that was asked for; UsageError where nothing can be ranked by that."""
+    rmse = Metric(name="RMSE", metric="rmse")
+    columns = [_Column(rmse, metrics_of.load(rmse.metric), "lung")]
+    if metric is None:
+        return columns
+    asked = metrics_of.load(metric.metric)
+    if asked.higher_is_better is None:
+        raise UsageError(f"metric {metric.name} is descriptive: nothing can be ranked by it")
+    if isinstance(asked, DistributionMetric) != (extractor is not None):
+        raise UsageError(f"metric {metric.name}: a distribution metric takes an extractor, an image metric none")
+    return [*columns, _Column(metric, asked, region)]
 
 
 def _recipes(purify: Purify, weak: Sequence[str], outputs: Mapping[str, Mapping[str, Path]]) -> dict[str, Purify]:
@@ -190,9 +175,11 @@ def _recipes(purify: Purify, weak: Sequence[str], outputs: Mapping[str, Mapping[
         return {purify.strategy: purify}
     names = dict.fromkeys([purify.weak_denoiser, *weak, *outputs])
     if TRUTH in names:
-        raise UsageError(f"{TRUTH!r} names the noise-free reference, no weak denoiser", fix="give it another name")
+        raise UsageError(
+            f"{TRUTH!r} names the noise-free reference and cannot name a weak denoiser", fix="give it another name"
+        )
     return {
-        # a weak denoiser with a slash in its name is one whose outputs are handed in
+        # a slash in its name marks a weak denoiser whose outputs are handed in
         name: msgspec.structs.replace(purify, weak_denoiser=f"outputs/{name}" if _handed_in(name, outputs) else name)
         for name in names
     }
@@ -202,22 +189,63 @@ def _handed_in(name: str, outputs: Mapping[str, object]) -> bool:
     return name in outputs and "/" not in name
 
 
+def _report(
+    dataset: Dataset,
+    purify: Purify,
+    names: Sequence[str],
+    found: Sequence[_OfSlice],
+    errors: Mapping[str, _Error],
+    columns: Sequence[_Column],
+    *,
+    has_truth: bool,
+) -> QualityReport:
+    """Put the findings together: verdicts and rankings of the label sets `names`, and the rankings by truth."""
+    patients = [case.patient for case in dataset.cases]
+    higher = {column.name: bool(column.metric.higher_is_better) for column in columns}
+
+    def rankings(reference: str, *, with_truth: bool) -> dict[str, Ranking]:
+        return {
+            key: _ranking(error, reference, patients, higher=higher[key], with_truth=with_truth)
+            for key, error in errors.items()
+        }
+
+    return QualityReport(
+        strategy=purify.strategy,
+        slices=len(dataset.cases),
+        patients=len(set(patients)),
+        denoisers=tuple(BATTERY),
+        labels=tuple(
+            LabelSetQuality(
+                weak=name,
+                gates={
+                    gate: _verdict(gate, [one.gates[name][gate] for one in found], has_truth=has_truth)
+                    for gate in ACCEPTANCE_GATES
+                },
+                rankings=rankings(name, with_truth=has_truth),
+            )
+            for name in names
+        ),
+        truth=rankings(TRUTH, with_truth=False) if has_truth else None,
+    )
+
+
 # -------------------------------------------------------------------------------- slices
 def _slices(
     dataset: Dataset,
     recipes: Mapping[str, Purify],
     references: Mapping[str, Sequence[Path]],
-    codes: Sequence[NDArray[np.uint8]],
-    measures: Sequence[_Measure],
+    region_maps: Sequence[NDArray[np.uint8]],
+    columns: Sequence[_Column],
     folder: str,
     progress: Progress | None,
-) -> list[_Found]:
+) -> list[_OfSlice]:
     for name in BATTERY:
         (Path(folder) / name).mkdir()
+    images = [column for column in columns if isinstance(column.metric, ImageMetric)]
     tasks = []
     for index, case in enumerate(dataset.cases):
         paths = {name: of_cases[index] for name, of_cases in references.items()}
-        tasks.append((case, dict(recipes), paths, codes[index], list(measures), dataset.window_hu, folder))
+        tasks.append((case, dict(recipes), paths, region_maps[index], images, dataset.window_hu, folder))
     return map_slices(_slice, tasks, progress=progress)
 
 
@@ -225,54 +253,55 @@ def _slice(
     case: Case,
     recipes: Mapping[str, Purify],
     references: Mapping[str, Path],
-    codes: NDArray[np.uint8],
-    measures: Sequence[_Measure],
+    region_map: NDArray[np.uint8],
+    columns: Sequence[_Column],
     window_hu: tuple[float, float] | None,
     folder: str,
-) -> _Found:
+) -> _OfSlice:
     """Denoise one slice by the whole battery, and compare the labels with the truth and the battery with both."""
     low, normal = read_grey(Path(case.lq)), read_grey(Path(case.gt))
     images = {name: read_grey(path) for name, path in references.items()}
-    regions = shrink(codes)
+    masks = shrink(region_map)
     some = next(iter(recipes.values()))  # the mask does not depend on the weak denoiser
-    lung = regions["lung"] & (mask_of(case, low, normal, some, window_hu=window_hu) > 0)
+    lung = masks["lung"] & (mask_of(case, low, normal, some, window_hu=window_hu) > 0)
     normal_lung = lung & (dark_mask(normal) > 0)
     gates = {
-        name: measure(images[name], low=low, normal=normal, truth=images.get(TRUTH), lung=lung, normal_lung=normal_lung)
+        name: gate_values(
+            images[name], low=low, normal=normal, truth=images.get(TRUTH), lung=lung, normal_lung=normal_lung
+        )
         for name in recipes
     }
-    values: dict[str, dict[str, dict[str, float]]] = {one.name: {name: {} for name in images} for one in measures}
+    values: dict[str, dict[str, dict[str, float]]] = {column.name: {name: {} for name in images} for column in columns}
     for denoiser, apply in BATTERY.items():
         output = apply(low)
         write_grey(Path(folder) / denoiser / f"{case.name}.png", output)
-        for one in measures:
-            module, mask = metrics_of.load(one.metric.metric), regions[one.region]
-            if module.KIND == "image" and mask.any():
-                for name, image in images.items():
-                    found = module.value(output, image, mask, data_range=DATA_RANGE, pixel_mm=case.pixel_mm)
-                    if found is not None:
-                        values[one.name][name][denoiser] = float(found)
-    return _Found(gates=gates, values=values)
+        for column in columns:
+            assert isinstance(column.metric, ImageMetric), "_slices hands in no others"
+            for one in comparisons(images, {column.name: column.metric}, {column.region: masks[column.region]}):
+                found = one.measure(output, data_range=DATA_RANGE, pixel_mm=case.pixel_mm).value
+                if found is not None:
+                    values[column.name][one.reference][denoiser] = float(found)
+    return _OfSlice(gates, values)
 
 
-def _gate(name: str, values: Sequence[float | None], has_truth: bool) -> Gate:
-    bound = GATES[name]
-    low, high = (edge if math.isfinite(edge) else None for edge in (bound.low, bound.high))
+def _verdict(name: str, values: Sequence[float | None], *, has_truth: bool) -> AcceptanceVerdict:
+    gate = ACCEPTANCE_GATES[name]
+    low, high = (edge if math.isfinite(edge) else None for edge in (gate.low, gate.high))
     known = np.array([value for value in values if value is not None])
     if not known.size:
-        reason = NEEDS_TRUTH if bound.needs_truth and not has_truth else "no slice shows enough of it"
-        return Gate(low=low, high=high, meaning=bound.meaning, n=0, reason=reason)
+        reason = NEEDS_TRUTH if gate.needs_truth and not has_truth else "no slice shows enough of it"
+        return AcceptanceVerdict(low=low, high=high, meaning=gate.meaning, n=0, reason=reason)
     mean = float(known.mean())
-    return Gate(
+    return AcceptanceVerdict(
         low=low,
         high=high,
-        meaning=bound.meaning,
+        meaning=gate.meaning,
         n=int(known.size),
         mean=mean,
         least=float(known.min()),
         most=float(known.max()),
-        within=float(np.mean((known >= bound.low) & (known <= bound.high))),
-        passed=bound.low <= mean <= bound.high,
+        within=float(np.mean((known >= gate.low) & (known <= gate.high))),
+        passed=gate.low <= mean <= gate.high,
     )
 
 
@@ -294,29 +323,30 @@ def _of_images(found: Sequence[Mapping[str, Mapping[str, float]]]) -> _Error:
 def _of_features(
     produced: Mapping[str, Sequence[Path]],
     references: Mapping[str, Sequence[Path]],
-    codes: Sequence[NDArray[np.uint8]],
-    measure: _Measure,
+    region_maps: Sequence[NDArray[np.uint8]],
+    column: _Column,
     extractor: Extractor,
     parts: Iterator[Progress | None],
 ) -> _Error:
     """A distance between the features of all slices."""
-    distance = metrics_of.load(measure.metric.metric).distance
+    assert isinstance(column.metric, DistributionMetric), "_columns gives an extractor to no others"
+    distance, region = column.metric.distance, column.region
 
     def masks(index: int) -> dict[str, NDArray[np.bool_]]:
-        return {measure.region: shrink(codes[index])[measure.region]}
+        return {region: shrink(region_maps[index])[region]}
 
     def features(paths: Sequence[Path]) -> Features:
-        if measure.metric.definition == "masked" and measure.region != "whole":
+        if column.one.definition == "masked" and region != "whole":
 
             def mask(index: int) -> NDArray[np.bool_]:
-                return masks(index)[measure.region]
+                return masks(index)[region]
 
             return extractors_of.extract_masked(paths, [extractor], masks=mask, progress=next(parts))[extractor.name]
-        regions = None if measure.region == "whole" else masks
+        regions = None if region == "whole" else masks
         found = extractors_of.extract(paths, [extractor], regions=regions, progress=next(parts))[extractor.name]
-        if measure.region not in found:
-            raise UsageError(f"{extractor.name} gives no features of the region {measure.region}")
-        return found[measure.region]
+        if region not in found:
+            raise UsageError(f"{extractor.name} gives no features of the region {region}")
+        return found[region]
 
     outputs = {name: features(paths) for name, paths in produced.items()}
     targets = {name: features(paths) for name, paths in references.items()}
@@ -344,7 +374,7 @@ def _ranking(error: _Error, reference: str, patients: Sequence[str], *, higher: 
             label, truth = ([error(of_, name, chosen) for name in names] for of_ in (reference, TRUTH))
             found = float(kendalltau(label, truth).statistic)
             if not math.isfinite(found):
-                raise ScoringError("all denoisers of the battery are equal, so that none can be ranked")
+                raise ScoringError("all denoisers of the battery score the same, so they cannot be ranked")
             return found
 
         interval = jackknife(of, patients)

@@ -1,12 +1,8 @@
-"""Purify: what test labels and training pairs share: the mask of a recipe, and slices that are kept as they are made.
-
-Every slice's files are written with a note of their digests beside them. What is there and undamaged is not made again:
-a killed run goes on where it was, and of a damaged set only the damaged slices are rebuilt.
-"""
+"""Recipe: what test labels and training pairs share: the mask, how well a slice was purified, and the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +11,11 @@ from numpy.typing import NDArray
 
 from harness import __version__
 from harness.base.digests import digest_pixels
-from harness.base.errors import UsageError
 from harness.base.process import source_commit
-from harness.base.progress import Progress
-from harness.base.slices import read_grey, write_grey
-from harness.base.structs import Strict, read_json, write_json
-from harness.base.workers import map_slices
-from harness.dataset.cases import Case, Dataset, refuse
+from harness.base.slice_cache import keep_slice, slice_path
+from harness.base.slices import read_grey
+from harness.base.structs import Strict
+from harness.dataset.cases import Case, Dataset, refuse_slices
 from harness.imaging.blend import STRATEGIES
 from harness.imaging.lungs import corrected_masks
 from harness.imaging.masks import common_mask, remove_background
@@ -38,12 +32,6 @@ class Purified(Strict, frozen=True, kw_only=True):
     files: dict[str, str]
     quality: Quality
     consensus: float | None = None
-
-
-class Refused(Strict, frozen=True, kw_only=True):
-    """Why a slice cannot be purified."""
-
-    reason: str
 
 
 def mask_of(case: Case, low: Image, normal: Image, purify: Purify, *, window_hu: tuple[float, float] | None) -> Image:
@@ -79,49 +67,14 @@ def quality_of(
 def keep(
     folder: Path, name: str, images: Mapping[str, Image], *, line: Quality, consensus: float | None = None
 ) -> Purified:
-    """Write the images of the slice `name` (kind -> image) as `<kind>/<name>.png`, then the note of them."""
-    files = {f"{kind}/{name}.png": image for kind, image in images.items()}
-    for path, image in files.items():
-        write_grey(folder / path, image)
-    made = Purified(
-        files={path: digest_pixels(image) for path, image in files.items()}, quality=line, consensus=consensus
-    )
-    write_json(notes_folder(folder) / f"{name}.json", made)
-    return made
+    """Keep the images of the slice `name` (kind -> image) in a set's folder, with the digests of their pixels."""
+    files = {slice_path(kind, name): digest_pixels(image) for kind, image in images.items()}
+    return keep_slice(folder, name, images, Purified(files=files, quality=line, consensus=consensus))
 
 
-def build_slices(
-    folder: Path,
-    cases: Sequence[Case],
-    make: Callable[..., Purified | Refused],
-    arguments: Callable[[Case], tuple[Any, ...]],
-    *,
-    progress: Progress | None,
-) -> tuple[dict[str, Purified], dict[str, str]]:
-    """`make(case, *arguments(case), folder)` on all cores for every slice that is not in `folder` yet or is damaged.
-
-    Returns what there is by case name, and the reasons of the slices that `make` refused.
-    """
-    there = {case.name: made for case in cases if (made := _intact(folder, case.name)) is not None}
-    missing = [case for case in cases if case.name not in there]
-    total, done_before = len(cases), len(there)
-    results = map_slices(
-        make,
-        [(case, *arguments(case), str(folder)) for case in missing],
-        progress=None if progress is None else lambda done, _: progress(done_before + done, total),
-    )
-    refused: dict[str, str] = {}
-    for case, result in zip(missing, results, strict=True):
-        if isinstance(result, Refused):
-            refused[case.name] = result.reason
-        else:
-            there[case.name] = result
-    return {case.name: there[case.name] for case in cases if case.name in there}, refused
-
-
-def refuse_slices(refused: Mapping[str, str], fix: str) -> None:
+def refuse_unpurified(refused: Mapping[str, str], fix: str) -> None:
     """UsageError that names the slices that cannot be purified, with the reasons; nothing where there are none."""
-    refuse([f"{name}: {reason}" for name, reason in refused.items()], "cannot be purified", fix)
+    refuse_slices([f"{name}: {reason}" for name, reason in refused.items()], "cannot be purified", fix)
 
 
 def implausible_slices(slices: Mapping[str, Purified], purify: Purify) -> list[str]:
@@ -149,24 +102,3 @@ def manifest(dataset: Dataset, purify: Purify, slices: Mapping[str, Purified], *
         },
         **more,
     }
-
-
-def notes_folder(folder: Path) -> Path:
-    """Where the notes of a set's slices lie."""
-    return folder / "slices"
-
-
-def read_note(folder: Path, name: str) -> Purified:
-    """What was made of the slice `name`. UsageError where its note is missing or damaged."""
-    return read_json(notes_folder(folder) / f"{name}.json", Purified)
-
-
-def _intact(folder: Path, name: str) -> Purified | None:
-    """What a slice's note says, if all its files are as the note says."""
-    try:
-        made = read_note(folder, name)
-        if all(digest_pixels(read_grey(folder / path)) == digest for path, digest in made.files.items()):
-            return made
-    except (UsageError, OSError):
-        pass  # missing or unreadable: made again
-    return None

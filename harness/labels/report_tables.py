@@ -1,11 +1,11 @@
-"""Audit -> tables of text, for a terminal and for markdown."""
+"""Quality report -> tables of text, for a terminal and for markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from harness.base.structs import Strict
-from harness.labels.quality_report import Audit, Gate, Ranking
+from harness.labels.quality_report import AcceptanceVerdict, QualityReport, Ranking
 from harness.statistics import Interval
 
 
@@ -17,8 +17,8 @@ class Table(Strict, frozen=True, kw_only=True):
     rows: tuple[tuple[str, ...], ...]
 
 
-def tables(found: Audit) -> list[Table]:
-    """What an audit found: the gates of each label set, its agreement with the truth, and the rank changes."""
+def tables(found: QualityReport) -> list[Table]:
+    """A report as tables: the gates of each label set, then the ranks under each label and its agreement with truth."""
     shown = [
         Table(
             title=f"Gates, {found.slices} slices of {found.patients} patients: mean (range); share of slices "
@@ -52,8 +52,8 @@ def tables(found: Audit) -> list[Table]:
     return shown
 
 
-def markdown(found: Audit) -> str:
-    """The tables of an audit as markdown."""
+def markdown(found: QualityReport) -> str:
+    """The tables of a report as markdown."""
     lines: list[str] = []
     for table in tables(found):
         lines += [f"**{table.title}**", "", _row(table.header), _row(["---"] * len(table.header))]
@@ -65,13 +65,13 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _bounds(gate: Gate) -> str:
+def _bounds(gate: AcceptanceVerdict) -> str:
     if gate.high is None:
         return f"≥ {gate.low:g}"
     return f"{gate.low:g} to {gate.high:g}"
 
 
-def _verdict(gate: Gate) -> str:
+def _verdict(gate: AcceptanceVerdict) -> str:
     if gate.mean is None:
         return gate.reason
     return (

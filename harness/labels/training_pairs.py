@@ -1,4 +1,4 @@
-"""Pairs: slice pairs -> purified training pairs, `lq_bar` -> `gt`, in the authors' layout."""
+"""Training pairs: slice pairs -> purified pairs, `lq_bar` -> `gt`, in the authors' layout."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.digests import digest_code, digest_json, digest_pixels
+from harness.base.code_digest import digest_code
+from harness.base.digests import digest_json, digest_pixels
 from harness.base.errors import UsageError
 from harness.base.files import cache_root, refuse_existing, write_bytes
 from harness.base.progress import Progress
+from harness.base.slice_cache import Refused, make_slices, notes_folder
 from harness.base.slices import read_grey
 from harness.base.structs import Strict, write_json
 from harness.dataset.cases import Case, Dataset
@@ -27,15 +29,12 @@ from harness.imaging.blend import STRATEGIES, training_input
 from harness.labels.noise_fit import refuse_uncalibrated
 from harness.labels.recipe import (
     Purified,
-    Refused,
-    build_slices,
     implausible_slices,
     keep,
     manifest,
     mask_of,
-    notes_folder,
     quality_of,
-    refuse_slices,
+    refuse_unpurified,
 )
 from harness.protocol import Purify
 
@@ -43,8 +42,8 @@ Image = NDArray[np.uint8]
 
 
 class Written(Strict, frozen=True, kw_only=True):
-    """What `write_pairs` wrote: how many pairs, a line for every slice that was left out, and for every slice whose
-    purification does not look right."""
+    """What `write_pairs` wrote: the number of pairs, a line for every slice left out, and a line for every slice whose
+    purification looks wrong."""
 
     count: int
     left_out: tuple[str, ...]
@@ -60,13 +59,13 @@ def write_pairs(
     leave_out: bool = False,
     progress: Progress | None = None,
 ) -> Written:
-    """Write training pairs as the authors lay them out: inputs `lq_bar/`, targets `gt/`, a `manifest.json`, and the
-    fingerprints of what they were made of (`harness.dataset.fingerprints`), for the submission that is trained on them.
+    """Write training pairs in the authors' layout: inputs `lq_bar/`, targets `gt/` and a `manifest.json`.
 
-    All cores are used. A run that was killed left what it had finished beside `folder`; the same call goes on with it.
-    Every slice draws its noise from `seed` and its own name, so that a slice is the same whatever others there are.
-    UsageError where `folder` exists, the data lack what the noise needs, or slices cannot be purified and are not to
-    be left out.
+    The fingerprints of the source slices (`harness.dataset.fingerprints`) are added for the submission that is trained
+    on the pairs. All cores are used. A killed run leaves its finished slices beside `folder`; the same call resumes it.
+    Every slice draws its noise from `seed` and its own name, and so does not depend on the others.
+    UsageError where `folder` exists, the data lack what the noise needs, or slices cannot be purified and `leave_out`
+    is false.
     """
     refuse_existing(folder)
     if STRATEGIES[purify.strategy].add_noise and purify.variant == "corrected":
@@ -77,11 +76,10 @@ def write_pairs(
                 fix="state it in the protocol, or fit it to your own slices: harness noise",
             )
     part = folder.with_name(f".{folder.name}.{_key(dataset, purify, seed)[:12]}.part")
-    slices, refused = build_slices(
-        part, dataset.cases, _make, lambda _: (purify, seed, dataset.window_hu), progress=progress
-    )
+    tasks = {case.name: (case, purify, seed, dataset.window_hu) for case in dataset.cases}
+    slices, refused = make_slices(part, tasks, _make, Purified, progress=progress)
     if not leave_out or not slices:
-        refuse_slices(refused, "remove them, or leave them out with --leave-out; what is finished is kept")
+        refuse_unpurified(refused, "remove them, or leave them out with --leave-out; finished slices are kept")
     write_json(part / "manifest.json", manifest(dataset, purify, slices, seed=seed, left_out=refused))
     write_fingerprints(part / TRAINED_ON, fingerprints(dataset))
     shutil.rmtree(notes_folder(part))
@@ -95,7 +93,7 @@ def write_pairs(
 
 def _key(dataset: Dataset, purify: Purify, seed: int) -> str:
     libraries = [version(name) for name in ("numpy", "opencv-python-headless", "scipy")]
-    code = digest_code("harness.imaging", "harness.labels.recipe", "harness.labels.training_pairs")
+    code = digest_code("harness.labels.training_pairs")
     return digest_json({"purify": purify, "data": dataset.digest, "seed": seed, "code": code, "libraries": libraries})
 
 
@@ -115,7 +113,7 @@ def _make(
 
 
 def _with_noise(case: Case, normal: Image, purify: Purify, seed: int, window_hu: tuple[float, float] | None) -> Image:
-    """N(B) of the recipe's variant, drawn from `seed` and the slice's name."""
+    """The noisy slice N(B) of the recipe's variant, drawn from `seed` and the slice's name."""
     own = int.from_bytes(hashlib.sha256(f"{seed}/{case.name}".encode()).digest()[:4])
     if purify.variant == "published":
         sinogram = _sinogram(lambda: noise.project(normal), "published", normal)
@@ -144,8 +142,8 @@ def _with_noise(case: Case, normal: Image, purify: Purify, seed: int, window_hu:
 def _sinogram(
     project: Callable[[], NDArray[np.floating]], variant: str, normal: Image, scale: Any = None
 ) -> NDArray[Any]:
-    """A slice's sinogram, kept in the cache: the projection takes longest, and every dose and seed share it."""
-    code = digest_code("harness.imaging.tomography", "harness.imaging.noise", "harness.imaging.insertion")
+    """A slice's sinogram, cached because projection is the slowest step and all doses and seeds share it."""
+    code = digest_code("harness.imaging.noise", "harness.imaging.insertion")
     key = digest_json([digest_pixels(normal), variant, scale, code])
     path = cache_root() / "sinograms" / f"{key[:20]}.npz"
     try:

@@ -1,4 +1,4 @@
-"""What every distribution metric asks of its two feature matrices."""
+"""What every distribution metric requires of its two feature matrices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def matrix(features: ArrayLike, role: str) -> NDArray[np.float64]:
 
 
 def pair(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both matrices checked, and that they have the same number of columns."""
+    """Both matrices, checked as by `matrix`; ScoringError unless they have the same number of columns."""
     left, right = matrix(x, "outputs"), matrix(y, "labels")
     if left.shape[1] != right.shape[1]:
         raise ScoringError(f"features of {left.shape[1]} and of {right.shape[1]} dimensions cannot be compared")

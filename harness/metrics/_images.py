@@ -1,27 +1,23 @@
-"""What every image metric asks of its arguments, and what several of them share."""
+"""What every image metric requires of its arguments, and what several of them share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ScoringError
+from harness.metrics._metric import Image, Mask
 
-Image = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Map = NDArray[np.float64]
-Unit = Literal["grey", "1/mm", ""]
-Regions = tuple[str, ...] | None
 
 
 def within(image: Image, reference: Image, mask: Mask) -> tuple[Map, Map]:
-    """Grey values of both images inside the mask as float64 vectors.
+    """Grey values of both images inside the mask, as float64 vectors.
 
-    ScoringError unless all three are (h, w) of one size and the mask holds a pixel.
+    ScoringError unless all three are (h, w) of one size and the mask is not empty.
     """
     if image.ndim != 2 or not image.shape == reference.shape == mask.shape:
         raise ScoringError(
@@ -34,9 +30,9 @@ def within(image: Image, reference: Image, mask: Mask) -> tuple[Map, Map]:
 
 
 def once_per_slice(compute: Callable[[Map, Map, float], Map]) -> Callable[[Image, Image, float], Map]:
-    """A quality map of two images and a data range, kept while the regions of their slice are asked for.
+    """Cache a quality map of two images and a data range while the regions of their slice are scored.
 
-    The map costs a hundred times as much as its mean over a region.
+    Computing the map takes a hundred times as long as averaging it over a region.
     """
 
     @lru_cache(maxsize=2)  # a slice's label and truth
@@ -48,9 +44,9 @@ def once_per_slice(compute: Callable[[Map, Map, float], Map]) -> Callable[[Image
 
 
 def recovered_contrast(image: Image, reference: Image, inside: Mask, around: Mask) -> float | None:
-    """How far `inside` stands above `around` in the image, over how far in the reference: a ratio of mean differences.
+    """Contrast of `inside` against `around` in the image over that in the reference: a ratio of mean differences.
 
-    None where either holds fewer than 20 pixels, whose means noise would decide, or nothing stands out.
+    None where either mask has fewer than 20 pixels (noise would decide their means), or nothing stands out.
     """
     if min(np.count_nonzero(inside), np.count_nonzero(around)) < 20:
         return None

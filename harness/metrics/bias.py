@@ -1,21 +1,14 @@
-"""Mean signed error over a region, in grey levels: 0 is ideal, above it the image is too bright (HU too high).
+"""Mean signed error over a region, in grey levels: 0 is ideal, above 0 the image is too bright (HU too high).
 
-Errors of either sign cancel: read it beside the RMSE.
+Errors of opposite sign cancel: read it together with the RMSE.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-from harness.metrics._images import Image, Mask, Regions, Unit, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = None
-UNIT: Unit = "grey"
-REGIONS: Regions = None
-IMPLEMENTATION = "mean signed error in float64, own code"
+from harness.metrics._images import within
+from harness.metrics._metric import Image, ImageMetric, Mask
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float:
@@ -23,6 +16,14 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
 
     ScoringError for different sizes or an empty mask.
     """
-    del data_range, pixel_mm  # part of every image metric's signature; an error in grey levels has no use for them
+    del data_range, pixel_mm  # every image metric takes them; this one needs neither
     a, b = within(image, reference, mask)
     return float(np.mean(a - b))
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="grey",
+    higher_is_better=None,
+    implementation="mean signed error in float64, own code",
+)

@@ -9,7 +9,6 @@ in float64 as in clean-fid (Parmar et al., arXiv 2104.11222).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,10 +17,8 @@ from scipy.linalg.lapack import dpstrf
 
 from harness.base.errors import ScoringError
 from harness.metrics._features import pair
+from harness.metrics._metric import DistributionMetric
 
-KIND: Literal["distribution"] = "distribution"
-HIGHER_IS_BETTER = False
-IMPLEMENTATION = "Frechet distance, unbiased covariances in float64, own code, equal to clean-fid's"
 _POINTS = 10
 _BLOCK = 2048  # rows centred at a time
 
@@ -29,8 +26,8 @@ _BLOCK = 2048  # rows centred at a time
 def _factor(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean (d,) and a factor X (at most d rows) of the unbiased covariance S = X^T X.
 
-    Of more rows than columns, by Cholesky's decomposition with pivots, which takes covariances without full rank
-    (LAPACK's pstrf; an eighth of the time of the rows' QR decomposition at n = 10000, d = 2048).
+    With more rows than columns it comes from Cholesky's decomposition with pivots, which accepts covariances without
+    full rank (LAPACK's pstrf) and is much faster than the rows' QR decomposition.
     """
     mean = rows.mean(axis=0)
     count, columns = rows.shape
@@ -51,8 +48,8 @@ def distance(x: ArrayLike, y: ArrayLike) -> float:
     """Frechet distance of features (n, d) and (m, d); exact for n < d (rank-deficient covariances) and n >= d alike.
 
     With S1 = X^T X and S2 = Y^T Y the eigenvalues of S1 S2 are the squared singular values of X Y^T, so the trace of
-    the root is the sum of singular values of a matrix no larger than the sample: no matrix root (`scipy.linalg.sqrtm`
-    takes seconds at d = 2048 and returns nonsense for singular products), no regularisation.
+    the root is the sum of singular values of a matrix no larger than the sample. This needs no regularisation and no
+    matrix root: `scipy.linalg.sqrtm` is slow and returns nonsense for singular products.
     ScoringError for fewer than two images on a side, different d, or values that are not finite.
     """
     left, right = pair(x, y)
@@ -68,13 +65,14 @@ def extrapolated(
     """Frechet distance of features (n, d) and (n, d), whose rows i show the same slice, at infinitely many units.
 
     The bias of the distance is linear in 1 / n where n is well above d (Chong & Forsyth, "Effectively unbiased FID and
-    Inception score", CVPR 2020): distances of 10 random parts of 1/2 to all of the sample, drawn without replacement
-    and the same on both sides, and a straight line through them over 1 / size to 0. Unbiased, so it may be below zero.
+    Inception score", CVPR 2020). A straight line over 1 / size through the distances of 10 random parts, from half to
+    all of the sample, drawn without replacement and the same on both sides, is extended to 0. It is unbiased, so it may
+    be below zero.
 
     A unit is a patient (`groups[i]` is that of row i), or a row where `groups` is None because rows are independent.
-    More slices of the same patients do not remove the bias of few patients, so it is patients that are counted.
-    None below `least` * d units: the distances of parts of less than 2 d lie on no line over 1 / size, least of all
-    with n < d; from 4 d on what is left of the bias is small against the spread (`benchmarks/intervals.py`).
+    Patients count because more slices of the same patients do not remove the bias of few patients. None below
+    `least` * d units: distances of parts with fewer than 2 d units do not lie on a line, least of all with n < d; from
+    4 d on the remaining bias is small against the spread (`benchmarks/intervals.py`).
     ScoringError as `distance`, and for different n.
     """
     left, right = pair(x, y)
@@ -93,3 +91,11 @@ def extrapolated(
         chosen = np.isin(labels, rng.choice(units, size, replace=False))
         distances.append(distance(left[chosen], right[chosen]))
     return float(np.polynomial.Polynomial.fit(1 / sizes, distances, 1).convert().coef[0])
+
+
+METRIC = DistributionMetric(
+    distance=distance,
+    extrapolated=extrapolated,
+    higher_is_better=False,
+    implementation="Frechet distance, unbiased covariances in float64, own code, equal to clean-fid's",
+)

@@ -1,4 +1,4 @@
-"""Gradient magnitude similarity deviation: how unevenly over a region an image's edges differ from the reference's.
+"""Gradient magnitude similarity deviation: how unevenly an image's edges differ from the reference's over a region.
 
 Xue et al., "Gradient magnitude similarity deviation: a highly efficient perceptual image quality index", IEEE TIP 23
 (2014), arXiv 1308.3052. As in the paper and the authors' program: both images averaged over 2 x 2 pixels and
@@ -9,18 +9,11 @@ authors' program divides by N - 1. A gradient reaches 2 pixels beyond the region
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 
-from harness.metrics._images import Image, Map, Mask, Regions, Unit, once_per_slice, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = False
-UNIT: Unit = ""
-REGIONS: Regions = None
-IMPLEMENTATION = "GMSD (Xue 2014), halved images, constant 170 at a data range of 255, own code"
+from harness.metrics._images import Map, once_per_slice, within
+from harness.metrics._metric import Image, ImageMetric, Mask
 
 _CONSTANT = 170 / 255**2
 _PREWITT = np.array([[1, 0, -1]] * 3) / 3
@@ -50,11 +43,19 @@ def _gradient(grey: Map) -> Map:
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
     """Standard deviation of the similarity of uint8 (h, w) over the 2 x 2 blocks in bool `mask` (h, w); 0 if equal.
 
-    None where the mask holds no block. ScoringError for different sizes or an empty mask.
+    None where the mask contains no block. ScoringError for different sizes or an empty mask.
     """
-    del pixel_mm  # part of every image metric's signature; the gradients are those of pixels
+    del pixel_mm  # every image metric takes it; the gradients are in pixels
     within(image, reference, mask)
     blocks = _halved(mask.astype(np.float64)) == 1
     if not blocks.any():
         return None
     return float(_similarity(image, reference, data_range)[blocks].std())
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="",
+    higher_is_better=False,
+    implementation="GMSD (Xue 2014), halved images, constant 170 at a data range of 255, own code",
+)

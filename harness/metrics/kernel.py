@@ -5,26 +5,22 @@
 Binkowski et al., "Demystifying MMD GANs", arXiv 1801.01401; the estimator is the unbiased one and may be negative.
 
 `distance` is the number called KID on a board: the mean over subsets of clean-fid (Parmar et al., arXiv 2104.11222)
-for sets of equal size up to 1000, where every subset is the full set, in closed form and without random numbers;
-for larger or unequal sets it is what that mean converges to.
+in closed form and without random numbers for sets of equal size up to 1000, where every subset is the full set; for
+larger or unequal sets it is the limit of that mean.
 Outputs and labels of a benchmark are *paired* (output i and label i show the same slice), which the estimator ignores:
-the terms k(x_i, y_i) make it too small, below zero for near-perfect outputs. It still ranks; `paired` leaves them out
-(a metric of its own, `kernel_paired`).
+the terms k(x_i, y_i) make it too small, below zero for near-perfect outputs. It can still rank submissions; `paired`
+leaves these terms out (a metric of its own, `kernel_paired`).
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.base.errors import ScoringError
 from harness.metrics._features import matrix, pair
+from harness.metrics._metric import DistributionMetric
 
-KIND: Literal["distribution"] = "distribution"
-HIGHER_IS_BETTER = False
-IMPLEMENTATION = "unbiased squared MMD, cubic polynomial kernel, full samples in float64, own code, clean-fid's limit"
 _BLOCK = 2048  # rows of a Gram matrix held at a time
 
 Rows = NDArray[np.float64]
@@ -45,7 +41,7 @@ def _diagonal(a: Rows, b: Rows) -> float:
 
 
 def _within(a: Rows) -> float:
-    """Mean of k over pairs of different rows; blocks beside the diagonal stand for their mirror images too."""
+    """Mean of k over pairs of different rows; a block beside the diagonal counts for its mirror image too."""
     total = -_diagonal(a, a)
     for start in range(0, len(a), _BLOCK):
         block = a[start : start + _BLOCK]
@@ -89,3 +85,11 @@ def subsets(x: ArrayLike, y: ArrayLike, *, seed: int, subsets: int = 100, size: 
         chosen_left = left[rng.choice(len(left), count, replace=False)]
         total += distance(chosen_left, chosen_right)
     return total / subsets
+
+
+METRIC = DistributionMetric(
+    distance=distance,
+    higher_is_better=False,
+    implementation="unbiased squared MMD, cubic polynomial kernel, full samples in float64, own code, "
+    "clean-fid's limit",
+)

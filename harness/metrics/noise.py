@@ -1,23 +1,16 @@
-"""Residual noise of the image itself within a region, in grey levels. Descriptive: low is not good by itself.
+"""Residual noise of the image itself within a region, in grey levels. Descriptive: a low value alone is not good.
 
-A flattened image has the lowest value; the ideal is the reference's own. Estimated from the diagonal details of
-the Haar wavelet, which see little of smooth anatomy (Donoho & Johnstone, Biometrika 81 (1994)), by sigma-clipping.
-CT noise is correlated from pixel to pixel, so that this is its strength near the Nyquist frequency, not its variance.
+A flattened image has the lowest value; the ideal is the reference's own. Estimated by sigma-clipping from the diagonal
+details of the Haar wavelet, which are nearly blind to smooth anatomy (Donoho & Johnstone, Biometrika 81 (1994)). CT
+noise is correlated from pixel to pixel, so this is its strength near the Nyquist frequency, not its variance.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-from harness.metrics._images import Image, Mask, Regions, Unit, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = None
-UNIT: Unit = "grey"
-REGIONS: Regions = None
-IMPLEMENTATION = "sigma-clipped deviation of diagonal Haar details, own code"
+from harness.metrics._images import within
+from harness.metrics._metric import Image, ImageMetric, Mask
 
 _MAD_TO_STD = 1.482602218505602  # 1 / the normal distribution's third quartile
 _CLIP = 3.0
@@ -28,12 +21,12 @@ _CLIPPED_STD = 0.9866  # standard deviation of a unit normal cut at +-3: sqrt(1 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float:
     """Noise standard deviation of uint8 `image` (h, w) over bool `mask` (h, w), in grey levels.
 
-    Of all 2 x 2 blocks that lie in the mask, the details (a - b - c + d) / 2 have the standard deviation of white
-    noise. Their median absolute deviation, which whole grey levels move in steps of 0.74, only starts the clipping.
-    0 where the mask holds no block. ScoringError as the other image metrics.
+    The details (a - b - c + d) / 2 of all 2 x 2 blocks in the mask have the standard deviation of white noise. Their
+    median absolute deviation only starts the clipping, since whole grey levels move it in steps of 0.74.
+    0 where the mask contains no block. ScoringError as the other image metrics.
     """
     within(image, reference, mask)
-    del data_range, pixel_mm  # part of every image metric's signature; a deviation of grey levels has no use for them
+    del data_range, pixel_mm  # every image metric takes them; this one needs neither
     x = image.astype(np.float64)
     details = (x[:-1, :-1] - x[:-1, 1:] - x[1:, :-1] + x[1:, 1:]) / 2.0
     details = details[mask[:-1, :-1] & mask[:-1, 1:] & mask[1:, :-1] & mask[1:, 1:]]
@@ -44,3 +37,11 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
         kept = details[np.abs(details) <= _CLIP * deviation]
         deviation = float(np.sqrt(np.mean(kept**2))) / _CLIPPED_STD
     return deviation
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="grey",
+    higher_is_better=None,
+    implementation="sigma-clipped deviation of diagonal Haar details, own code",
+)

@@ -1,31 +1,24 @@
-"""Mean frequency of the noise power spectrum of what an image differs by from the reference: the noise's texture.
+"""Mean frequency of the noise power spectrum of the difference between image and reference: the noise's texture.
 
-Against a noise-free reference the difference is what noise remains and what structure is lost; against a label, also
-the label's own noise. The noisy input's own value is ideal: a denoiser that takes the fine noise and leaves blotches
-lowers it, one that sharpens noise raises it. White noise has 0.27 per pixel (17/64).
+Against a noise-free reference the difference is the remaining noise and the lost structure; against a label, also the
+label's own noise. The noisy input's own value is ideal: a denoiser that removes fine noise and leaves blotches lowers
+it, one that sharpens noise raises it. White noise has 0.27 per pixel (17/64).
 
 AAPM TG-233 (Samei et al., Med Phys 46 (2019)): f_av = sum(f NPS(f)) / sum(NPS(f)) of the radial spectrum, from
-detrended patches. Patches are 64 pixels wide, half overlapping, and tapered (Hann), so that an irregular region can be
-had: a patch is used where half its weight lies within, and outside it is zero. Detrending empties the lowest ring of
-frequencies, which is left out: waves longer than 32 pixels are shading, not texture.
+detrended patches. Patches are 64 pixels wide, half overlapping, and tapered (Hann), so that a region of any shape can
+be measured: a patch counts where half its weight lies within the region, and is zero outside. Detrending empties the
+lowest ring of frequencies, which is left out: waves longer than 32 pixels are shading, not texture.
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.fft import fft2
 
-from harness.metrics._images import Image, Mask, Regions, Unit, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = None
-UNIT: Unit = "1/mm"
-REGIONS: Regions = None
-IMPLEMENTATION = "mean frequency of the radial NPS (AAPM TG-233), Hann patches of 64 pixels, own code"
+from harness.metrics._images import within
+from harness.metrics._metric import Image, Mask, SpectralMetric, Spectrum
 
 _PATCH = 64
 _HANN = np.hanning(_PATCH + 1)[:_PATCH].astype(np.float32)
@@ -33,15 +26,13 @@ _TAPER = np.outer(_HANN, _HANN)
 _PLANE = np.stack([np.ones((_PATCH, _PATCH)), *np.mgrid[-1 : 1 : _PATCH * 1j, -1 : 1 : _PATCH * 1j]]).astype(np.float32)
 _ROUNDING = 1e-6  # grey levels squared: what detrending leaves of a constant
 
-Spectrum = tuple[NDArray[np.float64], NDArray[np.float64]]
-
 
 def radial_spectrum(image: NDArray[np.generic], mask: Mask, *, pixel_mm: float | None) -> Spectrum | None:
     """Frequencies (31,) and noise power at them, averaged over directions, of `image` (h, w) within bool `mask` (h, w).
 
     `image` is noise: a difference of two images, or an image of a uniform object. Frequencies are in 1/mm and power in
     grey levels^2 mm^2; where `pixel_mm` is None they are per pixel. Over the plane of frequencies the power integrates
-    to the variance. None where no patch of 64 x 64 pixels has half its weight in the mask.
+    to the variance. None where no patch of 64 x 64 pixels has half of its weight in the mask.
     """
     if min(image.shape) < _PATCH:
         return None
@@ -63,7 +54,7 @@ def radial_spectrum(image: NDArray[np.generic], mask: Mask, *, pixel_mm: float |
 
 
 def _detrended(patches: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Patches (k, n, n) without the plane that fits each best under its weights."""
+    """Patches (k, n, n), each minus the plane that fits it best under its weights."""
     normal = np.einsum("kyx,ayx,byx->kab", weights, _PLANE, _PLANE, optimize=True)
     right = np.einsum("kyx,ayx->ka", weights * patches, _PLANE, optimize=True)
     planes = np.linalg.solve(normal.astype(np.float64), right[:, :, None].astype(np.float64))[:, :, 0]
@@ -74,8 +65,8 @@ def _detrended(patches: NDArray[np.float32], weights: NDArray[np.float32]) -> ND
 def spectrum(image: Image, reference: Image, mask: Mask, *, pixel_mm: float | None) -> Spectrum | None:
     """`radial_spectrum` of uint8 `image` - `reference` (h, w) over bool `mask` (h, w).
 
-    None where nothing differs (but by a constant or a slope) or no patch fits. ScoringError for different sizes or an
-    empty mask.
+    None where the images differ by no more than a constant or a slope, or no patch fits. ScoringError for different
+    sizes or an empty mask.
     """
     within(image, reference, mask)
     found = radial_spectrum(image.astype(np.float32) - reference, mask, pixel_mm=pixel_mm)
@@ -89,7 +80,17 @@ def of_spectrum(found: Spectrum) -> float:
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
-    """Mean frequency of `spectrum`, None where there is none."""
-    del data_range  # part of every image metric's signature; a frequency has no use for it
+    """Mean frequency of `spectrum`, None where that is None."""
+    del data_range  # every image metric takes it; this one does not need it
     found = spectrum(image, reference, mask, pixel_mm=pixel_mm)
     return None if found is None else of_spectrum(found)
+
+
+METRIC = SpectralMetric(
+    value=value,
+    spectrum=spectrum,
+    of_spectrum=of_spectrum,
+    unit="1/mm",
+    higher_is_better=None,
+    implementation="mean frequency of the radial NPS (AAPM TG-233), Hann patches of 64 pixels, own code",
+)

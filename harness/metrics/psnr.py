@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-from harness.metrics._images import Image, Mask, Regions, Unit, within
+from harness.metrics._images import within
+from harness.metrics._metric import Image, ImageMetric, Mask
 
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = True
-UNIT: Unit = ""
-REGIONS: Regions = None
-IMPLEMENTATION = "PSNR in float64, squared error at least 1/12, own code"
-
-# Rounding to whole grey levels is an error of this variance by itself: 8-bit images cannot be known to agree better,
-# and records hold no infinity. With data_range 255 the ratio is at most 58.9 dB.
+# Rounding to whole grey levels alone has this error variance, so 8-bit images cannot be known to agree better. It also
+# keeps infinity out of records: with data_range 255 the ratio is at most 58.9 dB.
 QUANTISATION_MSE = 1.0 / 12.0
 
 
@@ -24,7 +17,15 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
 
     ScoringError for different sizes or an empty mask.
     """
-    del pixel_mm  # part of every image metric's signature; an error in grey levels has no use for it
+    del pixel_mm  # every image metric takes it; this one does not need it
     a, b = within(image, reference, mask)
     error = max(float(np.mean((a - b) ** 2)), QUANTISATION_MSE)
     return float(10.0 * np.log10(data_range**2 / error))
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="",
+    higher_is_better=True,
+    implementation="PSNR in float64, squared error at least 1/12, own code",
+)

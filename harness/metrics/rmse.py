@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-from harness.metrics._images import Image, Mask, Regions, Unit, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = False
-UNIT: Unit = "grey"
-REGIONS: Regions = None
-IMPLEMENTATION = "root mean square error in float64, own code"
+from harness.metrics._images import within
+from harness.metrics._metric import Image, ImageMetric, Mask
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float:
@@ -20,6 +13,14 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
 
     ScoringError for different sizes or an empty mask.
     """
-    del data_range, pixel_mm  # part of every image metric's signature; an error in grey levels has no use for them
+    del data_range, pixel_mm  # every image metric takes them; this one needs neither
     a, b = within(image, reference, mask)
     return float(np.sqrt(np.mean((a - b) ** 2)))
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="grey",
+    higher_is_better=False,
+    implementation="root mean square error in float64, own code",
+)

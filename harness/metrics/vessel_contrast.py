@@ -1,30 +1,23 @@
-"""Contrast of the vessels in the lung, relative to the reference's: 1 is ideal, below it they are blurred or faded.
+"""Contrast of the vessels in the lung, relative to the reference's: 1 is ideal, below 1 they are blurred or faded.
 
-Vessels are the pixels that stand out from the lung around them in the smoothed reference, the same in both images:
-noise that the image alone has leaves the ratio at 1 on average, however strong. Whatever else stands out counts as
-vessel: nodules, walls of bronchi, fissures. Above 1 vessels are exaggerated.
-A reference with noise of its own is picked at its bright spots: images that do not share that noise, the truth among
-them, fall short of 1, the more the noisier it is.
+Vessels are the pixels that stand out from the lung around them in the smoothed reference; the same pixels are used in
+both images, so noise in the image alone leaves the ratio at 1 on average, however strong. Anything else that stands out
+counts as vessel too: nodules, bronchial walls, fissures. Above 1 vessels are exaggerated.
+If the reference itself is noisy, its bright noise is selected as well: images without that noise, even the truth, then
+stay below 1, the more so the noisier the reference.
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from harness.imaging.regions import dilate
-from harness.metrics._images import Image, Mask, Regions, Unit, recovered_contrast, within
-
-KIND: Literal["image"] = "image"
-HIGHER_IS_BETTER: bool | None = None
-UNIT: Unit = ""
-REGIONS: Regions = ("lung",)
-IMPLEMENTATION = "contrast of what stands out from the lung of the reference, relative to the reference's, own code"
+from harness.metrics._images import recovered_contrast, within
+from harness.metrics._metric import Image, ImageMetric, Mask
 
 _SMOOTHED = 1.0  # standard deviation in pixels: about a small vessel's
-_SURROUNDINGS = 21  # side in pixels of the square whose median passes over vessels
+_SURROUNDINGS = 21  # side in pixels of the square whose median ignores vessels
 _STANDS_OUT = 0.1  # of the data range: a quarter of what a full vessel has in a window of 2200 HU
 _NEAR = 8  # pixels from a vessel at which the lung around it ends
 
@@ -34,12 +27,21 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
 
     None where fewer than 20 pixels are vessel, or lung near one. ScoringError for different sizes or an empty mask.
     """
-    del pixel_mm  # part of every image metric's signature; what is too thin for a pixel has no contrast
+    del pixel_mm  # every image metric takes it; the sizes are in pixels
     _, inside = within(image, reference, mask)
-    # What is not lung must neither raise the surroundings nor leak into the smoothed lung.
+    # Pixels outside the lung must neither raise the surroundings nor leak into the smoothed lung.
     lung = np.where(mask, reference, np.uint8(np.median(inside)))
     smooth = cv2.GaussianBlur(lung.astype(np.float32), (0, 0), _SMOOTHED, borderType=cv2.BORDER_REPLICATE)
     structure = smooth - cv2.medianBlur(lung, _SURROUNDINGS)
     vessels = mask & (structure > _STANDS_OUT * data_range)
     plain = mask & ~dilate(structure > _STANDS_OUT * data_range / 2, 2)
     return recovered_contrast(image, reference, vessels, plain & dilate(vessels, _NEAR))
+
+
+METRIC = ImageMetric(
+    value=value,
+    unit="",
+    higher_is_better=None,
+    regions=("lung",),
+    implementation="contrast of what stands out from the lung of the reference, relative to the reference's, own code",
+)

@@ -1,10 +1,10 @@
-"""The embedded phantom: a procedural thorax, breathing, scanned at normal and at low dose, with truth.
+"""The embedded phantom: a procedural, breathing thorax, scanned at normal and at low dose, with known truth.
 
     patient = make_patient(2602, 0, view="full")
     for level in levels(6):
         scanned = scan_slice(patient, level, size=512, dose=0.02)
 
-Written for this project after a prototype of its own; the anatomy is invented, its measures are those of adults.
+The anatomy is invented, with the proportions of adults; the code was written for this project.
 """
 
 from harness.phantom.anatomy import VIEWS, View

@@ -6,6 +6,7 @@ towards the feet; x = y = 0 is the middle of the chest. `t` is z as a share of t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
@@ -72,10 +73,10 @@ class Anatomy(Strict, frozen=True, kw_only=True):
 
 
 class Breath(Strict, frozen=True, kw_only=True):
-    """The state in which one scan finds the body: how much is breathed out, the heart's phase, and how it lies."""
+    """The state of the body during one scan: how far it has breathed out, the heart's phase, and how it lies."""
 
     exhaled: float
-    """0 = full inspiration, 1 = what a calm breath out does: the domes rise by 22 mm."""
+    """0 = full inspiration, 1 = after a calm breath out, with the domes 22 mm higher."""
     heart_scale: float
     shift_x: float
     shift_y: float
@@ -83,7 +84,7 @@ class Breath(Strict, frozen=True, kw_only=True):
 
     @property
     def lift(self) -> float:
-        """By how many mm the diaphragm stands higher than at full inspiration."""
+        """How much higher the diaphragm is than at full inspiration, in mm."""
         return 22 * self.exhaled
 
     @property
@@ -100,7 +101,10 @@ INSPIRED = Breath(exhaled=0, heart_scale=1, shift_x=0, shift_y=0, roll=0)
 
 
 def draw_anatomy(rng: np.random.Generator, *, view: View) -> Anatomy:
-    """Draw a person; `view` changes the table and the field of view, nothing else."""
+    """Draw a person; `view` changes the table and the field of view, nothing else.
+
+    Every seed's person depends on the order of the draws: do not change it.
+    """
 
     def uniform(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
@@ -111,16 +115,7 @@ def draw_anatomy(rng: np.random.Generator, *, view: View) -> Anatomy:
     lung_height = uniform(235, 275) * size
     dome_right = lung_height - uniform(55, 75)
     contrast = bool(rng.random() < 0.4)
-    nodules = tuple(
-        Nodule(
-            x=uniform(-0.55, 0.55) * half_width,
-            y=uniform(-0.4, 0.4) * half_depth,
-            z=uniform(0.2, 0.75) * lung_height,
-            radius=uniform(2.5, 9),
-            hu=uniform(-100, 60),
-        )
-        for _ in range(rng.integers(0, 4))
-    )
+    nodules = _draw_nodules(uniform, int(rng.integers(0, 4)), half_width, half_depth, lung_height)
     opacities = tuple(
         Opacity(
             x=float(rng.choice([-1, 1])) * uniform(70, 110),
@@ -167,8 +162,23 @@ def draw_anatomy(rng: np.random.Generator, *, view: View) -> Anatomy:
     )
 
 
+def _draw_nodules(
+    uniform: Callable[[float, float], float], count: int, half_width: float, half_depth: float, lung_height: float
+) -> tuple[Nodule, ...]:
+    return tuple(
+        Nodule(
+            x=uniform(-0.55, 0.55) * half_width,
+            y=uniform(-0.4, 0.4) * half_depth,
+            z=uniform(0.2, 0.75) * lung_height,
+            radius=uniform(2.5, 9),
+            hu=uniform(-100, 60),
+        )
+        for _ in range(count)
+    )
+
+
 def draw_breath(rng: np.random.Generator, *, exhaled: tuple[float, float]) -> Breath:
-    """Draw the state of one scan; `exhaled` bounds the breath."""
+    """Draw the state of one scan; `exhaled` is the range of `Breath.exhaled`."""
     return Breath(
         exhaled=float(rng.uniform(*exhaled)),
         heart_scale=float(rng.uniform(0.98, 1.02)),

@@ -21,7 +21,7 @@ def paint_bones(section: Section) -> None:
 def _paint_ribs(section: Section) -> None:
     a = section.patient.anatomy
     from_spine = np.float32(np.pi) - np.abs(section.angle)
-    off_axis = section.chest - np.float32(5.2)  # distance from the cage's middle line
+    off_axis = section.chest - np.float32(5.2)  # distance from the middle of the rib cage's wall
     bone, cartilage = np.full_like(section.hu, OUTSIDE), np.full_like(section.hu, OUTSIDE)
     ring = np.abs(off_axis) < 8
     angle, off_axis = from_spine[ring], off_axis[ring]
@@ -29,7 +29,7 @@ def _paint_ribs(section: Section) -> None:
     in_ring_bone, in_ring_cartilage = bone[ring], cartilage[ring]
     for rib in range(12):
         middle = np.float32(a.rib_start + rib * a.rib_pitch) + descent * np.float32(0.75 + 0.055 * rib)
-        # The section cuts a rib, which slopes, aslant: 0.62 turns height into about a distance.
+        # Ribs slope, so the section cuts them obliquely: 0.62 turns height into about a distance.
         away = np.sqrt(off_axis**2 + ((np.float32(section.z) - middle) * np.float32(0.62)) ** 2)
         end = 2.45 if rib < 8 else 2.2 - 0.25 * (rib - 7)
         osseous = (angle > 0.28) & (angle < end)

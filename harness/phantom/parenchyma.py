@@ -1,4 +1,4 @@
-"""The lungs' inside: aerated tissue with its textures and diseases, fissures, vessels and bronchi."""
+"""Inside the lungs: aerated tissue with its textures and diseases, fissures, vessels and bronchi."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ SLAB_MM = 2.5
 
 
 class Inside(NamedTuple):
-    """What the lungs hold: the share of each pixel that is air in a bronchus, and that a nodule fills."""
+    """Inside the lungs: the share of each pixel that is bronchial air, and the share that a nodule fills."""
 
     bronchial_air: Array
     nodules: Array
 
 
 def paint_lungs(section: Section) -> Inside:
-    """Paint both lungs; returns where bronchi and nodules are."""
+    """Paint both lungs; return where bronchi and nodules are."""
     inside = Inside(np.zeros_like(section.hu), np.zeros_like(section.hu))
     box = section.box(section.lungs)
     if box is None:
         return inside
     a = section.patient.anatomy
-    # The tissue that is now in this plane: it moves with the diaphragm.
+    # The tissue in this plane depends on the breath: it moves with the diaphragm.
     z = material_height(a, section.z, section.breath)
     vessels, walls, air = _trees(section, z)
     air = air[box] * section.cover(section.lungs[box])
@@ -56,9 +56,9 @@ def _nodule(section: Section, nodule: Nodule, z: float, box: tuple[slice, slice]
 
 
 def _tissue(section: Section, z: float, box: tuple[slice, slice], nodules: list[tuple[Nodule, Array]]) -> Array:
-    """Density of the parenchyma without vessels, in HU: denser downwards, where the patient lies on it.
+    """Density of the parenchyma without vessels, in HU: it increases towards the back, on which the patient lies.
 
-    `nodules` are the nodules, each with the share of each pixel of the box that it fills.
+    `nodules` holds each nodule with the share of each pixel of the box that it fills.
     """
     patient, a = section.patient, section.patient.anatomy
     x, y = section.x[box], section.y[box]
@@ -113,13 +113,13 @@ def _in_slab(tree: Array, z: float) -> Array:
 
 
 def _in_scanner(section: Section, tubes: Array) -> Array:
-    """Carry tubes from full inspiration to where this breath finds them, in scanner coordinates."""
+    """Move tubes from full inspiration to their place in this breath, in scanner coordinates."""
     patient, breath = section.patient, section.breath
     moved = tubes.copy()
     for end in (0, 3):
         x = tubes[:, end : end + 1] * np.float32(breath.width_scale)
         y = tubes[:, end + 1 : end + 2] * np.float32(breath.depth_scale)
-        # The section shows at a point what the anatomy has at that point plus its warp: two steps invert this.
+        # A point of the section shows the anatomy at that point plus its warp: two steps invert this.
         warp_x, warp_y = patient.warp(x, y, section.z)
         warp_x, warp_y = patient.warp(x - warp_x, y - warp_y, section.z)
         x, y = patient.to_scanner(x - warp_x, y - warp_y, breath)

@@ -15,7 +15,7 @@ WARP_MM, WARP_VOXEL_MM = 2.6, 14.0
 
 @dataclass(frozen=True, kw_only=True)
 class Patient:
-    """Everything about one patient that does not depend on the slice; may be sent to another process."""
+    """Everything about one patient that does not depend on the slice; it can be pickled."""
 
     seed: int
     index: int
@@ -41,15 +41,15 @@ class Patient:
         return x + np.float32(a.offset_x + breath.shift_x), y + np.float32(a.offset_y + breath.shift_y)
 
     def warp(self, x: Array, y: Array, z: float) -> tuple[Array, Array]:
-        """By how many mm the anatomy at a point is displaced."""
+        """Displacement of the anatomy at each point, in mm."""
         across, down = (warp(x, y, z, WARP_VOXEL_MM) * np.float32(WARP_MM) for warp in self.warps)
         return across, down
 
 
 def make_patient(seed: int, index: int, *, view: View = "full") -> Patient:
-    """Patient `index` of the population `seed`, the same whichever others are made; `view` is one of VIEWS.
+    """Patient `index` of the population `seed`, independent of all others; `view` is one of VIEWS.
 
-    The body is the same in every view of one patient: only the table and the field of view differ.
+    A patient's body is the same in every view: only the table and the field of view differ.
     """
     rng = np.random.default_rng([seed, index])
     anatomy = draw_anatomy(rng, view=view)

@@ -1,4 +1,4 @@
-"""Scanning a slice of a patient: the normal-dose and the low-dose image, the noise-free truth and the true regions."""
+"""Scan a slice of a patient: the normal-dose and the low-dose image, the noise-free truth and the true regions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 from harness.base.structs import Strict
 from harness.imaging.regions import Code
-from harness.imaging.tomography import fbp, hu_to_mu, measure, mu_to_hu, radon
+from harness.imaging.tomography import detect, fbp, hu_to_mu, mu_to_hu, radon
 from harness.phantom.anatomy import Breath
 from harness.phantom.bones import paint_bones
 from harness.phantom.parenchyma import paint_lungs
@@ -30,44 +30,45 @@ ELECTRONIC_NOISE = 4.0
 VIEWS_PER_CHANNEL = 720 / 512
 SUPERSAMPLING = 2
 TOP, BOTTOM = 0.15, 0.76
-"""Relative heights between which slices lie."""
+"""Slices lie between these relative heights."""
 ROUND_VIEWS = ("full", "closed-cavity")
-"""Views that show the scanner's whole circular field; the others are zoomed in, so that it fills the square image."""
+"""Views that show the scanner's whole circular field; the others are zoomed in until it fills the square image."""
 
 
 class PhantomSlice(Strict, frozen=True, kw_only=True):
     """One slice scanned twice. All images are (size, size) uint8, `window_hu` being the HU of grey 0 and 255.
 
     `gt` is the normal-dose scan; `lq` the low-dose scan, in another breath; `truth` the noise-free reconstruction of
-    what `lq` saw, through the same kernel; `again` a normal-dose scan of that, the best that any scan can be; `regions`
-    its label map (harness.imaging.regions.Code).
+    what `lq` saw, through the same kernel; `aligned_gt` a normal-dose scan of that, the best that any scan can be;
+    `regions` its region map (harness.imaging.regions.Code).
     """
 
     gt: NDArray[np.uint8]
     lq: NDArray[np.uint8]
     truth: NDArray[np.uint8]
-    again: NDArray[np.uint8]
+    aligned_gt: NDArray[np.uint8]
     regions: NDArray[np.uint8]
     window_hu: tuple[float, float]
     pixel_mm: float
 
 
 class Plane(NamedTuple):
-    """A section of a patient as it is, before any scan: densities in HU and region codes, (n, n)."""
+    """A section of a patient before any scan: densities in HU and region codes, (n, n)."""
 
     hu: Array
     regions: NDArray[np.uint8]
 
 
 def levels(slices: int) -> list[float]:
-    """Relative heights of so many slices through the lungs, from near the apices (0.15) to the diaphragm (0.76)."""
+    """Relative heights of `slices` slices through the lungs, from near the apices (0.15) to the diaphragm (0.76)."""
     return [TOP + (BOTTOM - TOP) * (i + 0.5) / slices for i in range(slices)]
 
 
 def levels_with_nodules(patient: Patient, slices: int, *, nodule_slices: int) -> list[float]:
-    """`levels(slices)`, of which up to `nodule_slices` are moved to a nodule: from the apices down, the nearest each.
+    """`levels(slices)`, with up to `nodule_slices` of them moved to nodules, from the apices down.
 
-    No two are nearer to each other than half the even distance: of nodules that close together one slice shows one.
+    For each nodule the nearest level moves. Moved levels stay at least half the even distance apart, so of nodules
+    closer together than that only one gets a slice.
     """
     even, moved = levels(slices), list[float]()
     apart = (BOTTOM - TOP) / slices / 2
@@ -81,8 +82,8 @@ def levels_with_nodules(patient: Patient, slices: int, *, nodule_slices: int) ->
 def nodule_levels(patient: Patient) -> list[float]:
     """Relative heights at which the low-dose scan passes through the middle of a nodule, from the apices down.
 
-    Evenly spaced slices seldom meet one. Left out are nodules that `draw_anatomy` put outside the lungs, where none
-    is painted.
+    Evenly spaced slices seldom hit one. Nodules that `draw_anatomy` placed outside the lungs are not painted, and are
+    left out.
     """
     a, breath = patient.anatomy, patient.low_dose_breath
     heights = [brentq(lambda z, n=n: material_height(a, z, breath) - n.z, 0, n.z) for n in a.nodules]
@@ -93,8 +94,8 @@ def nodule_levels(patient: Patient) -> list[float]:
 def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> PhantomSlice:
     """Scan the plane at relative height `level` (0 = apex, 1 = base of the lungs) at normal dose and at `dose` of it.
 
-    The same patient, level, size and dose give the same bytes in whatever order and process. ValueError where size
-    is below 16 or dose not in (0, 1].
+    The same patient, level, size and dose give the same bytes, in any order and any process. ValueError where size is
+    below 16 or dose is not in (0, 1].
     """
     if size < 16 or not 0 < dose <= 1:
         raise ValueError(f"expected a size of at least 16 and a dose in (0, 1], found {size} and {dose}")
@@ -105,7 +106,7 @@ def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> Pha
         return np.random.default_rng([patient.seed, patient.index, round(level * 1e6), scan])
 
     def exposed(sinogram: Array, photons: float, rng: np.random.Generator) -> Array:
-        return measure(sinogram, photons=photons, pixel_mm=pixel_mm, electronic=ELECTRONIC_NOISE, rng=rng)
+        return detect(sinogram, photons=photons, pixel_mm=pixel_mm, electronic=ELECTRONIC_NOISE, rng=rng)
 
     def image(sinogram: Array) -> NDArray[np.uint8]:
         hu = mu_to_hu(fbp(sinogram, pixel_mm=pixel_mm, kernel="sharp", size=size))
@@ -118,7 +119,7 @@ def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> Pha
         gt=image(exposed(normal, NORMAL_PHOTONS, noise(0))),
         lq=image(exposed(low, NORMAL_PHOTONS * dose, noise(1))),
         truth=image(low),
-        again=image(exposed(low, NORMAL_PHOTONS, noise(2))),
+        aligned_gt=image(exposed(low, NORMAL_PHOTONS, noise(2))),
         regions=_middle(at_low_dose.regions, size),
         window_hu=WINDOW_HU,
         pixel_mm=pixel_mm,
@@ -160,7 +161,7 @@ def cut(patient: Patient, level: float, breath: Breath, *, size: int) -> Plane:
 
 
 def field_of_view(patient: Patient, size: int) -> NDArray[np.bool_]:
-    """Where the scanner gives an image, (size, size): a disk, or everywhere if the view was zoomed into the disk."""
+    """Where the scanner shows an image, (size, size): a disk, or everywhere if the view is zoomed into the disk."""
     if patient.anatomy.view in ROUND_VIEWS:
         return _disk(size)
     return np.ones((size, size), bool)

@@ -13,8 +13,8 @@ from harness.phantom.surfaces import body_outline, chest_wall, diaphragm, lungs,
 class Section:
     """The plane at height `z` of a patient in one breath, on `size` x `size` pixels of `pixel_mm`.
 
-    `hu` is what has been painted; `x`, `y` are the points in the patient's frame, gently warped so that nothing is a
-    perfect ellipse; `scanner_x`, `scanner_y` are the scanner's own.
+    `hu` holds what has been painted; `x`, `y` are the points in the patient's frame, slightly warped so that nothing is
+    a perfect ellipse; `scanner_x`, `scanner_y` are scanner coordinates.
     """
 
     def __init__(self, patient: Patient, *, z: float, breath: Breath, size: int, pixel_mm: float) -> None:
@@ -48,14 +48,14 @@ class Section:
         coarse: float = 0,
         opacity: float | Array = 1,
     ) -> None:
-        """Paint a shape, a signed distance, with a density and so many HU of fine and coarse texture.
+        """Paint a shape, given as signed distance, with a density and textures of `fine` and `coarse` HU.
 
-        `opacity` 0 to 1 lets what lies beneath show through. Only the shape's bounding box is touched.
+        An `opacity` below 1 lets what lies beneath show through. Only the shape's bounding box changes.
         """
         box = self.box(shape)
         if box is None:
             return
-        paint = np.array(hu, np.float32)  # no dimension; the textures give it the box's
+        paint = np.array(hu, np.float32)  # a scalar; textures broadcast it to the box
         if fine:
             paint = paint + np.float32(fine) * self.fine[box]
         if coarse:
@@ -76,7 +76,7 @@ class Section:
         return coverage(shape, self.pixel_mm)
 
     def box(self, shape: Array) -> tuple[slice, slice] | None:
-        """The rows and columns that a shape touches; None where it touches none."""
+        """The rows and columns that a shape touches, None for none."""
         touched = shape < np.float32(self.pixel_mm / 2)
         rows = np.flatnonzero(touched.any(axis=1))
         if not len(rows):

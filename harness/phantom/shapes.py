@@ -14,7 +14,7 @@ from scipy import ndimage
 
 Array = NDArray[np.float32]
 OUTSIDE = np.float32(1e3)
-"""A signed distance that lies far outside of everything."""
+"""A signed distance far outside everything."""
 
 
 def ellipse(

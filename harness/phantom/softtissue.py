@@ -1,4 +1,4 @@
-"""Fat, skin, muscles, mediastinum, and what of the abdomen reaches up under the diaphragm."""
+"""Fat, skin, muscles, mediastinum, and the abdomen under the diaphragm."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _paint_heart(section: Section, heart: Array) -> None:
 
 
 def paint_abdomen(section: Section) -> Array:
-    """Liver, stomach, spleen and their fat below the diaphragm; returns the share of each pixel that is bowel gas."""
+    """Liver, stomach, spleen and their fat below the diaphragm; return the share of each pixel that is bowel gas."""
     a, x, y, s = section.patient.anatomy, section.x, section.y, section.patient.anatomy.size
     height = np.float32(section.z) - section.diaphragm
     gas_share = np.zeros_like(section.hu)

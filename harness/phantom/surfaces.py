@@ -45,7 +45,7 @@ def chest_wall(a: Anatomy, x: Array, y: Array, z: float, breath: Breath) -> Arra
     t = z / a.lung_height
     depth_scale = 1 - (1 - breath.depth_scale) * ramp(-0.1, 0.5, t)
     width_scale = 1 - (1 - breath.width_scale) * ramp(0, 0.5, t)
-    # The cage widens from the apex like an ellipsoid down to its widest place at t = 0.62.
+    # From the apex the cage widens like an ellipsoid, to its widest place at t = 0.62.
     widening = 0.16 + 0.84 * math.sqrt(max(1 - ((0.62 - min(t, 0.62)) / 0.66) ** 2, 0.02))
     half_width = (a.half_width - a.fat - a.muscle - 9) * widening * width_scale
     half_depth = (a.half_depth - 0.8 * a.fat - a.muscle - 8) * (0.30 + 0.70 * widening) * depth_scale
@@ -61,7 +61,7 @@ def chest_wall(a: Anatomy, x: Array, y: Array, z: float, breath: Breath) -> Arra
 
 
 def organs(a: Anatomy, x: Array, y: Array, z: float, breath: Breath) -> dict[str, Array]:
-    """Heart, great vessels, airways and oesophagus, those that this height cuts, by name."""
+    """Heart, great vessels, airways and oesophagus by name, those that this height cuts."""
     height, s = a.lung_height, a.size
     found: dict[str, Array] = {}
     heart_middle = 0.66 * height - 8 * breath.exhaled
@@ -101,7 +101,7 @@ def organs(a: Anatomy, x: Array, y: Array, z: float, breath: Breath) -> dict[str
 def mediastinum(
     a: Anatomy, x: Array, y: Array, z: float, breath: Breath, *, contents: dict[str, Array] | None = None
 ) -> Array:
-    """What separates the lungs: a smooth hull of heart, great vessels, spine and the fat between them."""
+    """The tissue between the lungs: a smooth hull of heart, great vessels, spine and the fat between them."""
     t, s, depth = z / a.lung_height, a.size, a.half_depth
     contents = organs(a, x, y, z, breath) if contents is None else contents
     # A broad middle compartment, and a thin anterior junction that widens at the thoracic inlet and at the heart.
@@ -139,7 +139,7 @@ def diaphragm(a: Anatomy, x: Array, y: Array, breath: Breath) -> Array:
 def lungs(chest: Array, middle: Array, floor: Array, z: float) -> Array:
     """Both lungs: inside the chest wall, outside the mediastinum, above the diaphragm (height `floor`).
 
-    0.55 turns the height above the slanting diaphragm into about a distance from it.
+    The factor 0.55 turns the height above the slanting diaphragm into an approximate distance from it.
     """
     within = np.maximum(chest + np.float32(1), -middle)
     return -join(-within, (floor - np.float32(z)) * np.float32(0.55), 4)

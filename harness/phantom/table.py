@@ -1,4 +1,4 @@
-"""The table that the patient lies on, three makes, fixed to the scanner."""
+"""The table under the patient, in three makes, fixed to the scanner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOAM, SKIN = -930, -40
 
 
 def paint_table(section: Section, a: Anatomy) -> None:
-    """Paint the table under the patient; all but the closed one are hollow bodies with open ends."""
+    """Paint the table under the patient; all but the closed one are hollow with open ends."""
     top = a.offset_y + a.half_depth + 6
     if a.view == "closed-cavity":
         _closed(section, a, top)

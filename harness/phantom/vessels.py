@@ -58,8 +58,9 @@ def _points_in_lung(a: Anatomy, rng: np.random.Generator, *, side: int) -> Point
 def _grow(tips: Points, root: Points, rng: np.random.Generator) -> Array:
     """Grow one tree (segments, 8) from the point `root` to every one of the `tips` (n, 3).
 
-    All branches of a generation at once: go some way to the middle of the tips that a branch feeds, split them, repeat.
-    A short way (0.22 to 0.38) sends branches outwards from the hilum; half way and more would make them turn back.
+    All branches of a generation grow at once: each goes part of the way to the middle of the tips that it feeds, splits
+    them, and repeats. A short way (0.22 to 0.38) sends branches outwards from the hilum; half or more would turn them
+    back.
     """
     segments: list[Array] = []
     start, heading = root[None], np.zeros((1, 3))
@@ -92,7 +93,7 @@ def _grow(tips: Points, root: Points, rng: np.random.Generator) -> Array:
 
 
 def _along_main_spread(tips: Points, fed: NDArray[np.int64], middle: Points, direction: Points) -> Points:
-    """Each branch's tips in the order of their main spread; spread along its own direction counts a quarter."""
+    """Each branch's tips, ordered along their main spread; spread along the branch's own direction counts a quarter."""
     if not len(fed):
         return tips
     branch = np.repeat(np.arange(len(fed)), fed)
@@ -128,8 +129,8 @@ def _fill_tubes(
 ) -> None:
     """Add the mean over the planes at `heights` of the tubes' union.
 
-    A tube thinner than `finest` could slip between pixels and planes: it is drawn with that radius and thinned in
-    proportion to its cross-section, which keeps its mass.
+    A tube thinner than `finest` could fall between pixels and planes: it is drawn with that radius and made transparent
+    in proportion to its cross-section, which keeps its mass.
     """
     size = filled.shape[0]
     centre = (size - 1) / 2.0

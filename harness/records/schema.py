@@ -14,7 +14,7 @@ from harness.base.errors import SubmissionError
 from harness.base.structs import Strict
 from harness.base.text import sanitise
 from harness.protocol import Protocol
-from harness.run.execute import Repeat
+from harness.run.result import Repeat, Times
 from harness.sandbox import BuildPolicy, Limits
 from harness.scoring.score import ExtractorFacts, Fidelity, Table
 from harness.submission.manifest import Submission
@@ -71,15 +71,6 @@ class Result(Strict, frozen=True, kw_only=True):
     # Younger than the first records of this schema: left out where they say nothing, so that those are repeated.
     flags: tuple[str, ...] | UnsetType = UNSET  # outputs that match an answer too well; with any it is not ranked
     notes: tuple[str, ...] | UnsetType = UNSET  # what else is worth knowing of the outputs
-
-
-class Times(Strict, frozen=True, kw_only=True):
-    """Seconds of wall time."""
-
-    build_s: float
-    run_s: float
-    seconds_per_slice: float  # the container's whole time, shared by all slices
-    first_output_s: float | None = None  # cold start: from the container's start until its first output was finished
 
 
 class About(Strict, frozen=True, kw_only=True):

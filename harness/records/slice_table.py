@@ -17,7 +17,8 @@ from harness.base.errors import UsageError
 from harness.records.schema import Record
 from harness.scoring.attachment_names import LONG_SLICES, SLICES
 from harness.scoring.per_slice import SliceValue
-from harness.scoring.score import Kind
+
+Kind = tuple[str, str, str]  # reference, metric, region
 
 DIGITS = 5  # significant ones; a mean over slices is then that of the record to about 1e-5 of itself
 

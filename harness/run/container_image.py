@@ -1,4 +1,4 @@
-"""Image: Submission -> the id of its image, which the engine has built, loaded or pulled."""
+"""Container image: Submission -> the id of its image, which the engine builds, loads or pulls."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from harness.submission.manifest import Submission
 def image_of(submission: Submission, engine: Engine, policy: BuildPolicy) -> str:
     """The id of the submission's image: built under `policy`, loaded or pulled.
 
-    BuildError, ImagePolicyError (what its Dockerfile or archive says is not allowed), UsageError,
-    InfrastructureError. Tags move; whatever runs later is named by this id.
+    Tags move, so whatever runs later is named by this id.
+
+    BuildError, ImagePolicyError (for what the Dockerfile or archive must not say), UsageError, InfrastructureError.
     """
     folder, source = Path(submission.folder), submission.manifest.image
     tag = f"ipv2-harness/submissions:{submission.slug}"
     if source.archive is None and not engine.builds:
         raise UsageError(
-            f"{submission.slug}: image: this engine builds and pulls nothing, it takes archives",
-            fix="build it elsewhere, docker save IMAGE -o image.tar, and say image: {archive: image.tar}",
+            f"{submission.slug}: image: {engine.name} neither builds nor pulls images, it takes archives only",
+            fix="build it elsewhere, run docker save IMAGE -o image.tar, and state image: {archive: image.tar}",
         )
     if source.build is not None:
         context = folder / source.build
         arguments = {"BASE_IMAGE": BASE_IMAGE, "TORCH_IMAGE": TORCH_IMAGE}
         dockerfile = rewrite(_dockerfile(context), allowed={*arguments.values(), *policy.images}, arguments=arguments)
-        for image, command in ((BASE_IMAGE, "docker/build-base"), (TORCH_IMAGE, "docker/build-base --torch")):
+        commands = {BASE_IMAGE: "harness engine build-base", TORCH_IMAGE: "harness engine build-base --torch"}
+        for image, command in commands.items():
             used = re.search(rf"^(FROM |COPY .*--from=){re.escape(image)}\b", dockerfile, re.MULTILINE)
             if used and engine.find_image(image) is None:
-                raise InfrastructureError(f"the image {image} is not there", fix=f"{command} makes it")
+                raise InfrastructureError(f"the engine has no image {image}", fix=f"{command} builds it")
         return engine.build(
             context,
             dockerfile=dockerfile,
@@ -49,8 +51,11 @@ def image_of(submission: Submission, engine: Engine, policy: BuildPolicy) -> str
 
 def _dockerfile(context: Path) -> str:
     path = context / "Dockerfile"
-    if path.is_symlink() or not path.is_file():  # a link could make our messages quote a file of this machine
-        raise UsageError(f"{context}: image.build names a folder without a Dockerfile (a file, not a link)")
+    if path.is_symlink() or not path.is_file():  # through a link our messages could quote any file of this machine
+        raise UsageError(
+            f"{context}: image.build names a folder without a Dockerfile (a file, not a link)",
+            fix="write a Dockerfile; submissions/template has one",
+        )
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1).decode()

@@ -1,4 +1,4 @@
-"""Outputs: the untrusted files of a submission -> verified slices, or all that is wrong with them."""
+"""Outputs: the untrusted files of a submission -> verified slices, or everything that is wrong with them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import OutputQuotaError, OutputsError, UsageError
+from harness.base.text import first_few, shortened
 from harness.run.untrusted_png import Rejected, Slice, read_png
 from harness.sandbox import Quota, largest_png
-
-NAMED_AT_MOST = 5  # examples of one kind in a message
 
 FIX = (
     "write one 8-bit single-channel PNG of the input's size and name per case to $HARNESS_OUTPUT, as "
@@ -26,17 +25,17 @@ FIX = (
 
 
 def check_grey_levels(pixels: NDArray[np.uint8]) -> None:
-    """Refuse slices (uint8, height x width) that no denoiser of an 8-bit slice means to write; Rejected says why."""
+    """Refuse slices (uint8, height x width) that no denoiser can mean to write; Rejected says why."""
     low, high = int(pixels.min()), int(pixels.max())
     if low == high:
         raise Rejected(f"is constant (every pixel is {low})")
     if high <= 1:
-        raise Rejected("holds only 0 and 1: it was saved on a scale of [0, 1], multiply by 255 before rounding")
+        raise Rejected("holds only 0 and 1, so it was saved on a scale of [0, 1]: multiply by 255 before rounding")
 
 
 # -------------------------------------------------------------------------------- the tar
 class _Bounded(io.RawIOBase):
-    """A byte iterator as a file that refuses to deliver more than `limit` bytes."""
+    """An iterator of bytes as a file that delivers at most `limit` bytes; OutputQuotaError beyond."""
 
     def __init__(self, chunks: Iterable[bytes], limit: int) -> None:
         self.chunks = iter(chunks)
@@ -53,7 +52,7 @@ class _Bounded(io.RawIOBase):
                 return 0
             self.left -= len(chunk)
             if self.left < 0:
-                raise OutputQuotaError("/output streams more bytes than its quota holds", fix=FIX)
+                raise OutputQuotaError("/output sends more bytes than its quota allows", fix=FIX)
             self.rest = chunk
         count = min(len(buffer), len(self.rest))
         buffer[:count], self.rest = self.rest[:count], self.rest[count:]
@@ -63,17 +62,17 @@ class _Bounded(io.RawIOBase):
 def read_outputs(tar: Iterable[bytes], *, sizes: Mapping[str, tuple[int, int]], quota: Quota) -> dict[str, Slice]:
     """Read and check a submission's outputs from the tar stream of its /output.
 
-    `sizes` gives (height, width) of each case by the name that the container knows. Returns the slices by that name,
-    every case present. OutputsError lists everything that is missing, superfluous or wrong;
-    OutputQuotaError for files larger than the quota (sparse ones).
+    `sizes` is the (height, width) of each case by the name that the container knows. Returns a slice for every case, by
+    that name. OutputsError lists everything that is missing, not expected or wrong; OutputQuotaError for files that
+    are larger than the quota (sparse ones).
     """
     read: dict[str, Future[Slice]] = {}
     wrong: dict[str, str] = {}
     stray: list[str] = []
-    # inflating and decoding take longer than the stream; so many files at most wait for it in memory
+    # decompressing takes longer than the stream: this many files at most wait for it in memory
     cores = os.cpu_count() or 1
     room = threading.BoundedSemaphore(2 * cores)
-    # 4 kB a member for its headers
+    # with 4 kB of headers for each member
     limit = quota.bytes + quota.inodes * 4096 + 2**20
     try:
         with (
@@ -86,7 +85,7 @@ def read_outputs(tar: Iterable[bytes], *, sizes: Mapping[str, tuple[int, int]], 
                     continue
                 if member.size > quota.bytes:
                     raise OutputQuotaError(
-                        f"{name!r} claims {member.size} bytes, all of /output may hold {quota.bytes}", fix=FIX
+                        f"{name!r} claims {member.size} bytes, while all of /output may hold {quota.bytes}", fix=FIX
                     )
                 case = name.removesuffix(".png")
                 if case not in sizes or not name.endswith(".png"):
@@ -112,12 +111,13 @@ def read_outputs(tar: Iterable[bytes], *, sizes: Mapping[str, tuple[int, int]], 
 
 
 def read_folder(folder: Path, *, sizes: Mapping[str, tuple[int, int]]) -> dict[str, Slice]:
-    """Read and check outputs that lie in a folder as `<case>.png`, as strictly as a container's.
+    """Read and check outputs in a folder, `<case>.png` each, as strictly as a container's.
 
-    Returns the slices by case. UsageError where there is no such folder; OutputsError as `read_outputs`.
+    `sizes` is the (height, width) of each case. Returns the slices by case. UsageError if there is no such folder;
+    OutputsError as `read_outputs`.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder", fix="name the folder that holds one <case>.png per case")
+        raise UsageError(f"{folder}: no such folder", fix="name a folder that holds one <case>.png per case")
     found: dict[str, Slice] = {}
     wrong: dict[str, str] = {}
     stray: list[str] = []
@@ -128,7 +128,7 @@ def read_folder(folder: Path, *, sizes: Mapping[str, tuple[int, int]]) -> dict[s
             continue
         try:
             if path.is_symlink() or not path.is_file():
-                raise Rejected("is no regular file")
+                raise Rejected("is not a regular file")
             _check_length(path.stat().st_size, size=sizes[case])
             found[case] = _read_slice(path.read_bytes(), size=sizes[case])
         except Rejected as error:
@@ -143,9 +143,10 @@ def _complete(
     stray: list[str],
     sizes: Mapping[str, tuple[int, int]],
 ) -> dict[str, Slice]:
-    """What was found, in the order of `sizes`; OutputsError unless it is every case and nothing else.
+    """The slices in the order of `sizes`; OutputsError unless there is one for every case and nothing else.
 
-    `wrong` is why by case."""
+    `wrong` maps a case to what is wrong with it, `stray` names the files that belong to no case.
+    """
     missing = [f"{case}.png" for case in sizes if case not in found and case not in wrong]
     if missing or wrong or stray:
         raise _complaint(missing=missing, wrong=wrong, stray=stray, total=len(sizes))
@@ -155,11 +156,11 @@ def _complete(
 def _check_length(length: int, *, size: tuple[int, int]) -> None:
     height, width = size
     if length > largest_png(height, width):
-        raise Rejected(f"has {length} bytes, a PNG of that size needs at most {largest_png(height, width)}")
+        raise Rejected(f"has {length} bytes, while a PNG of that size needs at most {largest_png(height, width)}")
 
 
 def _read_slice(data: bytes, *, size: tuple[int, int]) -> Slice:
-    """An image of `size` from a file that is not too long."""
+    """The slice in a file whose length was checked."""
     height, width = size
     found = read_png(data, height=height, width=width)
     check_grey_levels(found.pixels)
@@ -186,7 +187,7 @@ def _kind(member: tarfile.TarInfo) -> str:
 
 
 def _shown(name: str) -> str:
-    return ascii(name if len(name) <= 60 else name[:57] + "...")
+    return ascii(shortened(name, 60))
 
 
 def _complaint(*, missing: list[str], wrong: dict[str, str], stray: list[str], total: int) -> OutputsError:
@@ -197,21 +198,17 @@ def _complaint(*, missing: list[str], wrong: dict[str, str], stray: list[str], t
         ("not expected", len(stray), stray),
     ):
         if count:
-            lines.append(f"{count} {what}: {_some(items, '; ')}")
+            lines.append(f"{count} {what}: {'; '.join(first_few(items, at_most=5))}")
     if len(missing) == total and not wrong and not stray:
         lines = [f"/output is empty, expected {total} files"]
     return OutputsError(f"outputs of {total} cases: " + ". ".join(lines), fix=FIX)
 
 
 def _by_reason(wrong: dict[str, str]) -> list[str]:
-    """One clause a reason: most often every file has the same, which is said once."""
+    """One clause for each reason, since most often all files share one."""
     clauses = []
     for reason in dict.fromkeys(wrong.values()):
         first, *others = [f"{case}.png" for case, why in wrong.items() if why == reason]
-        clauses.append(f"{first} {reason}" + (f" (so it is with {_some(others, ', ')})" if others else ""))
+        likewise = f" (likewise {', '.join(first_few(others, at_most=5))})" if others else ""
+        clauses.append(f"{first} {reason}{likewise}")
     return clauses
-
-
-def _some(items: list[str], separator: str) -> str:
-    more = f", and {len(items) - NAMED_AT_MOST} more" if len(items) > NAMED_AT_MOST else ""
-    return separator.join(items[:NAMED_AT_MOST]) + more

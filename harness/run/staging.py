@@ -8,20 +8,19 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.files import cache_root, private_folder
-from harness.base.slices import png_bytes, read_grey
+from harness.base.slices import write_slices
 from harness.base.structs import write_json
 from harness.dataset.cases import Inputs, NoisySlice
 
 
 def installation_secret() -> bytes:
-    """32 random bytes of this installation: case names are keyed by them, so that no look-up table fits two of them."""
+    """32 random bytes that key the case names of this installation, so that a look-up table fits no other one."""
     path = cache_root() / "secret"
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".secret.{secrets.token_hex(4)}.part")
@@ -29,7 +28,7 @@ def installation_secret() -> bytes:
         if not path.exists():
             part.touch(mode=0o600, exist_ok=False)
             part.write_bytes(secrets.token_bytes(32))
-            with contextlib.suppress(FileExistsError):  # a sibling was first: its secret stands
+            with contextlib.suppress(FileExistsError):  # another process was first: its secret counts
                 os.link(part, path)
         return path.read_bytes()
     finally:
@@ -37,7 +36,7 @@ def installation_secret() -> bytes:
 
 
 def opaque_names(dataset: Inputs) -> dict[str, NoisySlice]:
-    """The cases by the names that a container sees, in the order of these: names and order say nothing."""
+    """The cases by the names that a container sees, sorted by them, so that neither name nor order reveals a case."""
     secret = dataset.names_key or installation_secret()
     names = {
         hmac.digest(secret, f"{dataset.digest}\0{case.name}".encode(), "sha256").hex()[:16]: case
@@ -53,16 +52,16 @@ def staged(
     window_hu: tuple[float, float] | None,
     weights: list[tuple[str, Path]],
 ) -> Iterator[tuple[Path, Path | None]]:
-    """A folder with what the container may read: /input and, if weights are declared, /opt/ml/model.
+    """Lay out what the container may read and yield the folders for /input and, if there are weights, /opt/ml/model.
 
-    The slices are written anew from their pixels, so that no text or time of the source files comes along.
+    `slices` (uint8, height x width) and `cases` are keyed by the names that the container sees; `weights` are (name,
+    file). The slices are written from their pixels, so that no text or time of the source files gets in.
     """
     with private_folder(cache_root() / "staging") as private:
         inputs = private / "input"
         inputs.mkdir()
-        write_slices(
-            inputs, slices, compression="none"
-        )  # they live as long as the container, which reads them faster so
+        # not compressed: they live only as long as the container, which reads them faster
+        write_slices(inputs, slices, compression="none")
         listed = [
             {
                 "name": name,
@@ -80,23 +79,6 @@ def staged(
             model.mkdir()
             for name, path in weights:
                 shutil.copyfile(path, model / name)
-        for path in private.rglob("*"):  # for the uid that the sandbox forces, whatever our umask is
+        for path in private.rglob("*"):  # readable for the uid that the sandbox forces, whatever our umask
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield inputs, model
-
-
-def read_slices(paths: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
-    """Grey PNGs by name; on all cores, since a quick denoiser takes no longer than this."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(paths, pool.map(read_grey, map(Path, paths.values())), strict=True))
-
-
-def write_slices(folder: Path, images: Mapping[str, NDArray[np.uint8]], *, compression: str = "quick") -> None:
-    """Write `<name>.png` into `folder`, which nobody else sees yet, on all cores."""
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def write(name: str) -> None:
-        (folder / f"{name}.png").write_bytes(png_bytes(images[name], compression=compression))
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(write, images))

@@ -1,4 +1,6 @@
-"""Untrusted bytes -> an 8-bit grey PNG: everything is checked by our own code before a decoder sees it."""
+"""Untrusted bytes -> an 8-bit grey PNG: our own code checks everything before a decoder sees it.
+
+The trusted counterpart is `harness.base.slices`; the two share no code on purpose."""
 
 from __future__ import annotations
 
@@ -16,11 +18,11 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class Rejected(Exception):
-    """Why one file is not an acceptable slice; the text completes the sentence `<name>: ...`."""
+    """Why one file is not an acceptable slice; the text continues after the file's name."""
 
 
 class Slice(NamedTuple):
-    """A verified slice: uint8 (height, width), and its file with header, pixels and end alone."""
+    """A verified slice: uint8 (height, width), and its file reduced to header, pixels and end."""
 
     pixels: NDArray[np.uint8]
     png: bytes
@@ -40,10 +42,10 @@ class _Header(NamedTuple):
 
 
 def read_png(data: bytes, *, height: int, width: int) -> Slice:
-    """Read an untrusted 8-bit grey PNG (or one of three equal channels) of exactly the given size.
+    """Read an untrusted 8-bit grey PNG (or one with three equal channels) of exactly the given size.
 
-    Memory is bounded by the size: the header is read first, and not more than the bytes of that many pixels are ever
-    inflated. Raises Rejected.
+    Memory is bounded by the size: the header is read first, and no more bytes are decompressed than that many pixels
+    take. Rejected says what is wrong.
     """
     header, packed = _parts(data, height=height, width=width)
     expected = header.height * (1 + header.channels * header.width)
@@ -53,12 +55,12 @@ def read_png(data: bytes, *, height: int, width: int) -> Slice:
     except zlib.error as error:
         raise Rejected(f"is a damaged PNG ({error})") from None
     if len(raw) != expected or not inflater.eof:
-        raise Rejected("is a damaged PNG (its data do not fill its size exactly)")
+        raise Rejected("is a damaged PNG (it holds more or fewer bytes than its size takes)")
     if max(raw[:: 1 + header.channels * header.width]) > 4:
         raise Rejected("is a damaged PNG (unknown row filter)")
 
-    # The decoder sees a PNG of our own making: header, what we inflated, end. Profiles, texts and palettes never
-    # reach it, and it need not inflate again.
+    # The decoder gets a PNG that we made: header, what we decompressed, end. Profiles, texts and palettes never reach
+    # it, and it need not decompress again.
     with Image.open(io.BytesIO(_png(header, zlib.compress(raw, 0))), formats=["PNG"]) as image:
         pixels = np.asarray(image)
     if pixels.ndim == 3:
@@ -69,18 +71,18 @@ def read_png(data: bytes, *, height: int, width: int) -> Slice:
 
 
 def _parts(data: bytes, *, height: int, width: int) -> tuple[_Header, bytes]:
-    """Header and packed pixels of a PNG whose chunks are in order; Rejected says what is not."""
+    """Header and compressed pixels of a PNG; Rejected if its chunks are out of order or not allowed."""
     header = None
     packed = bytearray()
     closed = False  # image data must be one run of chunks
     for number, (kind, content) in enumerate(_chunks(data)):
         if (number == 0) != (kind == b"IHDR"):
-            raise Rejected("is a damaged PNG (order of its chunks)")
+            raise Rejected("is a damaged PNG (chunks out of order)")
         if kind == b"IHDR":
             header = _header(content, height=height, width=width)
         elif kind == b"IDAT":
             if closed:
-                raise Rejected("is a damaged PNG (order of its chunks)")
+                raise Rejected("is a damaged PNG (chunks out of order)")
             packed += content
         elif kind in (b"acTL", b"fcTL", b"fdAT"):
             raise Rejected("is animated, expected one image")
@@ -94,7 +96,7 @@ def _parts(data: bytes, *, height: int, width: int) -> tuple[_Header, bytes]:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, content) of each chunk of a PNG up to IEND; Rejected for what does not hold together."""
+    """(type, content) of each chunk of a PNG up to IEND; Rejected if it is truncated or damaged."""
     if not data.startswith(SIGNATURE):
         raise Rejected("is not a PNG file")
     at = len(SIGNATURE)
@@ -107,7 +109,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise Rejected("is a truncated PNG")
         kind, content = data[at + 4 : at + 8], data[at + 8 : end - 4]
         if zlib.crc32(kind + content) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise Rejected(f"is a damaged PNG (check sum of chunk {kind!r})")
+            raise Rejected(f"is a damaged PNG (checksum of chunk {kind!r})")
         yield kind, content
         at = end
         if kind == b"IEND":

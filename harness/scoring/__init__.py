@@ -1,1 +1,1 @@
-"""Scoring: outputs x labels -> Scorecard, with the reference rows and pictures beside it."""
+"""Scoring: outputs x labels -> Scorecard, with reference rows (anchors) and pictures."""

@@ -1,8 +1,8 @@
-"""Anchors: reference rows that every board needs, made by the harness itself, without a container.
+"""Anchors: reference rows of a board, made by the harness itself, without a container.
 
-A number is read against them: what the noisy input has, what blurring alone earns, what the weak denoiser that made
-the labels earns by that, and, on the phantom, what the truth and another normal-dose scan have, which is all that a
-denoiser can reach. They are shown and never ranked.
+They put a number into context: the noisy input, blurring alone, the weak denoiser that made the labels (and profits
+from it), and on the phantom the truth and another normal-dose scan, the best that a denoiser can reach. They are shown
+and never ranked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BLURS = (1.0, 2.0, 4.0)
 
 
 class Anchor(Strict, frozen=True, kw_only=True):
-    """A reference row: its slug and name on the board, and what makes its images."""
+    """A reference row: its slug and name on the board, and how its images are made."""
 
     slug: str
     name: str
@@ -36,7 +36,7 @@ class Anchor(Strict, frozen=True, kw_only=True):
 
 
 def anchors_of(dataset: Dataset, purify: Purify) -> list[Anchor]:
-    """The anchors that can be had on a test set, from the noisy input up."""
+    """The anchors that a test set allows, from the noisy input up."""
     found = [Anchor(slug=f"{ANCHOR_PREFIX}input", name="Noisy input", kind="lq")]
     for sigma in BLURS:
         name = f"Gaussian blur, sigma {sigma:g} px"
@@ -44,7 +44,7 @@ def anchors_of(dataset: Dataset, purify: Purify) -> list[Anchor]:
     if purify.removes_noise:
         name = f"Weak denoiser of the labels ({purify.weak_denoiser})"
         found.append(Anchor(slug=f"{ANCHOR_PREFIX}weak-denoiser", name=name, kind="weak"))
-    if all(case.again for case in dataset.cases):
+    if all(case.aligned_gt for case in dataset.cases):
         found.append(Anchor(slug=f"{ANCHOR_PREFIX}normal-dose", name="Another normal-dose scan, aligned", kind="again"))
     if all(case.truth for case in dataset.cases):
         found.append(Anchor(slug=f"{ANCHOR_PREFIX}truth", name="Truth", kind="truth"))
@@ -54,9 +54,9 @@ def anchors_of(dataset: Dataset, purify: Purify) -> list[Anchor]:
 def make_anchor(
     anchor: Anchor, dataset: Dataset, purify: Purify, folder: Path, *, weak_outputs: Mapping[str, Path] | None
 ) -> dict[str, Path]:
-    """Write an anchor's images to `folder`: case name -> 8-bit grey PNG, as a submission's outputs.
+    """Write an anchor's images to `folder` and return them like a submission's outputs: case name -> 8-bit grey PNG.
 
-    `weak_outputs` are those of the submission that is the weak denoiser, where one is.
+    `weak_outputs` are the outputs of the submission that serves as weak denoiser, if one does.
     """
     outputs = {case.name: folder / f"{case.name}.png" for case in dataset.cases}
     map_slices(
@@ -77,10 +77,12 @@ def _image(anchor: Anchor, case: Case, weak_denoiser: str, weak_output: Path | N
     low = read_grey(Path(case.lq))
     match anchor.kind:
         case "blur":
-            # In float64, where the order of additions, which is the processor's choice, decides no grey level.
+            # In float64 the order of additions, which differs between processors, cannot change a grey level.
             blurred: NDArray[np.uint8] = np.rint(gaussian_filter(low.astype(np.float64), anchor.sigma)).astype(np.uint8)
             return blurred
         case "weak":
             return denoise.load(weak_denoiser)(low) if weak_output is None else read_grey(weak_output)
+        case "again":  # part of the row's digest, and so of its records
+            return read_grey(Path(str(case.aligned_gt)))
         case kind:
             return read_grey(Path(getattr(case, kind)))

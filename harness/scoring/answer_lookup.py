@@ -1,6 +1,6 @@
-"""Copies: outputs that are an answer rather than an estimate of it, which no denoiser makes of a noisy slice.
+"""Answer lookup: outputs that are an answer rather than an estimate of it, which no denoiser makes of a noisy slice.
 
-`benchmarks/copies.py` measures what honest denoisers share with label and truth (docs/cheating.md).
+`benchmarks/answer_lookup.py` measures how many pixels honest denoisers share with label and truth (docs/cheating.md).
 """
 
 from __future__ import annotations
@@ -16,60 +16,59 @@ from harness.base.slices import read_grey
 from harness.dataset.cases import Case
 from harness.imaging.regions import Code
 
-TOO_WELL = 0.75
-"""Share of the body's pixels equal to the answer from which on an output counts as a copy.
+LOOKED_UP_SHARE = 0.75
+"""Share of the body's pixels that equal the answer from which on an output counts as looked up.
 
-Denoisers of 2 % dose share up to 0.16 with label and truth; another normal-dose scan, which is nearer to the truth than
-any of them, up to 0.37; the weak denoiser itself up to 0.58 with the label that it made a part of (of any slice of
-phantom, phantom-mini and phantom-fov)."""
+It lies well above every honest image: denoisers, another normal-dose scan, and even the weak denoiser against the label
+that it helped to make (docs/cheating.md has the shares)."""
 
-INSIDE = [Code.BODY, Code.LUNG, Code.GAS, Code.NODULE]  # air and table have one grey in many images
+INSIDE = [Code.BODY, Code.LUNG, Code.GAS, Code.NODULE]  # air and table have one grey level in many images
 
 
-class Copies(NamedTuple):
+class LookedUp(NamedTuple):
     """What looks like a looked-up answer (`flags`), and what is only worth knowing (`notes`), in plain words."""
 
     flags: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def find_copies(
+def find_looked_up(
     cases: Sequence[Case],
     produced: Sequence[Path],
     references: Mapping[str, Sequence[Path]],
-    regions: Sequence[Path],
-) -> Copies:
-    """Compare every output with the answers of its slice (reference name -> files) and with the noisy input.
+    region_maps: Sequence[Path],
+) -> LookedUp:
+    """Compare every output with the answers for its slice (reference name -> files) and with the noisy input.
 
-    All files are 8-bit grey PNGs in the order of `cases`; `regions` are label maps. An answer that the input itself
-    shows is no secret: slices whose input matches it too well do not count.
+    All files are 8-bit grey PNGs in the order of `cases`. An answer that the input itself shows is no secret: slices
+    whose input matches it too well do not count.
     """
     identical, near = dict.fromkeys(references, 0), dict.fromkeys(references, 0)
     unchanged = 0
     for index, case in enumerate(cases):
         output, noisy = read_grey(produced[index]), read_grey(Path(case.lq))
-        inside = np.isin(read_grey(regions[index]), INSIDE)
+        inside = np.isin(read_grey(region_maps[index]), INSIDE)
         unchanged += bool((output == noisy).all())
         for name, paths in references.items():
             answer = read_grey(paths[index])
-            if equal_share(noisy, answer, inside) >= TOO_WELL:
+            if equal_share(noisy, answer, inside) >= LOOKED_UP_SHARE:
                 continue
             if (output == answer).all():
                 identical[name] += 1
-            elif equal_share(output, answer, inside) >= TOO_WELL:
+            elif equal_share(output, answer, inside) >= LOOKED_UP_SHARE:
                 near[name] += 1
     of_all = f"of {len(cases)} outputs"
     flags = [f"{count} {of_all} are bit-equal to the {name}" for name, count in identical.items() if count]
     flags += [
-        f"{count} {of_all} equal the {name} in {TOO_WELL:.0%} or more of the body's pixels"
+        f"{count} {of_all} equal the {name} in {LOOKED_UP_SHARE:.0%} or more of the body's pixels"
         for name, count in near.items()
         if count
     ]
     notes = [f"{unchanged} {of_all} are bit-equal to the noisy input"] if unchanged else []
-    return Copies(tuple(flags), tuple(notes))
+    return LookedUp(tuple(flags), tuple(notes))
 
 
 def equal_share(image: NDArray[np.uint8], answer: NDArray[np.uint8], inside: NDArray[np.bool_]) -> float:
-    """Fraction of the pixels of `inside` in which two images of one size agree; 0 where that is nothing."""
+    """Share of the pixels of bool `inside` in which two uint8 images of its shape agree; 0 where `inside` is empty."""
     pixels = int(np.count_nonzero(inside))
     return int(np.count_nonzero((image == answer) & inside)) / pixels if pixels else 0.0

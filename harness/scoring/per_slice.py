@@ -1,4 +1,4 @@
-"""Measure: outputs x references -> one value a slice, image metric and region, on all cores; noise power spectra."""
+"""Outputs x references -> one value for each slice, image metric and region, on all cores; noise power spectra."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import metrics as metrics_of
+from harness import metrics
 from harness.base.slices import read_grey
 from harness.base.structs import Strict
 from harness.base.workers import map_slices
 from harness.dataset.cases import Case
 from harness.imaging.regions import shrink
+from harness.metrics import DATA_RANGE, ImageMetric, comparisons
 from harness.protocol import Protocol
 
-DATA_RANGE = 255.0  # of 8-bit slices
-
-SPECTRUM_STEP = 0.02  # 1/mm, about what a patch of 64 pixels of 0.75 mm tells apart
+SPECTRUM_STEP = 0.02
+"""Step of a mean spectrum's frequencies in 1/mm: about what a patch of 64 pixels of 0.75 mm resolves."""
 
 
 class SliceValue(Strict, frozen=True, kw_only=True):
-    """One image metric of one slice; null where the region is empty there."""
+    """One image metric of one slice; null where the slice has nothing to measure in the region."""
 
     case: str
     patient: str
@@ -36,7 +36,7 @@ class SliceValue(Strict, frozen=True, kw_only=True):
 
 
 class SliceSpectrum(NamedTuple):
-    """The radial noise power spectrum of one slice, frequencies in 1/mm or per pixel, in grey levels squared."""
+    """The radial noise power spectrum of one slice: frequencies in 1/mm or per pixel, power in grey levels squared."""
 
     reference: str
     region: str
@@ -46,10 +46,10 @@ class SliceSpectrum(NamedTuple):
 
 
 class MeanSpectrum(Strict, frozen=True, kw_only=True):
-    """Radial noise power spectrum averaged over `n` slices: what outputs differ by from a reference in a region.
+    """Radial noise power spectrum of the outputs minus a reference in a region, averaged over `n` slices.
 
-    `frequency` in 1/mm and `power` in grey or HU squared times mm squared; per pixel where the pixel's width is
-    unknown. `unit` is that of the power's root at 1 mm (or pixel): grey or HU.
+    `frequency` is in 1/mm and `power` in grey or HU squared times mm squared; both are per pixel where the width of a
+    pixel is unknown. `unit` says which: grey or HU.
     """
 
     frequency: tuple[float, ...]
@@ -61,31 +61,49 @@ class MeanSpectrum(Strict, frozen=True, kw_only=True):
 Spectra = dict[str, dict[str, MeanSpectrum]]  # reference -> region -> spectrum
 
 
+class _Task(NamedTuple):
+    """One slice to measure: its image, region map and references as files; what to measure, and where."""
+
+    case: Case
+    image: Path
+    references: Mapping[str, Path]
+    region_map: Path
+    metrics: Mapping[str, ImageMetric]
+    regions: Sequence[str]
+    hu_per_grey: float | None
+
+
+_Values = tuple[list[SliceValue], list[SliceSpectrum]]
+
+
 def image_values(
     cases: Sequence[Case],
     produced: Sequence[Path],
     references: Mapping[str, Sequence[Path]],
-    regions: Sequence[Path],
+    region_maps: Sequence[Path],
     protocol: Protocol,
     hu_per_grey: float | None,
 ) -> tuple[list[SliceValue], list[SliceSpectrum], list[SliceValue]]:
-    """Every slice's image metrics against every reference in every region, the spectra that some of them sum up, and
-    the noisy input's gate metric."""
-    wanted = [(one.name, one.metric) for one in protocol.metrics if metrics_of.load(one.metric).KIND == "image"]
-    gate = [(name, module) for name, module in wanted if name == protocol.gate.metric]
-    # a worker process would take seconds to import torch
-    by_torch = [(name, metric) for name, metric in wanted if getattr(metrics_of.load(metric), "USES_TORCH", False)]
-    light = [one for one in wanted if one not in by_torch]
-    of_outputs, of_inputs = [], []
+    """Every output's image metrics against every reference in every region, the spectra that some of them summarise,
+    and the gate's metric of the noisy inputs.
+
+    All files are 8-bit grey PNGs in the order of `cases`.
+    """
+    loaded = {one.name: metrics.load(one.metric) for one in protocol.metrics}
+    wanted = {name: metric for name, metric in loaded.items() if isinstance(metric, ImageMetric)}
+    by_torch = {name: metric for name, metric in wanted.items() if metric.uses_torch}
+    others = {name: metric for name, metric in wanted.items() if not metric.uses_torch}
+    gate = {name: metric for name, metric in wanted.items() if name == protocol.gate.metric}
+    outputs, inputs = [], []
     for index, case in enumerate(cases):
         targets = {name: paths[index] for name, paths in references.items()}
-        of_outputs.append((case, produced[index], targets, regions[index], light, protocol.regions, hu_per_grey))
-        of_inputs.append((case, Path(case.lq), targets, regions[index], gate, [protocol.gate.region], hu_per_grey))
-    done = map_slices(_slice_values, [*of_outputs, *of_inputs])
+        task = _Task(case, produced[index], targets, region_maps[index], others, protocol.regions, hu_per_grey)
+        outputs.append(task)
+        inputs.append(task._replace(image=Path(case.lq), metrics=gate, regions=[protocol.gate.region]))
+    done = map_slices(_slice_values, [(task,) for task in (*outputs, *inputs)])
     own, noisy = done[: len(cases)], done[len(cases) :]
     if by_torch:
-        tasks = [(*one[:4], by_torch, *one[5:]) for one in of_outputs]
-        own += _in_torch_threads(tasks)
+        own += _in_torch_threads([task._replace(metrics=by_torch) for task in outputs])
     return (
         [one for values, _ in own for one in values],
         [one for _, spectra in own for one in spectra],
@@ -93,56 +111,50 @@ def image_values(
     )
 
 
-def _in_torch_threads(tasks: Sequence[tuple[Any, ...]]) -> list[tuple[list[SliceValue], list[SliceSpectrum]]]:
-    """`_slice_values` of every task, a thread a core, each with one thread of torch's: the order in which float32 is
-    summed, and so the last digits, would depend on how many there are."""
+def _in_torch_threads(tasks: Sequence[_Task]) -> list[_Values]:
+    """`_slice_values` of every task on one thread a core, where importing torch once is enough.
+
+    torch itself gets one thread for each: with more, the order in which float32 is summed, and so the last digits,
+    would depend on their number.
+    """
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(lambda task: _slice_values(*task), tasks))
+            return list(pool.map(_slice_values, tasks))
     finally:
         torch.set_num_threads(before)
 
 
-def _slice_values(
-    case: Case,
-    output: Path,
-    references: Mapping[str, Path],
-    codes: Path,
-    wanted: Sequence[tuple[str, str]],
-    regions: Sequence[str],
-    hu_per_grey: float | None,
-) -> tuple[list[SliceValue], list[SliceSpectrum]]:
-    image = read_grey(output)
-    masks = shrink(read_grey(codes))
+def _slice_values(task: _Task) -> _Values:
+    case, image = task.case, read_grey(task.image)
+    all_masks = shrink(read_grey(task.region_map))
+    masks = {region: all_masks[region] for region in task.regions}
+    references = {name: read_grey(path) for name, path in task.references.items()}
     values: list[SliceValue] = []
     spectra: list[SliceSpectrum] = []
-    for reference, path in references.items():
-        target = read_grey(path)
-        for name, metric in wanted:
-            module = metrics_of.load(metric)
-            scale = hu_per_grey if hu_per_grey is not None and module.UNIT == "grey" else 1.0
-            for region in regions if module.REGIONS is None else [one for one in regions if one in module.REGIONS]:
-                mask = masks[region]
-                value = None
-                if mask.any() and hasattr(module, "spectrum"):
-                    found = module.spectrum(image, target, mask, pixel_mm=case.pixel_mm)
-                    if found is not None:
-                        value = module.of_spectrum(found)
-                        spectra.append(SliceSpectrum(reference, region, case.pixel_mm, *found))
-                elif mask.any():
-                    value = module.value(image, target, mask, data_range=DATA_RANGE, pixel_mm=case.pixel_mm)
-                value = None if value is None else value * scale
-                facts = {"case": case.name, "patient": case.patient, "reference": reference, "metric": name}
-                values.append(SliceValue(**facts, region=region, value=value))
+    for one in comparisons(references, task.metrics, masks):
+        found = one.measure(image, data_range=DATA_RANGE, pixel_mm=case.pixel_mm)
+        if found.spectrum is not None:
+            spectra.append(SliceSpectrum(one.reference, one.region, case.pixel_mm, *found.spectrum))
+        scale = task.hu_per_grey if task.hu_per_grey is not None and one.metric.unit == "grey" else 1.0
+        values.append(
+            SliceValue(
+                case=case.name,
+                patient=case.patient,
+                reference=one.reference,
+                metric=one.name,
+                region=one.region,
+                value=None if found.value is None else found.value * scale,
+            )
+        )
     return values, spectra
 
 
 def mean_spectra(slices: Sequence[SliceSpectrum], hu_per_grey: float | None) -> Spectra:
-    """The mean over slices by reference and region, on common frequencies that all slices reach."""
+    """The mean over slices by reference and region, at common frequencies within the range of all slices."""
     groups: dict[tuple[str, str], list[SliceSpectrum]] = {}
     for one in slices:
         groups.setdefault((one.reference, one.region), []).append(one)

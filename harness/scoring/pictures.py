@@ -22,9 +22,9 @@ from harness.base.slices import read_grey
 from harness.base.structs import Strict, canonical_json
 from harness.dataset.cases import Case, Dataset
 from harness.imaging.montage import lung_window, montage
-from harness.imaging.regions import Code, shrink
+from harness.imaging.regions import Code, Region, shrink
 from harness.labels.label_set import LabelSet
-from harness.protocol import Gate
+from harness.protocol import FidelityGate
 from harness.scoring.attachment_names import PICTURES, STRIP
 from harness.scoring.per_slice import SliceValue
 from harness.scoring.score import Scorecard
@@ -39,7 +39,7 @@ STRIP_SLICE, STRIP_SIDE = 256, 96  # pixels of height that a slice is scaled to,
 
 STRIP_QUALITY = 70  # of WebP; about 6 kB
 
-REGION_COLOURS = {
+REGION_COLOURS: dict[Region, str] = {
     # Okabe & Ito's palette, which the colour-blind can tell apart; later regions lie over earlier ones
     "background": "#56b4e9",
     "body": "#e69f00",
@@ -85,7 +85,7 @@ class Pictures(Strict, frozen=True, kw_only=True):
 
 
 def make_pictures(
-    dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path], card: Scorecard, gate: Gate
+    dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path], card: Scorecard, gate: FidelityGate
 ) -> dict[str, bytes]:
     """Attachments of a record, file name -> bytes: `strip.webp`, `pictures.json` and what it names."""
     cases = {case.name: case for case in dataset.cases}
@@ -150,7 +150,7 @@ def choose(slices: Sequence[SliceValue], kind: tuple[str, str, str]) -> list[tup
 
 
 def patient_box(codes: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Row, column, height, width of the patient in a label map, `MARGIN` around it; the whole slice if none is there.
+    """Row, column, height, width of the patient in a region map, `MARGIN` around it; the whole slice if none is there.
 
     `codes` is uint8 (height, width) of `harness.imaging.regions.Code`.
     """

@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness import features as extractors_of
 from harness import metrics as metrics_of
-from harness.base.digests import digest_code, digest_file, digest_json
 from harness.base.errors import UsageError
-from harness.base.files import cache_root, write_bytes
 from harness.base.progress import Progress, part_of
-from harness.base.slices import read_grey
 from harness.base.structs import Strict
 from harness.dataset.cases import Case, Dataset
-from harness.features import Extractor, Features
-from harness.imaging.regions import shrink
+from harness.features import Extractor
 from harness.labels.label_set import LabelSet
-from harness.protocol import Metric, Protocol, Region
-from harness.scoring.answer_lookup import find_copies
-from harness.scoring.per_slice import DATA_RANGE, SliceValue, Spectra, image_values, mean_spectra
-from harness.statistics import interval, replicates
-
-FeatureSet = dict[str, dict[str, Features]]  # extractor -> region -> features
-
-MASKED = "masked-"
+from harness.metrics import DATA_RANGE, DistributionMetric, ImageMetric
+from harness.protocol import Metric, Protocol
+from harness.scoring.answer_lookup import find_looked_up
+from harness.scoring.feature_sets import FeatureSet, feature_key, features_of, npz_of
+from harness.scoring.per_slice import SliceValue, Spectra, image_values, mean_spectra
+from harness.statistics import Statistic, interval, replicates
 
 
 class Value(Strict, frozen=True, kw_only=True):
     """A metric's value over `n` slices with its 95 % interval over patients; no bounds below two patients.
 
     `higher_is_better` is null for a descriptive metric. `without` holds the value without each patient in turn, from
-    which intervals of differences between two submissions are made. `extrapolated` is the value at infinitely many
+    which intervals of the difference between two submissions follow. `extrapolated` is the value at infinitely many
     patients, for metrics that are biased at few (FID); null where n does not allow it.
     """
 
@@ -55,11 +45,9 @@ class Value(Strict, frozen=True, kw_only=True):
 
 Table = dict[str, dict[str, Value]]  # metric -> region -> value
 
-Kind = tuple[str, str, str]  # reference, metric, region
-
 
 class Fidelity(Strict, frozen=True, kw_only=True):
-    """The paired fidelity gate: the outputs' error, its bound (a multiple of the noisy input's), the verdict."""
+    """The paired fidelity gate's verdict: the outputs' error against its bound, a multiple of the noisy input's."""
 
     reference: str
     metric: str
@@ -70,14 +58,14 @@ class Fidelity(Strict, frozen=True, kw_only=True):
 
 
 class ExtractorFacts(Strict, frozen=True, kw_only=True):
-    """SHA-256 of an extractor's weights, and what a reader of its values must know."""
+    """SHA-256 of an extractor's weights, and what readers of its values must know."""
 
     weights: str
     note: str
 
 
 class Scorecard(Strict, frozen=True, kw_only=True):
-    """What a set of outputs is worth. `truth` is null for data without known truth."""
+    """The scores of a set of outputs. `truth` is null for data without known truth."""
 
     label: Table
     truth: Table | None
@@ -86,27 +74,29 @@ class Scorecard(Strict, frozen=True, kw_only=True):
     implementations: dict[str, str]  # metric -> its recipe and whose code computed it, in one clause
     slices: tuple[SliceValue, ...]
     spectra: Spectra
-    features: bytes  # npz of the outputs' features, slices in the order of their names; keys as `_npz` says
+    features: bytes  # npz of the outputs' features, slices in the order of their names (`feature_sets.npz_of`)
     flags: tuple[str, ...]  # outputs that match an answer too well, in plain words (`harness.scoring.answer_lookup`)
-    notes: tuple[str, ...]  # what else is worth knowing of the outputs
+    notes: tuple[str, ...]  # what else is worth knowing about the outputs
 
 
 def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
-    """Check a protocol's metrics and load what they need, before any container runs.
+    """Check a protocol's metrics and load the extractors they need, before any container runs.
 
-    UsageError for an unknown metric or extractor, a distribution metric without features, a gate that is no error of
-    images, and weights that are not there (with what to do).
+    UsageError for an unknown metric or extractor, a distribution metric without features (or an image metric with
+    them), a gate that is not an error of images, a ranking by a descriptive metric, and missing weights (with the fix).
     """
     for one in protocol.metrics:
-        module = metrics_of.load(one.metric)
-        if (module.KIND == "distribution") != (one.features is not None):
+        metric = metrics_of.load(one.metric)
+        is_error = isinstance(metric, ImageMetric) and metric.higher_is_better is False
+        if isinstance(metric, DistributionMetric) != (one.features is not None):
             wants = "needs `features: <extractor>`" if one.features is None else "takes no `features`"
             raise UsageError(f"protocol {protocol.name}: metric {one.name} ({one.metric}) {wants}")
-        if one.name == protocol.gate.metric and (module.KIND != "image" or module.HIGHER_IS_BETTER is not False):
+        if one.name == protocol.gate.metric and not is_error:
             raise UsageError(f"protocol {protocol.name}: gate.metric {one.name} must be an error of images, as rmse is")
-        if one.name == protocol.rank_by.metric and module.HIGHER_IS_BETTER is None:
+        if one.name == protocol.rank_by.metric and metric.higher_is_better is None:
             raise UsageError(
-                f"protocol {protocol.name}: rank_by.metric {one.name} is descriptive: it has no better end"
+                f"protocol {protocol.name}: rank_by.metric {one.name} is descriptive: neither a higher nor a lower "
+                "value is better"
             )
     names = dict.fromkeys(one.features for one in protocol.metrics if one.features is not None)
     return [extractors_of.load(name, device=device) for name in names]
@@ -126,28 +116,28 @@ def score(
     Image metrics are computed per slice and averaged, in HU instead of grey levels where the window is known;
     distribution metrics compare features of all slices, per region by the metric's definition (`pooled` where the
     extractor gives maps, `masked`). `extractors` are the protocol's (`load_extractors`).
-    ScoringError where numbers cannot be had.
+    ScoringError where a value cannot be computed.
     """
     cases = sorted(dataset.cases, key=lambda case: case.name)
     references = {"label": [labels.path(case.name) for case in cases]}
     if all(case.truth for case in cases):
         references["truth"] = [Path(str(case.truth)) for case in cases]
     produced = [outputs[case.name] for case in cases]
-    regions = [labels.regions_path(case) for case in cases]
+    region_maps = [labels.regions_path(case) for case in cases]
 
     window = dataset.window_hu
     hu_per_grey = None if window is None else (window[1] - window[0]) / DATA_RANGE
 
-    slices, spectra, noisy = image_values(cases, produced, references, regions, protocol, hu_per_grey)
+    slices, spectra, noisy = image_values(cases, produced, references, region_maps, protocol, hu_per_grey)
     sets = [produced, *references.values()]
     features = [
-        features_of(paths, regions, extractors, protocol, progress=part_of(progress, index, len(sets)))
+        features_of(paths, region_maps, extractors, protocol, progress=part_of(progress, index, len(sets)))
         for index, paths in enumerate(sets)
     ]
-    copies = find_copies(cases, produced, references, regions)
-    by_kind = _by_kind(slices)
+    looked_up = find_looked_up(cases, produced, references, region_maps)
+    of_slices = _by_reference(slices)
     tables = {
-        name: _table(name, features[0], features[index], by_kind, cases, protocol, hu_per_grey)
+        name: _table(of_slices.get(name, {}), features[0], features[index], cases, protocol, hu_per_grey)
         for index, name in enumerate(references, start=1)
     }
     return Scorecard(
@@ -158,81 +148,104 @@ def score(
         implementations={one.name: _implementation(one) for one in protocol.metrics},
         slices=tuple(slices),
         spectra=mean_spectra(spectra, hu_per_grey),
-        features=_npz(features[0]),
-        flags=copies.flags,
-        notes=copies.notes,
+        features=npz_of(features[0]),
+        flags=looked_up.flags,
+        notes=looked_up.notes,
     )
 
 
+# -------------------------------------------------------------------------------- tables
+class _Sample(NamedTuple):
+    """What a value is computed from: a statistic of images `present` (indices of cases), in their order."""
+
+    statistic: Statistic
+    present: NDArray[np.intp]
+    extrapolated: float | None = None
+
+
+_OfSlices = dict[tuple[str, str], NDArray[np.float64]]
+"""(metric, region) -> one value a slice, in the order of the cases; NaN where the slice has none."""
+
+
 def _table(
-    reference: str,
+    of_slices: _OfSlices,
     outputs: FeatureSet,
     targets: FeatureSet,
-    slices: Mapping[Kind, NDArray[np.float64]],
     cases: Sequence[Case],
     protocol: Protocol,
     hu_per_grey: float | None,
 ) -> Table:
+    """Every value against one reference: its slices' values and its features."""
     table: Table = {}
     patients = [case.patient for case in cases]
-    for metric in protocol.metrics:
-        module = metrics_of.load(metric.metric)
+    for one in protocol.metrics:
+        metric = metrics_of.load(one.metric)
         for region in protocol.regions:
-            extrapolated = None
-            if module.KIND == "distribution":
-                key = feature_key(metric, region)
-                x = outputs[str(metric.features)].get(key)
-                y = targets[str(metric.features)].get(key)
-                if x is None or y is None or (region != "whole" and len(x.rows) < 2):
-                    continue  # no maps and so the whole image only, or a region, as nodules, that one slice has
-                present = x.rows  # the same as y's: both sets were read with the same masks
-                statistic = _distance(module.distance, x.values, y.values)
-                if hasattr(module, "extrapolated"):
-                    of_rows = [patients[int(index)] for index in present]
-                    rng = np.random.default_rng(protocol.seed)
-                    extrapolated = module.extrapolated(x.values, y.values, groups=of_rows, rng=rng)
-            else:
-                values = slices.get((reference, metric.name, region), np.empty(0))
-                present = np.flatnonzero(np.isfinite(values))
-                statistic = _mean(values[present])
-            if len(present):
-                found = replicates(statistic, [patients[int(index)] for index in present])
-                bounds = interval(found)
-                table.setdefault(metric.name, {})[region] = Value(
-                    value=found.value,
-                    low=bounds.low,
-                    high=bounds.high,
-                    n=found.n,
-                    higher_is_better=module.HIGHER_IS_BETTER,
-                    unit=_unit(module, cases, hu_per_grey),
-                    without=found.without,
-                    extrapolated=extrapolated,
-                )
+            sample = (
+                _of_features(one, metric, region, outputs, targets, patients, seed=protocol.seed)
+                if isinstance(metric, DistributionMetric)
+                else _of_values(of_slices.get((one.name, region)))
+            )
+            if sample is None:
+                continue
+            found = replicates(sample.statistic, [patients[int(index)] for index in sample.present])
+            bounds = interval(found)
+            table.setdefault(one.name, {})[region] = Value(
+                value=found.value,
+                low=bounds.low,
+                high=bounds.high,
+                n=found.n,
+                higher_is_better=metric.higher_is_better,
+                unit=_unit(metric, cases, hu_per_grey),
+                without=found.without,
+                extrapolated=sample.extrapolated,
+            )
     return table
 
 
-def _by_kind(slices: Sequence[SliceValue]) -> dict[Kind, NDArray[np.float64]]:
-    """One array a reference, metric and region, over slices in order; NaN where a slice has no value."""
-    found: dict[Kind, list[float]] = {}
+def _of_features(
+    one: Metric,
+    metric: DistributionMetric,
+    region: str,
+    outputs: FeatureSet,
+    targets: FeatureSet,
+    patients: Sequence[str],
+    *,
+    seed: int,
+) -> _Sample | None:
+    """A distance between features; None where the extractor has no maps, or fewer than two slices show the region."""
+    key = feature_key(one, region)
+    x, y = (features[str(one.features)].get(key) for features in (outputs, targets))
+    if x is None or y is None or (region != "whole" and len(x.rows) < 2):
+        return None
+    present = x.rows  # the same as y's: both sets were read with the same masks
+    extrapolated = None
+    if metric.extrapolated is not None:
+        groups = [patients[int(index)] for index in present]
+        extrapolated = metric.extrapolated(x.values, y.values, groups=groups, rng=np.random.default_rng(seed))
+    return _Sample(lambda chosen: metric.distance(x.values[chosen], y.values[chosen]), present, extrapolated)
+
+
+def _of_values(values: NDArray[np.float64] | None) -> _Sample | None:
+    """The mean over the slices that have a value; None where none has."""
+    if values is None or not np.isfinite(values).any():
+        return None
+    present = np.flatnonzero(np.isfinite(values))
+    known = values[present]
+    return _Sample(lambda chosen: float(known[chosen].mean()), present)
+
+
+def _by_reference(slices: Sequence[SliceValue]) -> dict[str, _OfSlices]:
+    found: dict[str, dict[tuple[str, str], list[float]]] = {}
     for one in slices:
         value = np.nan if one.value is None else one.value
-        found.setdefault((one.reference, one.metric, one.region), []).append(value)
-    return {kind: np.array(values) for kind, values in found.items()}
-
-
-def _distance(
-    distance: Callable[..., float], x: NDArray[np.float32], y: NDArray[np.float32]
-) -> Callable[[NDArray[np.intp]], float]:
-    return lambda chosen: distance(x[chosen], y[chosen])
-
-
-def _mean(values: NDArray[np.float64]) -> Callable[[NDArray[np.intp]], float]:
-    return lambda chosen: float(values[chosen].mean())
+        found.setdefault(one.reference, {}).setdefault((one.metric, one.region), []).append(value)
+    return {name: {key: np.array(values) for key, values in kinds.items()} for name, kinds in found.items()}
 
 
 def _implementation(metric: Metric) -> str:
     """Recipe and code of a metric's values, for the record."""
-    clause = str(metrics_of.load(metric.metric).IMPLEMENTATION)
+    clause = metrics_of.load(metric.metric).implementation
     if metric.features is None:
         return clause
     regions = {
@@ -242,14 +255,15 @@ def _implementation(metric: Metric) -> str:
     return f"{clause}; features of {metric.features}, images resized as clean-fid does; {regions[metric.definition]}"
 
 
-def _unit(module: ModuleType, cases: Sequence[Case], hu_per_grey: float | None) -> str:
+def _unit(metric: ImageMetric | DistributionMetric, cases: Sequence[Case], hu_per_grey: float | None) -> str:
     """The unit of a metric's values: HU for greys where the window is known, pixels for mm where their size is not."""
-    unit = getattr(module, "UNIT", "")
-    if unit == "grey" and hu_per_grey is not None:
+    if isinstance(metric, DistributionMetric):
+        return ""
+    if metric.unit == "grey" and hu_per_grey is not None:
         return "HU"
-    if unit == "1/mm" and any(case.pixel_mm is None for case in cases):
+    if metric.unit == "1/mm" and any(case.pixel_mm is None for case in cases):
         return "1/pixel"
-    return str(unit)
+    return metric.unit
 
 
 def _gate(tables: Mapping[str, Table], noisy: Sequence[SliceValue], protocol: Protocol) -> Fidelity:
@@ -260,89 +274,3 @@ def _gate(tables: Mapping[str, Table], noisy: Sequence[SliceValue], protocol: Pr
     of_input = [one.value for one in noisy if one.reference == reference and one.value is not None]
     bound = float(np.mean(of_input)) * protocol.gate.times_input
     return Fidelity(reference=reference, metric=name, region=region, value=value, bound=bound, passed=value <= bound)
-
-
-# -------------------------------------------------------------------------------- features
-def features_of(
-    paths: Sequence[Path],
-    codes: Sequence[Path],
-    extractors: Sequence[Extractor],
-    protocol: Protocol,
-    *,
-    progress: Progress | None = None,
-) -> FeatureSet:
-    """Features of one set of images by extractor and region, from the cache where the same images were seen before.
-
-    `codes` are the files of the label maps. Only features are held in memory, whatever the number of images.
-    """
-    key = digest_json(
-        {
-            "images": [digest_file(path) for path in paths],
-            "codes": [digest_file(path) for path in codes],
-            "regions": protocol.regions,
-            "masked": {name: sorted(regions) for name, regions in _masked_of(protocol).items()},
-            "extractors": {one.name: one.digest for one in extractors},
-            "code": digest_code("harness.features", "harness.imaging.regions"),
-        }
-    )
-    cached = cache_root() / "features" / f"{key[:20]}.npz"
-    found = read_features(cached)
-    if found is not None:
-        if progress:
-            progress(len(paths), len(paths))
-        return found
-
-    def masks(index: int) -> dict[str, NDArray[np.bool_]]:
-        return {name: mask for name, mask in shrink(read_grey(codes[index])).items() if name in protocol.regions}
-
-    features = extractors_of.extract(paths, extractors, regions=masks, progress=progress)
-    for name, regions in _masked_of(protocol).items():
-        of_name = [one for one in extractors if one.name == name]
-        for region in regions:
-
-            def mask(index: int, region: Region = region) -> NDArray[np.bool_]:
-                return shrink(read_grey(codes[index]))[region]
-
-            features[name][f"{MASKED}{region}"] = extractors_of.extract_masked(paths, of_name, masks=mask)[name]
-    write_bytes(cached, _npz(features))
-    return features
-
-
-def feature_key(metric: Metric, region: str) -> str:
-    """The key of a metric's features of a region in a FeatureSet: the region, `masked-<region>` for masked ones."""
-    return f"{MASKED}{region}" if metric.definition == "masked" else region
-
-
-def _masked_of(protocol: Protocol) -> dict[str, set[Region]]:
-    """The extractors and regions whose `masked` features a protocol asks for."""
-    asked: dict[str, set[Region]] = {}
-    for metric in protocol.metrics:
-        if metric.definition == "masked":
-            asked.setdefault(str(metric.features), set()).update(protocol.regions)
-    return asked
-
-
-def _npz(features: FeatureSet) -> bytes:
-    """`<extractor>/<region>` -> float32 (k, d) and `<extractor>/<region>/rows` -> the k slices that have the region."""
-    buffer = io.BytesIO()
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, regions in features.items():
-        for region, found in regions.items():
-            arrays[f"{name}/{region}"] = found.values
-            arrays[f"{name}/{region}/rows"] = found.rows
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def read_features(path: Path) -> FeatureSet | None:
-    """Features that `_npz` wrote; None where there are none or the file is damaged."""
-    features: FeatureSet = {}
-    try:
-        with np.load(path) as arrays:
-            for key in arrays.files:
-                if not key.endswith("/rows"):
-                    name, region = key.split("/")
-                    features.setdefault(name, {})[region] = Features(arrays[key], arrays[f"{key}/rows"])
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
-        return None
-    return features

@@ -1,1 +1,1 @@
-"""Submission: a folder of a stranger's -> its manifest, checked; its Dockerfile, rewritten."""
+"""Submission: a stranger's folder -> its checked manifest and its rewritten Dockerfile."""

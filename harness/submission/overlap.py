@@ -1,4 +1,4 @@
-"""Overlap: a model must not have seen what it is tested on."""
+"""Overlap: a model must not have been trained on what it is tested on."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.base.errors import UsageError
-from harness.base.text import named
+from harness.base.text import first_few
 from harness.dataset.cases import Dataset
 from harness.dataset.fingerprints import fingerprints, read_fingerprints
 from harness.submission.manifest import Submission
 
 
 def refuse_test_slices(submission: Submission, test: Dataset) -> None:
-    """UsageError if a submission says itself that it was trained on slices or patients of the test set."""
+    """UsageError if a submission's own `trained_on` lists slices or patients of the test set."""
     if submission.manifest.trained_on is not None:
         path = Path(submission.folder) / submission.manifest.trained_on
         refuse_shared(read_fingerprints(path), test, what=str(path))
 
 
 def refuse_shared(trained_on: Iterable[str], test: Dataset, *, what: str) -> None:
-    """UsageError that names the test set's slices and patients that are among `trained_on`, if any are."""
+    """UsageError that names the test set's slices and patients among the fingerprints `trained_on`, if there are any.
+
+    `what` names their source in the message.
+    """
     own = fingerprints(test)
     shared = sorted({own[digest] for digest in trained_on if digest in own})
     if shared:
         raise UsageError(
-            f"{what} holds {len(shared)} slices or patients of the test set: {named(shared, at_most=5)}",
-            fix="train on other patients; a value on slices that a model has seen says nothing",
+            f"{what} holds {len(shared)} slices or patients of the test set: {', '.join(first_few(shared, at_most=5))}",
+            fix="train on other patients: scores on slices that a model was trained on are meaningless",
         )

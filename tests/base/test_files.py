@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.base.digests import digest_bytes, digest_code, digest_folder, digest_json
+from harness.base.digests import digest_bytes, digest_folder, digest_json
 from harness.base.errors import InfrastructureError, UsageError
 from harness.base.files import PART, atomic_file, atomic_folder, in_turn, write_bytes
 from harness.base.slices import read_grey, write_grey
@@ -99,13 +99,6 @@ def test_folder_digest_sees_all_that_a_build_can_copy(tmp_path: Path) -> None:
     executable = digest_folder(tmp_path)
     write(tmp_path / "a.py", "2")
     assert len({before, executable, digest_folder(tmp_path)}) == 3
-
-
-def test_code_digest_covers_packages_and_modules() -> None:
-    assert digest_code("harness.base.files") == digest_code("harness.base.files")
-    assert digest_code("harness.base.files") != digest_code("harness.base.files", "harness.metrics")
-    with pytest.raises(FileNotFoundError):
-        digest_code("harness.no_such_module")
 
 
 def test_atomic_file_leaves_nothing_half_written(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ import pytest
 from harness.base.digests import digest_folder, digest_json
 from harness.base.errors import HarnessError, UsageError
 from harness.board.build import check_board
-from harness.ci.handover import read_handover, read_inputs
+from harness.ci.jobs import submission_of
 from harness.ci.pull_request import MAX_FILES, PullRequest, extract, read_pull_request
-from harness.ci.verdicts import Verdict, as_markdown, submission_of
+from harness.ci.transfer import read_inputs, read_run
+from harness.ci.verdicts import Verdict, as_markdown
 from harness.dataset.load import load_data
 from harness.engines import BASE_IMAGE, Engine
 from harness.protocol import load_protocol
@@ -133,7 +134,7 @@ def test_records_are_refused_without_a_submission_too(clone: Clone) -> None:
 
 def test_unknown_and_misleading_revisions_are_refused(clone: Clone) -> None:
     for revision in ("no-such-branch", "--all", ""):
-        with pytest.raises(UsageError, match="is no commit"):
+        with pytest.raises(UsageError, match="is not a commit"):
             read_pull_request(clone.folder, base="main", head=revision)
     clone.git("checkout", "--quiet", "--orphan", "elsewhere")
     clone.write("other.txt", "another history\n")
@@ -198,7 +199,7 @@ def test_names_that_git_itself_would_not_write_are_refused(clone: Clone, tmp_pat
             ["git", "mktree"], cwd=clone.folder, input=made, capture_output=True, text=True, check=True
         ).stdout.strip()
     commit = clone.git("commit-tree", tree, "-m", "evil")
-    with pytest.raises(UsageError, match="such a name cannot be used"):
+    with pytest.raises(UsageError, match="this name cannot be used"):
         extract(clone.folder, commit, "evil", tmp_path / "into")
     assert not list(tmp_path.rglob("into/**/*"))
 
@@ -215,7 +216,7 @@ def test_what_is_extracted_is_bounded(clone: Clone, tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------- the verdict
 def test_a_verdict_quotes_strangers_as_code() -> None:
     pull = PullRequest(base="b" * 40, head="h" * 40, changed=("x",), removed=("y`<b>",))
-    text = as_markdown(pull, [Verdict(slug="x", exit_status=20, said="one\n::stop::\n\n# @all ```\n" + "z" * 9000)])
+    text = as_markdown(pull, [Verdict(slug="x", exit_status=20, message="one\n::stop::\n\n# @all ```\n" + "z" * 9000)])
     lines = text.splitlines()
     at = lines.index("    one")
     assert lines[at + 1 : at + 4] == ["    stop::", "    ", "    # @all ```"]
@@ -320,7 +321,7 @@ def test_what_is_run_apart_gets_the_record_of_harness_run(
     dataset, pull = load_data(protocol), read_pull_request(clone.folder, base="main", head="theirs")
     with submission_of(clone.folder, pull, "ci-good") as submission:
         facts, words = submission_facts(submission), about(submission)
-    read = partial(read_handover, submission=facts, about=words, dataset=dataset, protocol=protocol)
+    read = partial(read_run, submission=facts, about=words, dataset=dataset, protocol=protocol)
     assert read(out / "ci-good")[0].outputs in {record.result.outputs for record in expected.values()}
     noisy = sorted((given / "lq").iterdir())
     sound = {path: path.read_bytes() for path in [*out.rglob("*.*"), *noisy] if path.is_file()}
@@ -360,7 +361,7 @@ def test_what_is_run_apart_gets_the_record_of_harness_run(
         "digest of the outputs: expected": swap_outputs,
         "CI commands": lambda: altered(run_json, observed=observed | {"log": "::error::x"}),
         "unknown field": lambda: altered(run_json, labels="yes"),
-        "is no regular file": lambda: link(outputs[0], noisy[0]),
+        "is not a regular file": lambda: link(outputs[0], noisy[0]),
         "missing": outputs[0].unlink,
         "found ['outputs']": run_json.unlink,
         "found ['extra', 'outputs', 'run.json']": (out / "ci-good" / "extra").touch,

@@ -41,6 +41,7 @@ def test_only_the_jobs_that_need_them_have_rights_and_secrets() -> None:
             rights[f"{path.stem}/{name}"] = (triggers, permissions, job.get("environment"), secrets)
     # every right here is a decision; docs/ci.md says why each is given
     assert rights == {
+        "tests/test": ({"pull_request", "push"}, {"contents": "read"}, None, set()),
         "submission/check": ({"pull_request"}, {"contents": "read"}, None, set()),
         "verdict/comment": ({"workflow_run"}, {"actions": "read", "pull-requests": "write"}, None, set()),
         "score/run": ({"workflow_dispatch"}, {"contents": "read"}, "gpu", set()),
@@ -53,18 +54,23 @@ def test_only_the_jobs_that_need_them_have_rights_and_secrets() -> None:
     }
 
 
+def test_the_tests_of_a_pull_request_run_on_githubs_machines_only() -> None:
+    (job,) = load(GITHUB / "workflows" / "tests.yml")["jobs"].values()
+    assert job["runs-on"].startswith("ubuntu-")
+    assert [step.get("run") for step in job["steps"]] == [None, None, "make test"]
+
+
 def test_what_may_write_comments_checks_nothing_out() -> None:
     steps = list(steps_of(GITHUB / "workflows" / "verdict.yml"))
     assert [step.get("uses", "").split("@")[0] for step in steps] == ["actions/download-artifact", ""]
 
 
-def test_strangers_code_never_shares_a_job_with_gits_credentials() -> None:
-    for path in (GITHUB / "workflows" / "submission.yml", GITHUB / "workflows" / "score.yml"):
-        for job in load(path)["jobs"].values():
-            checkout, harness = job["steps"][:2]
-            if harness["with"].get("engine") != "false":
-                assert checkout["with"]["persist-credentials"] is False
-    # and of a pull request only the base is checked out
+def test_no_checkout_leaves_gits_credentials_to_what_runs_after_it() -> None:
+    steps = [step for path in sorted((GITHUB / "workflows").glob("*.yml")) for step in steps_of(path)]
+    checkouts = [step for step in steps if step.get("uses", "").startswith("actions/checkout@")]
+    assert len(checkouts) == 4
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+    # and the job that judges a pull request checks out the base alone
     checkout = next(steps_of(GITHUB / "workflows" / "submission.yml"))
     assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
 

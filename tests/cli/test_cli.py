@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.engines import BASE_IMAGE, Engine
-from harness.protocol import protocol_folder
+from harness.protocol import protocol_path
 from harness.records.store import keep_protocol, write_record
 from harness.submission.manifest import load_submission
 from tests.board_records import PROTOCOL, failed, scored
@@ -42,14 +42,14 @@ def assert_refused(done: subprocess.CompletedProcess[str], *expected: str) -> No
 
 def test_mistakes_exit_with_2_and_say_what_to_do() -> None:
     assert_refused(harness("run", "submissions/tv", "-p", "phantm"), "phantm", "phantom-mini", "harness list protocols")
-    assert_refused(harness("run", "submissions/no-such"), "no-such", "submissions/template")
+    assert_refused(harness("run", "submissions/no-such"), "no-such", "harness new")
     assert_refused(harness("run"), "SUBMISSION")
     assert_refused(harness("no-such-verb"), "no-such-verb")
     assert_refused(harness("weights", "import", "no-such-file"), "no-such-file")
 
 
 def test_a_misspelt_key_is_named_with_its_file(tmp_path: Path) -> None:
-    text = (protocol_folder() / "phantom-mini.yaml").read_text()
+    text = protocol_path("phantom-mini").read_text()
     (tmp_path / "mine.yaml").write_text(text.replace("rank_by", "rank_with"))
     assert_refused(harness("run", "submissions/tv", "-p", str(tmp_path / "mine.yaml")), "mine.yaml", "rank_with")
     entry = tmp_path / "mine"
@@ -105,7 +105,7 @@ def test_labels_are_exported_once(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq", "gt_bar", "manifest.json"}
     assert len(list((tmp_path / "out" / "gt_bar").glob("*.png"))) == 2
-    assert_refused(harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache")), "exists already")
+    assert_refused(harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache")), "already exists")
 
 
 def test_a_folder_is_scored_and_its_record_audited(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_new_submission_is_the_template_under_its_own_name(tmp_path: Path) -> 
     }
     (tmp_path / "my-model" / "denoise.py").write_text("mine")
     for slug, said in (
-        ("my-model", "exists already"),
+        ("my-model", "already exists"),
         ("My Model", "cannot be a slug"),
         ("anchor-x", "reference rows"),
     ):
@@ -214,7 +214,7 @@ def small(tmp_path: Path) -> Path:
         (
             "np.uint8 = np.uint16",
             30,
-            ("2 wrong: ", ".png has 16 bits per channel", "so it is with", "np.uint8(np.clip"),
+            ("2 wrong: ", ".png has 16 bits per channel", "(likewise ", "np.uint8(np.clip"),
         ),
         ("del manifest['cases'][0]", 30, ("1 missing: ", ".png", "per case")),
     ],
@@ -249,8 +249,8 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
     for said in ("rank 1 of 1 (tier 1) by RMSE, whole", "2 slices in ", "; peak memory ", str(record), str(page)):
         assert said in panel
     again = here("run", "submissions/tv", *options).stdout
-    assert "(a cached run)" in again
-    assert "there already, with the same result" in again
+    assert "(from the cache)" in again
+    assert "exists already, same result" in again
     shutil.copytree(ROOT / "submissions" / "template", tmp_path / "broken")
     (tmp_path / "broken" / "denoise.py").write_text("raise SystemExit('no weights today')\n")
     failed = here("run", str(tmp_path / "broken"), *options)
@@ -275,8 +275,9 @@ def test_a_shell_completes_verbs_protocols_and_submissions(tmp_path: Path) -> No
     assert completed("aud") == ["plain,audit"]
     assert completed("run", "submissions/t") == ["plain,submissions/template", "plain,submissions/tv"]
     assert completed("check", "submissions/tv", "-p", "phantom-") == ["plain,phantom-fov", "plain,phantom-mini"]
+    assert completed("run", "-p", "phantom-m", cwd=tmp_path) == ["plain,phantom-mini"]  # those that come with it
     assert completed("run", "/tmp/m") == ["file,/tmp/m"]  # the shell goes on with files
-    assert completed("run", "-p", "ph", cwd=tmp_path) == ["file,ph"]
+    assert completed("run", "-p", "mine", cwd=tmp_path) == ["file,mine"]
     for shell, mark in (("bash", "complete -o nosort"), ("zsh", "#compdef harness"), ("fish", "complete --no-files")):
         assert mark in harness(_HARNESS_COMPLETE=f"{shell}_source").stdout
 
@@ -291,7 +292,7 @@ def test_the_doctor_says_what_is_there_and_what_to_do(engine: Engine, tmp_path: 
     assert engine.description in found["engine"]["found"]
     assert found["data: patient-uldct"]["found"] == str(tmp_path)
     assert found["weights: inception"]["state"] == "limited"
-    assert "harness weights" in found["weights: inception"]["do"]
+    assert "harness weights" in found["weights: inception"]["fix"]
     assert list((tmp_path / "cache").glob("doctor*")) == []
 
 
@@ -300,7 +301,7 @@ def test_the_doctor_names_what_stops_the_main_job(tmp_path: Path) -> None:
     done = harness("doctor", HARNESS_CACHE=str(tmp_path / "cache"), DOCKER_HOST="unix:///nowhere/docker.sock")
     assert done.returncode == 50, done.stderr
     assert done.stdout.count("missing") == 2
-    assert "docker/start-engine" in done.stdout
+    assert "harness engine start" in done.stdout
     assert "HARNESS_CACHE" in done.stdout
 
 

@@ -72,8 +72,8 @@ def test_a_runs_peak_memory_is_the_kernels_own_figure(engine: Engine, tmp_path: 
         pytest.skip("it needs an engine on this machine")
     folder = make_submission(tmp_path / slug(tmp_path), "good")
     run = run_submission(load_submission(folder), make_dataset(tmp_path / "data"), LIMITS, seed=7, engine=engine)
-    assert run.peak_memory_bytes is not None
-    assert 4e6 < run.peak_memory_bytes < 300e6  # more than a bare interpreter takes, less than the limits' sum
+    assert run.costs.peak_memory_bytes is not None
+    assert 4e6 < run.costs.peak_memory_bytes < 300e6  # more than a bare interpreter takes, less than the limits' sum
     assert run.log == "red\nerror::not a command\n"
     assert run.device == "cpu"
 

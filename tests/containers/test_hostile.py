@@ -17,7 +17,8 @@ from harness.base.errors import HarnessError
 from harness.base.slices import read_grey
 from harness.engines import BASE_IMAGE, Engine, Exit, connect
 from harness.engines.podman import open_client as open_podman
-from harness.run.execute import Run, run_submission
+from harness.run.execute import run_submission
+from harness.run.result import Run
 from harness.submission.manifest import load_submission
 from tests.containers import makers
 from tests.containers.cases import BUILD, CASES, DOCUMENT, ENDS, Case, documented
@@ -125,7 +126,7 @@ def attempt_and_check(case: Case, world: World, monkeypatch: pytest.MonkeyPatch)
     if case.name == "preload with gpu":  # the check comes before anything is started, so a GPU in name is enough
         monkeypatch.setattr(world.engine, "machine", msgspec.structs.replace(world.engine.machine, gpus=("GPU-0",)))
     if case.name == "oversize layer":
-        monkeypatch.setattr("harness.engines._images.MAX_IMAGE_BYTES", 10**6)
+        monkeypatch.setattr("harness.engines._archives.MAX_IMAGE_BYTES", 10**6)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     end = attempt(case, world)

@@ -18,7 +18,8 @@ from harness.dataset.secret import VARIABLE, disclose, new_secret
 from harness.engines import Engine
 from harness.labels.label_set import build_labels
 from harness.pipeline.evaluate import Evaluation, evaluate
-from harness.protocol import Gate, Metric, PhantomData, Protocol, RankBy, load_protocol
+from harness.pipeline.prepare import prepare
+from harness.protocol import FidelityGate, Metric, PhantomData, Protocol, RankBy, load_protocol
 from harness.records import signing
 from harness.submission.manifest import load_submission
 
@@ -55,7 +56,7 @@ def public(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Protocol:
         regions=("whole", "lung"),
         metrics=(Metric(name="RMSE", metric="rmse"),),
         rank_by=RankBy(metric="RMSE"),
-        gate=Gate(),
+        gate=FidelityGate(),
     )
 
 
@@ -77,9 +78,9 @@ def cheat(tmp_path: Path, public: Protocol) -> Path:
 
 
 def run(folder: Path, protocol: Protocol, leaderboard: Path, engine: Engine) -> Evaluation:
-    return evaluate(
-        load_submission(folder), protocol, leaderboard=leaderboard, engine=engine, reporter=TerminalReporter()
-    )
+    reporter = TerminalReporter()
+    benchmark = prepare(protocol, reporter, leaderboard=leaderboard, engine=engine)
+    return evaluate(load_submission(folder), benchmark, engine=engine, reporter=reporter)
 
 
 def test_looked_up_answers_are_flagged_and_not_ranked(

@@ -49,6 +49,6 @@ def test_without_the_image_it_says_how_to_make_it(
 ) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(image, "TORCH_IMAGE", "ipv2-harness/torch:none")
-    with pytest.raises(InfrastructureError, match="ipv2-harness/torch:none is not there") as caught:
+    with pytest.raises(InfrastructureError, match="the engine has no image ipv2-harness/torch:none") as caught:
         run_submission(load_submission(FLOW), make_dataset(tmp_path / "data"), LIMITS, seed=7, engine=engine)
-    assert "docker/build-base --torch" in caught.value.fix
+    assert "harness engine build-base --torch" in caught.value.fix

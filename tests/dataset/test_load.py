@@ -175,7 +175,7 @@ def test_the_phantom_shows_as_many_nodules_as_the_readme_says() -> None:
         levels_with_nodules(make_patient(data.seed, index), data.slices, nodule_slices=data.nodule_slices)
         for index in range(data.patients)
     ]
-    # counted in the label maps of the set itself: 14 slices, two of each patient but the last
+    # counted in the region maps of the set itself: 14 slices, two of each patient but the last
     assert [len(set(of_one) - set(levels(data.slices))) for of_one in heights] == [2, 2, 2, 2, 2, 2, 2, 0]
 
 

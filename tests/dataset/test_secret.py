@@ -57,7 +57,7 @@ def test_a_new_secret_is_private_never_the_same_and_never_overwritten(tmp_path: 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert read_json(path, Secret) == made
     assert new_secret(protocol, tmp_path / "other.json").secret != made.secret
-    with pytest.raises(UsageError, match=r"secret\.json: exists already"):
+    with pytest.raises(UsageError, match=r"secret\.json: already exists"):
         new_secret(protocol, path)
     assert read_json(path, Secret) == made
 
@@ -95,14 +95,16 @@ def test_a_wrong_secret_is_refused_with_both_digests_and_stays_untold(tmp_path: 
     assert other.commitment in caught.value.message
     assert FIXED.secret not in caught.value.message + caught.value.fix
     newer = msgspec.structs.replace(committed_to(FIXED), version=4)
-    with pytest.raises(UsageError, match="secret of protocol phantom-mini-3, expected that of phantom-mini-4"):
+    with pytest.raises(
+        UsageError, match="expected the secret of protocol phantom-mini-4, found that of phantom-mini-3"
+    ):
         find_secret(newer, tmp_path, {VARIABLE: str(secret_file)})
 
 
 @pytest.mark.parametrize("text", ["", "seed", '{"protocol": "phantom-mini-3", "secret": "07"}', '{"seed": 3}'])
 def test_what_is_no_secret_is_named(tmp_path: Path, secret_file: Path, text: str) -> None:
     secret_file.write_text(text)
-    with pytest.raises(UsageError, match=r"secret\.json: no secret as"):
+    with pytest.raises(UsageError, match=r"secret\.json: expected a secret as"):
         find_secret(committed_to(FIXED), tmp_path, {VARIABLE: str(secret_file)})
 
 
@@ -120,7 +122,7 @@ def test_a_disclosed_secret_serves_everybody_and_an_altered_one_nobody(tmp_path:
     assert find_secret(protocol, tmp_path, {}) == FIXED
     assert disclose(protocol, tmp_path, {}) == path  # once more, from what is there
     write_json(path, msgspec.structs.replace(FIXED, secret="08" * 32))
-    with pytest.raises(UsageError, match=r"disclosed\.json: another secret"):
+    with pytest.raises(UsageError, match=r"disclosed\.json: does not match the commitment"):
         find_secret(protocol, tmp_path, {VARIABLE: str(secret_file)})
 
 

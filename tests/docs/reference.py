@@ -19,8 +19,8 @@ from harness.imaging import denoise
 from harness.imaging.insertion import Scanner
 from harness.imaging.regions import shrink
 from harness.protocol import (
+    FidelityGate,
     FolderData,
-    Gate,
     Metric,
     Noise,
     PhantomData,
@@ -37,7 +37,7 @@ from harness.submission.manifest import Image, Manifest, Weights
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROTOCOLS, CONTRACT = ROOT / "docs" / "protocols.md", ROOT / "docs" / "contract.md"
 BEGIN, END = "<!-- manifest: python tests/docs/reference.py -->", "<!-- end of manifest -->"
-OF_PROTOCOL = (Protocol, PhantomData, FolderData, Purify, Noise, Scanner, Metric, RankBy, Gate, Limits, Publish)
+OF_PROTOCOL = (Protocol, PhantomData, FolderData, Purify, Noise, Scanner, Metric, RankBy, FidelityGate, Limits, Publish)
 OF_MANIFEST = (Manifest, Image, Weights, AskedLimits)
 INTRODUCTION = """<!-- written by: python tests/docs/reference.py -->
 # Protocols
@@ -124,10 +124,11 @@ def names() -> str:
     ]
     lines += ["| metric | kind | unit | regions | implementation |", "|---|---|---|---|---|"]
     for name in metrics.names():
-        module = metrics.load(name)
-        regions = ", ".join(getattr(module, "REGIONS", None) or ["all"])
-        unit = getattr(module, "UNIT", "") or "–"
-        lines.append(f"| `{name}` | {module.KIND} | {unit} | {regions} | {module.IMPLEMENTATION} |")
+        metric = metrics.load(name)
+        kind, unit, regions = "distribution", "–", "all"
+        if isinstance(metric, metrics.ImageMetric):
+            kind, unit, regions = "image", metric.unit or "–", ", ".join(metric.regions or ["all"])
+        lines.append(f"| `{name}` | {kind} | {unit} | {regions} | {metric.implementation} |")
     lines += ["\n**Regions**\n", inspect.cleandoc(shrink.__doc__ or "").partition("\n\n")[2], ""]
     for title, known in (("Extractors", features), ("Weak denoisers", denoise)):
         lines += [f"**{title}**\n", ", ".join(f"`{name}`" for name in known.names()), ""]

@@ -40,7 +40,7 @@ def test_a_daemon_that_loses_an_answer_is_asked_again() -> None:
 
 def test_a_daemon_that_never_answers_is_the_machines_fault() -> None:
     daemon = Daemon(silent=10**6)
-    with pytest.raises(InfrastructureError, match="does not say how full"):
+    with pytest.raises(InfrastructureError, match="did not report how full"):
         output_space(daemon)
     assert daemon.asked == ASKED_AT_MOST
 

@@ -17,7 +17,7 @@ import pytest
 
 from harness.base.errors import BuildError, InfrastructureError
 from harness.engines import BASE_IMAGE, Engine, connect
-from harness.engines._images import build_context
+from harness.engines._archives import build_context
 from harness.engines._owner import DEADLINE, OWNER, is_leftover, owner_labels
 from harness.engines.docker import DockerEngine
 from harness.sandbox import BuildPolicy, Limits, output_quota, plan_container
@@ -89,7 +89,7 @@ def test_without_an_engine_the_message_names_the_command_that_starts_one(
     with pytest.raises(InfrastructureError) as caught:
         connect()
     assert host in caught.value.message
-    assert "docker/start-engine" in caught.value.fix
+    assert "harness engine start" in caught.value.fix
 
 
 # -------------------------------------------------------------------------------- contexts
@@ -148,7 +148,7 @@ def test_what_does_not_build_is_named_with_the_end_of_its_log(
 def test_an_endless_build_is_stopped(docker: DockerEngine, tmp_path: Path, endless: str) -> None:
     mark = uuid.uuid4().hex
     began = time.monotonic()
-    with pytest.raises(BuildError, match="not done within 2 s"):
+    with pytest.raises(BuildError, match="not finished within 2 s"):
         docker.build(
             context(tmp_path / "a", FROM + f"RUN : {mark}; {endless}\n"), arguments=BASE, policy=BuildPolicy(wall_s=2)
         )
@@ -287,7 +287,7 @@ def test_an_engine_that_goes_away_is_never_the_submissions_fault(
         with pytest.raises(InfrastructureError) as caught, engine.start(plan) as container:
             for _ in container.wait(deadline_s=30):
                 proxy.close()
-    assert "docker/start-engine" in caught.value.fix
+    assert "harness engine start" in caught.value.fix
     assert caught.value.exit_code == 50
     # what it could not remove is found by its owner label
     monkeypatch.delenv("DOCKER_HOST")

@@ -37,7 +37,7 @@ def test_without_podmans_service_the_message_names_the_command_that_starts_it(mo
     monkeypatch.setenv("CONTAINER_HOST", "unix:///nowhere/podman.sock")
     with pytest.raises(InfrastructureError, match=r"/nowhere/podman\.sock") as caught:
         connect()
-    assert "HARNESS_ENGINE=podman docker/start-engine" in caught.value.fix
+    assert "harness engine start --engine podman" in caught.value.fix
 
 
 def harness(*arguments: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -105,7 +105,7 @@ def test_an_equal_folder_builds_the_same_image_and_a_failed_build_leaves_nothing
     first = podman.build(context(tmp_path / "a", FROM + "COPY Dockerfile /x\n"), arguments=BASE)
     assert podman.build(context(tmp_path / "b", FROM + "COPY Dockerfile /x\n"), arguments=BASE) == first
     before = {image["Id"] for image in podman.client.images(all=True)}
-    with pytest.raises(BuildError, match="not done within 2 s"):
+    with pytest.raises(BuildError, match="not finished within 2 s"):
         podman.build(
             context(tmp_path / "c", f"{FROM}RUN echo {os.getpid()}\nRUN sleep 300\n"),
             arguments=BASE,

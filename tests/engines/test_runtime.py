@@ -40,7 +40,7 @@ def test_a_runtime_is_part_of_the_key_and_the_engines_own_changes_none() -> None
 @pytest.mark.engine
 def test_a_runtime_that_the_engine_does_not_know_is_named(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_RUNTIME", "no-such-runtime")
-    with pytest.raises(InfrastructureError, match="HARNESS_RUNTIME: docker knows no runtime 'no-such-runtime'"):
+    with pytest.raises(InfrastructureError, match="HARNESS_RUNTIME: docker has no runtime 'no-such-runtime'"):
         connect("docker")
     own = client_of(engine).info()["DefaultRuntime"]
     monkeypatch.setenv("HARNESS_RUNTIME", own)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from harness.imaging.insertion import Scanner, insert_noise
 from harness.imaging.noise_fit import Fit, fit_scanner, training_dose
-from harness.imaging.tomography import Kernel, fbp, filter_response, hu_to_mu, measure, mu_to_hu, radon
+from harness.imaging.tomography import Kernel, detect, fbp, filter_response, hu_to_mu, mu_to_hu, radon
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "ct"
 WINDOW = (-1024.0, 1200.0)
@@ -53,7 +53,7 @@ def scan(scanner: Scanner, *, seed: int) -> list[NDArray[np.uint8]]:
     slices = []
     for index in range(SLICES):
         rng = np.random.default_rng([seed, index])
-        paths = measure(trunk(index), photons=scanner.photons, pixel_mm=MM, electronic=scanner.electronic, rng=rng)
+        paths = detect(trunk(index), photons=scanner.photons, pixel_mm=MM, electronic=scanner.electronic, rng=rng)
         slices.append(np.clip(np.rint(image_of(paths, scanner.kernel)), 0, 255).astype(np.uint8))
     return slices
 
@@ -127,7 +127,7 @@ def test_inserted_noise_is_that_of_the_low_dose_slices() -> None:
 
 def test_doses_the_wrong_way_round_are_refused() -> None:
     low, normal = fit_of("sharp", 4000.0, 4.0), fit_of("hann", 200000.0, 0.0)
-    with pytest.raises(ValueError, match="no less noise"):
+    with pytest.raises(ValueError, match="do not show less noise"):
         training_dose(normal, low)
 
 

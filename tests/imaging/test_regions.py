@@ -1,4 +1,4 @@
-"""Scoring regions of a label map, and the consensus of two."""
+"""Scoring regions of a region map, and the consensus of two."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from harness.imaging.regions import Code, consensus, dilate, erode, shrink
+from harness.imaging.regions import REGIONS, Code, consensus, dilate, erode, shrink
 
 Codes = NDArray[np.uint8]
 shapes = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)
@@ -38,6 +38,10 @@ def test_regions_keep_their_distances_from_what_is_else() -> None:
     assert (rows["background"].min(), rows["background"].max()) == (7, 32)
     assert (columns["background"].min(), columns["background"].max()) == (0, 39)
     assert rows["whole"].min() == 4
+
+
+def test_every_region_has_its_name_and_no_other() -> None:
+    assert tuple(shrink(_thorax())) == REGIONS
 
 
 def test_a_nodule_is_part_of_the_lung_and_whole() -> None:

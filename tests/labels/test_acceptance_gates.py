@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from harness.labels.acceptance_gates import GATES, mean_frequency, measure
+from harness.labels.acceptance_gates import ACCEPTANCE_GATES, gate_values, mean_frequency
 
 Image = NDArray[np.uint8]
 SIZE = 192
@@ -40,20 +40,22 @@ LOW, NORMAL = _grey(TRUTH + NOISE), _grey(TRUTH + _noise(2, std=2))
 
 
 def _measured(label: NDArray[np.floating], *, truth: bool = True) -> dict[str, float | None]:
-    return measure(
+    return gate_values(
         _grey(label), low=LOW, normal=NORMAL, truth=_grey(TRUTH) if truth else None, lung=LUNG, normal_lung=LUNG
     )
 
 
 def _within(values: dict[str, float | None]) -> set[str]:
     return {
-        name for name, value in values.items() if value is not None and GATES[name].low <= value <= GATES[name].high
+        name
+        for name, value in values.items()
+        if value is not None and ACCEPTANCE_GATES[name].low <= value <= ACCEPTANCE_GATES[name].high
     }
 
 
 def test_half_the_noise_passes_every_gate() -> None:
     found = _measured(TRUTH + NOISE / 2)
-    assert _within(found) == set(GATES)
+    assert _within(found) == set(ACCEPTANCE_GATES)
     # by construction; rounding to grey levels adds 1/12 to the variances, and the noise is 12 strong. The mean of half
     # of it over 25 000 pixels, correlated over 4 pi 0.7^2 = 6 of them, is 0.1 in standard deviation
     assert found["noise cut"] == pytest.approx(0.5, abs=0.01)
@@ -66,7 +68,7 @@ def test_half_the_noise_passes_every_gate() -> None:
 def test_the_truth_itself_fails_only_for_what_it_lacks() -> None:
     # a noise-free label is cleaner than a normal-dose slice, which the two noise gates forbid by definition
     found = _measured(TRUTH)
-    assert set(GATES) - _within(found) == {"noise cut", "noise / normal dose"}
+    assert set(ACCEPTANCE_GATES) - _within(found) == {"noise cut", "noise / normal dose"}
     assert found["noise cut"] == 1
     assert found["bias"] == 0
     assert found["residual NPS"] == 1
@@ -95,13 +97,15 @@ def test_an_added_grey_level_is_the_bias() -> None:
 
 def test_without_truth_the_noise_gates_remain() -> None:
     found = _measured(TRUTH + NOISE / 2, truth=False)
-    assert {name for name, value in found.items() if value is None} == {n for n, b in GATES.items() if b.needs_truth}
+    assert {name for name, value in found.items() if value is None} == {
+        n for n, b in ACCEPTANCE_GATES.items() if b.needs_truth
+    }
     assert found["noise cut"] == pytest.approx(0.5, abs=0.03)
 
 
 def test_too_little_lung_is_no_measure() -> None:
     nothing = np.zeros_like(LUNG)
-    found = measure(LOW, low=LOW, normal=NORMAL, truth=_grey(TRUTH), lung=nothing, normal_lung=LUNG)
+    found = gate_values(LOW, low=LOW, normal=NORMAL, truth=_grey(TRUTH), lung=nothing, normal_lung=LUNG)
     assert set(found.values()) == {None}
 
 

@@ -151,7 +151,7 @@ def test_any_outputs_can_be_the_weak_denoiser(tmp_path: Path) -> None:
     assert build_labels(dataset, purify, weak_outputs=outputs) == labels
     write_grey(outputs[SMALL[0]], np.zeros((96, 96), np.uint8))
     assert build_labels(dataset, purify, weak_outputs=outputs).folder != labels.folder
-    with pytest.raises(UsageError, match="submissions/mine is a submission, whose outputs are not here"):
+    with pytest.raises(UsageError, match="submissions/mine is a submission, and its outputs are missing"):
         build_labels(dataset, purify)
 
 
@@ -169,7 +169,7 @@ def test_a_written_set_is_laid_out_as_the_authors_do(tmp_path: Path) -> None:
     assert manifest["labels"] == labels.digest
     assert manifest["purify"]["strategy"] == "rb"
     assert set(manifest["slices"]) == set(SMALL)
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         write_labels(dataset, labels, purify, tmp_path / "out")
 
 

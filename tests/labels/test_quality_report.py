@@ -14,9 +14,9 @@ from harness.base.structs import canonical_json
 from harness.dataset.cases import Dataset
 from harness.dataset.load import load_data
 from harness.features import Extractor, Output
-from harness.labels.acceptance_gates import GATES
+from harness.labels.acceptance_gates import ACCEPTANCE_GATES
 from harness.labels.battery import BATTERY
-from harness.labels.quality_report import NEEDS_TRUTH, Audit, audit
+from harness.labels.quality_report import NEEDS_TRUTH, QualityReport, assess_labels
 from harness.labels.report_tables import markdown, tables
 from harness.protocol import Metric, PhantomData, Purify, load_protocol
 
@@ -45,7 +45,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def found(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Audit, list[tuple[int, int]]]:
+def found(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[QualityReport, list[tuple[int, int]]]:
     """An audit of nlm's labels beside those of a perfect and of a useless denoiser, and its progress."""
     told: list[tuple[int, int]] = []
     outputs = {
@@ -54,7 +54,7 @@ def found(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[A
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        result = audit(
+        result = assess_labels(
             dataset,
             Purify(),
             weak=(),
@@ -66,18 +66,18 @@ def found(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[A
     return result, told
 
 
-def test_the_asked_label_comes_first_and_all_are_measured(found: tuple[Audit, list[tuple[int, int]]]) -> None:
+def test_the_asked_label_comes_first_and_all_are_measured(found: tuple[QualityReport, list[tuple[int, int]]]) -> None:
     result, _ = found
     assert [one.weak for one in result.labels] == ["nlm", "perfect", "noisy input"]
     assert (result.slices, result.patients, result.denoisers) == (6, 3, tuple(BATTERY))
     for one in result.labels:
-        assert set(one.gates) == set(GATES)
+        assert set(one.gates) == set(ACCEPTANCE_GATES)
         assert set(one.rankings) == {"RMSE lung", "KID whole"}
         for ranking in one.rankings.values():
             assert sorted(ranking.ranks.values()) == list(range(1, len(BATTERY) + 1))
 
 
-def test_gates_of_known_labels(found: tuple[Audit, list[tuple[int, int]]]) -> None:
+def test_gates_of_known_labels(found: tuple[QualityReport, list[tuple[int, int]]]) -> None:
     nlm, perfect, raw = (one.gates for one in found[0].labels)
     # The label's lung is the truth wherever the mask is: no bias, no noise left; its noise gate fails by definition.
     # Where only one of both slices is dark the published mask is 255 of 255, where both are 254: 1/255 is normal dose.
@@ -95,7 +95,7 @@ def test_gates_of_known_labels(found: tuple[Audit, list[tuple[int, int]]]) -> No
 
 
 def test_the_truth_as_label_ranks_as_the_truth_and_the_input_as_label_does_not(
-    found: tuple[Audit, list[tuple[int, int]]],
+    found: tuple[QualityReport, list[tuple[int, int]]],
 ) -> None:
     _, perfect, raw = (one.rankings["RMSE lung"] for one in found[0].labels)
     assert perfect.tau is not None
@@ -106,7 +106,7 @@ def test_the_truth_as_label_ranks_as_the_truth_and_the_input_as_label_does_not(
     assert raw.ranks["noisy input"] == 1
 
 
-def test_a_weak_denoiser_wins_by_its_own_label(found: tuple[Audit, list[tuple[int, int]]]) -> None:
+def test_a_weak_denoiser_wins_by_its_own_label(found: tuple[QualityReport, list[tuple[int, int]]]) -> None:
     nlm = found[0].labels[0].rankings["RMSE lung"]
     assert nlm.ranks["nlm"] == 1
     assert nlm.tau is not None
@@ -116,18 +116,18 @@ def test_a_weak_denoiser_wins_by_its_own_label(found: tuple[Audit, list[tuple[in
     assert -1 <= nlm.tau.low <= nlm.tau.value
 
 
-def test_progress_runs_to_its_end(found: tuple[Audit, list[tuple[int, int]]]) -> None:
+def test_progress_runs_to_its_end(found: tuple[QualityReport, list[tuple[int, int]]]) -> None:
     _, told = found
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert told[-1][0] == told[-1][1]
     assert len({total for _, total in told}) == 1
 
 
-def test_it_is_plain_data_and_readable(found: tuple[Audit, list[tuple[int, int]]]) -> None:
+def test_it_is_plain_data_and_readable(found: tuple[QualityReport, list[tuple[int, int]]]) -> None:
     result, _ = found
-    assert msgspec.json.decode(canonical_json(result), type=Audit) == result
+    assert msgspec.json.decode(canonical_json(result), type=QualityReport) == result
     gates, by_rmse, by_kid = tables(result)
-    assert len(gates.rows) == len(GATES)
+    assert len(gates.rows) == len(ACCEPTANCE_GATES)
     assert len(by_rmse.rows) == len(by_kid.rows) == len(BATTERY) + 2
     assert [row[1] for row in by_rmse.rows[: len(BATTERY)]] == [str(i + 1) for i in range(len(BATTERY))]
     text = markdown(result)
@@ -139,12 +139,12 @@ def test_without_truth_what_needs_it_is_null(dataset: Dataset, tmp_path: Path, m
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
     cases = tuple(msgspec.structs.replace(case, truth=None) for case in dataset.cases[:1])
     # remove background has no weak denoiser: one label set, with the input's noise in it
-    result = audit(Dataset(cases=cases, window_hu=dataset.window_hu, digest="d"), Purify(strategy="rb"))
+    result = assess_labels(Dataset(cases=cases, window_hu=dataset.window_hu, digest="d"), Purify(strategy="rb"))
     assert result.truth is None
     (labels,) = result.labels
     assert labels.weak == "rb"
     for name, gate in labels.gates.items():
-        assert (gate.passed is None and gate.reason == NEEDS_TRUTH) == GATES[name].needs_truth
+        assert (gate.passed is None and gate.reason == NEEDS_TRUTH) == ACCEPTANCE_GATES[name].needs_truth
     assert labels.gates["noise cut"].mean == pytest.approx(0, abs=0.02)
     ranking = labels.rankings["RMSE lung"]
     assert ranking.tau is None
@@ -154,4 +154,4 @@ def test_without_truth_what_needs_it_is_null(dataset: Dataset, tmp_path: Path, m
 
 def test_a_distance_without_its_extractor_is_refused(dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="KID"):
-        audit(dataset, Purify(), metric=KID)
+        assess_labels(dataset, Purify(), metric=KID)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import pairwise
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from harness.imaging.regions import dilate, shrink
-from harness.metrics import nodule_contrast, vessel_contrast
+from harness.metrics import ImageMetric, nodule_contrast, vessel_contrast
 from harness.phantom import make_patient, nodule_levels, scan_slice
 
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 SIZE, LUNG, VESSEL, NODULE = 128, 40, 140, 130
-METRICS = [vessel_contrast, nodule_contrast]
+METRICS = [vessel_contrast.METRIC, nodule_contrast.METRIC]
 
 
 @lru_cache(maxsize=4)
@@ -42,8 +41,9 @@ def chest(seed: int = 0) -> tuple[Grey, dict[str, Mask]]:
     return blurred, {"lung": lung & ~dilate(~lung, 2), "nodules": nodule}
 
 
-def ratio(metric: ModuleType, image: Grey, reference: Grey, masks: dict[str, Mask]) -> float:
-    (region,) = metric.REGIONS
+def ratio(metric: ImageMetric, image: Grey, reference: Grey, masks: dict[str, Mask]) -> float:
+    assert metric.regions is not None
+    (region,) = metric.regions
     found = metric.value(image, reference, masks[region], data_range=255, pixel_mm=None)
     assert isinstance(found, float)
     return found
@@ -56,7 +56,7 @@ def blurred(image: Grey, sigma: float) -> Grey:
 @pytest.mark.parametrize("metric", METRICS)
 @given(seed=st.integers(0, 100), noise=st.integers(0, 10_000), sigma=st.floats(0.5, 9))
 @settings(max_examples=20, deadline=None)
-def test_noise_of_the_image_cancels(metric: ModuleType, seed: int, noise: int, sigma: float) -> None:
+def test_noise_of_the_image_cancels(metric: ImageMetric, seed: int, noise: int, sigma: float) -> None:
     # The same pixels in both images: noise and the same noise with its sign turned move the ratio by as much either
     # way, so that noise of a symmetric distribution leaves it at 1 on average. 4 sigma do not reach 0 or 255.
     reference, masks = chest(seed)
@@ -68,7 +68,7 @@ def test_noise_of_the_image_cancels(metric: ModuleType, seed: int, noise: int, s
 @pytest.mark.parametrize("metric", METRICS)
 @given(seed=st.integers(0, 100))
 @settings(max_examples=20, deadline=None)
-def test_the_more_blur_the_less_contrast(metric: ModuleType, seed: int) -> None:
+def test_the_more_blur_the_less_contrast(metric: ImageMetric, seed: int) -> None:
     reference, masks = chest(seed)
     ratios = [ratio(metric, blurred(reference, sigma), reference, masks) for sigma in (0.01, 0.7, 1.4, 2.8)]
     assert ratios[0] == 1
@@ -79,7 +79,7 @@ def test_the_more_blur_the_less_contrast(metric: ModuleType, seed: int) -> None:
 @pytest.mark.parametrize("metric", METRICS)
 @given(seed=st.integers(0, 100), shift=st.integers(-20, 20))
 @settings(max_examples=10, deadline=None)
-def test_it_is_the_contrast_and_not_the_brightness(metric: ModuleType, seed: int, shift: int) -> None:
+def test_it_is_the_contrast_and_not_the_brightness(metric: ImageMetric, seed: int, shift: int) -> None:
     reference, masks = chest(seed)
     assert ratio(metric, (reference.astype(int) + shift).astype(np.uint8), reference, masks) == pytest.approx(1)
     halved = (reference // 2 * 2 // 2 + 60).astype(np.uint8)
@@ -89,7 +89,7 @@ def test_it_is_the_contrast_and_not_the_brightness(metric: ModuleType, seed: int
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_chest_wall_is_no_part_of_it(metric: ModuleType) -> None:
+def test_the_chest_wall_is_no_part_of_it(metric: ImageMetric) -> None:
     # The nodule lies 4 pixels from the wall, which is near enough to be surroundings, but no lung.
     reference, masks = chest()
     image = np.where(dilate(masks["lung"], 2), reference, 255).astype(np.uint8)
@@ -102,7 +102,7 @@ def test_vessels_beside_a_nodule_are_no_lung_around_it() -> None:
     beside = dilate(masks["nodules"], 8) & ~dilate(masks["nodules"], 5)
     reference = np.where(beside & (np.arange(SIZE)[:, None] > 66), VESSEL, reference).astype(np.uint8)
     faded = np.where(reference == VESSEL, LUNG, reference).astype(np.uint8)
-    assert ratio(nodule_contrast, faded, reference, masks) == pytest.approx(1)
+    assert ratio(nodule_contrast.METRIC, faded, reference, masks) == pytest.approx(1)
 
 
 def test_vessels_of_a_noisy_reference_are_its_bright_spots() -> None:
@@ -110,7 +110,7 @@ def test_vessels_of_a_noisy_reference_are_its_bright_spots() -> None:
     rng = np.random.default_rng(0)
     noisy = [np.rint(truth + rng.normal(0, 20, truth.shape)).clip(0, 255).astype(np.uint8) for _ in range(30)]
     # 0.985 with a standard error of 0.001: even the truth falls short, by little because the choice is made smoothed
-    found = np.mean([ratio(vessel_contrast, truth, reference, masks) for reference in noisy])
+    found = np.mean([ratio(vessel_contrast.METRIC, truth, reference, masks) for reference in noisy])
     assert 0.97 < found < 0.995
 
 

@@ -18,11 +18,15 @@ import msgspec
 import numpy as np
 import pytest
 
+from harness.base.progress import Progress
 from harness.base.slices import read_grey, write_grey
 from harness.board.build import check_board, rank_all
 from harness.engines import BASE_IMAGE, Engine
 from harness.engines.docker import DockerEngine
-from harness.pipeline.evaluate import Evaluation, evaluate, evaluate_anchors, evaluate_folder, prepare
+from harness.pipeline.anchors import evaluate_anchors
+from harness.pipeline.evaluate import Evaluation, evaluate
+from harness.pipeline.folder import evaluate_folder
+from harness.pipeline.prepare import prepare
 from harness.protocol import Metric, PhantomData, Protocol, Publish, Purify, RankBy, load_protocol
 from harness.records.attachments import attachment, open_store
 from harness.records.slice_table import read_slices
@@ -43,7 +47,7 @@ class Quiet:
         self.stages: list[str] = []
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+    def stage(self, name: str) -> Iterator[Progress]:
         self.stages.append(name)
         yield lambda _done, _total: None
 
@@ -75,14 +79,9 @@ def run(engine: Engine, cache: Path, leaderboard: Path, protocol: Protocol) -> C
     assert cache.is_dir()
 
     def run(folder: Path, reporter: Quiet | None = None, *, fresh: bool = False) -> Evaluation:
-        return evaluate(
-            load_submission(folder),
-            protocol,
-            leaderboard=leaderboard,
-            engine=engine,
-            reporter=reporter or Quiet(),
-            fresh=fresh,
-        )
+        reporter = reporter or Quiet()
+        benchmark = prepare(protocol, reporter, leaderboard=leaderboard, engine=engine)
+        return evaluate(load_submission(folder), benchmark, engine=engine, reporter=reporter, fresh=fresh)
 
     return run
 
@@ -128,11 +127,11 @@ def test_a_submission_becomes_a_record_and_a_row(
 def test_a_protocol_that_publishes_no_images_keeps_none(cache: Path, protocol: Protocol, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     assert cache.is_dir()
-    dataset, _ = prepare(protocol, Quiet(), leaderboard=tmp_path / "lb")
-    for case in dataset.cases:
-        write_grey(outputs / f"{case.name}.png", read_grey(Path(case.lq)))
     private = msgspec.structs.replace(protocol, publish=Publish(images=False))
-    _, folder = evaluate_folder(outputs, private, reporter=Quiet(), leaderboard=tmp_path / "lb", slug="mine", keep=True)
+    benchmark = prepare(private, Quiet(), leaderboard=tmp_path / "lb")
+    for case in benchmark.dataset.cases:
+        write_grey(outputs / f"{case.name}.png", read_grey(Path(case.lq)))
+    _, folder = evaluate_folder(outputs, benchmark, Quiet(), slug="mine", keep=True)
     assert folder is not None
     assert set(read_record(folder).observed.files) == {FEATURES, SLICES, SPECTRA}
     assert not list((tmp_path / "lb").rglob("*.webp")) + list((tmp_path / "lb").rglob("*.png"))
@@ -159,7 +158,7 @@ def test_a_submission_can_be_the_weak_denoiser(
     by_error = msgspec.structs.replace(
         protocol, purify=purify, metrics=(Metric(name="RMSE", metric="rmse"),), rank_by=RankBy(metric="RMSE")
     )
-    records = evaluate_anchors(by_error, leaderboard=tmp_path, reporter=reporter)
+    records = evaluate_anchors(prepare(by_error, reporter, leaderboard=tmp_path), reporter)
     assert "weak" in reporter.stages
     rows = {record.result.submission.slug: record.result for record in records}
     assert rows["anchor-weak-denoiser"].outputs == output
@@ -219,7 +218,7 @@ def test_a_failing_submission_leaves_a_failed_record_that_never_ranks(
     process = command("broken", "raise SystemExit('no weights today')\n")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 20, errors
-    for said in ("stage run", "no weights today", "whose: the submission"):
+    for said in ("stage: run (exit status 20)", "no weights today", "cause: the submission"):
         assert said in errors
     ((_, (row,)),) = rank_all(tmp_path / "lb")
     assert (row.standing, row.rank, row.record.result.status) == ("unranked", None, "failed")

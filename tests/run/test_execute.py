@@ -15,7 +15,9 @@ from harness.base.slices import read_grey, write_grey
 from harness.base.structs import write_json
 from harness.dataset.cases import Case, Dataset
 from harness.engines import Engine
-from harness.run.execute import Repeat, Run, cached_outputs, digest_outputs, run_submission
+from harness.run.cache import cached_outputs
+from harness.run.execute import run_submission
+from harness.run.result import Costs, Repeat, Run, Times, digest_outputs
 from harness.run.staging import installation_secret, opaque_names
 from harness.run.weights import fetch_weights
 from harness.sandbox import Limits
@@ -80,7 +82,8 @@ def test_the_shipped_submissions_run_and_denoise(dataset: Dataset, engine: Engin
     for name in ("identity", "median", "tv", "nlm", "template"):
         run = run_submission(load_submission(SUBMISSIONS / name), dataset, LIMITS, seed=1, engine=engine)
         errors[name] = error_of(run, dataset)
-        assert run.seconds_per_slice == pytest.approx(run.run_s / 6)
+        times = run.costs.times
+        assert times.seconds_per_slice == pytest.approx(times.run_s / 6)
     # the noise has a variance of 15^2; what is clipped at 0 takes little of it
     assert 0.9 * 225 < errors["identity"] < 1.1 * 225
     assert all(errors[name] < errors["identity"] / 2 for name in ("median", "tv", "nlm", "template"))
@@ -172,9 +175,10 @@ def test_the_first_output_is_timed_from_outside(tmp_path: Path, dataset: Dataset
         'CMD ["sh", "-c", "sleep 1; cp /input/*.png /output; touch -d 2001-01-01 /output/*; sleep 1"]\n'
     )
     run = run_submission(load_submission(folder), dataset, LIMITS, seed=1, engine=engine)
-    assert run.first_output_s is not None
+    times = run.costs.times
+    assert times.first_output_s is not None
     # the engine notes a start milliseconds after the program began, and a file's time is the kernel's last tick
-    assert 0.9 <= run.first_output_s < run.run_s - 0.9
+    assert 0.9 <= times.first_output_s < times.run_s - 0.9
     assert run.build is not None
     assert run.build.network == "none"
 
@@ -282,7 +286,7 @@ def test_cached_outputs_are_found_by_digest_and_other_runs_are_left_alone(
         digests[name] = digest_outputs({name: image})
         run = Run(
             image="sha256:1", outputs={}, outputs_digest=digests[name], device="cpu", seed=1, limits=Limits(),
-            lowered=(), engine="test", build_s=0, run_s=1, seconds_per_slice=1, peak_memory_bytes=None, log="",
+            lowered=(), engine="test", costs=Costs(times=Times(build_s=0, run_s=1, seconds_per_slice=1)), log="",
         )  # fmt: skip
         write_json(folder / "run.json", run)
     dataset = Dataset(cases=(Case(name="ours", patient="p", lq="", gt=""),), window_hu=None, digest="d")

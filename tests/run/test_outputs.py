@@ -101,14 +101,14 @@ def test_everything_that_is_wrong_is_listed(entries: tuple[tuple[tarfile.TarInfo
 
 
 def test_long_lists_are_cut() -> None:
-    with pytest.raises(OutputsError, match=r"9 not expected: 's0'; 's1'; 's2'; 's3'; 's4', and 4 more"):
+    with pytest.raises(OutputsError, match=r"9 not expected: 's0'; 's1'; 's2'; 's3'; 's4'; and 4 more"):
         read(A, B, *(file_entry(f"./s{number}") for number in range(9)))
 
 
 def test_files_that_are_wrong_alike_share_one_reason() -> None:
     with pytest.raises(OutputsError) as caught:
         read(file_entry("./a1.png", b"text"), file_entry("./b2.png", b"more text"))
-    assert "2 wrong: a1.png is not a PNG file (so it is with b2.png)" in caught.value.message
+    assert "2 wrong: a1.png is not a PNG file (likewise b2.png)" in caught.value.message
 
 
 def test_a_sparse_giant_is_refused_by_its_header() -> None:

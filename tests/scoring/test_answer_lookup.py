@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harness.base.slices import read_grey, write_grey
 from harness.dataset.cases import Case
 from harness.imaging.regions import Code
-from harness.scoring.answer_lookup import TOO_WELL, Copies, equal_share, find_copies
+from harness.scoring.answer_lookup import LOOKED_UP_SHARE, LookedUp, equal_share, find_looked_up
 
 Image = NDArray[np.uint8]
 SHAPE = (40, 50)
@@ -32,14 +32,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def found(folder: Path) -> Callable[..., Copies]:
+def found(folder: Path) -> Callable[..., LookedUp]:
     def paths(kind: str) -> list[Path]:
         return [folder / kind / f"s{number}.png" for number in range(SLICES)]
 
-    def found(produced: list[Path], **kinds: str) -> Copies:
+    def found(produced: list[Path], **kinds: str) -> LookedUp:
         lq = paths(kinds.get("lq", "lq"))
         cases = [Case(name=path.stem, patient="p", lq=str(path), gt="") for path in lq]
-        return find_copies(cases, produced, {"label": paths("label"), "truth": paths("truth")}, paths("regions"))
+        return find_looked_up(cases, produced, {"label": paths("label"), "truth": paths("truth")}, paths("regions"))
 
     return found
 
@@ -55,12 +55,12 @@ def spoilt(folder: Path, kind: str, share: float) -> Path:
     return path
 
 
-def test_outputs_of_its_own_are_not_flagged(folder: Path, found: Callable[..., Copies]) -> None:
+def test_outputs_of_its_own_are_not_flagged(folder: Path, found: Callable[..., LookedUp]) -> None:
     write_grey(folder / "own" / "s.png", np.full(SHAPE, 7, np.uint8))
     assert found([folder / "own" / "s.png"] * SLICES) == ((), ())
 
 
-def test_looked_up_answers_are_counted_and_named(folder: Path, found: Callable[..., Copies]) -> None:
+def test_looked_up_answers_are_counted_and_named(folder: Path, found: Callable[..., LookedUp]) -> None:
     own = folder / "own" / "s.png"
     write_grey(own, np.full(SHAPE, 7, np.uint8))
     produced = [folder / "label" / "s0.png", folder / "label" / "s1.png", folder / "truth" / "s2.png", own]
@@ -72,24 +72,24 @@ def test_looked_up_answers_are_counted_and_named(folder: Path, found: Callable[.
 
 @pytest.mark.parametrize("kind", ["label", "truth"])
 def test_an_answer_with_pixels_changed_is_flagged_up_to_the_threshold(
-    folder: Path, found: Callable[..., Copies], kind: str
+    folder: Path, found: Callable[..., LookedUp], kind: str
 ) -> None:
     own = folder / "own" / "s.png"
     write_grey(own, np.full(SHAPE, 7, np.uint8))
-    below, above = (spoilt(folder, kind, 1 - TOO_WELL + step) for step in (0.01, -0.01))
+    below, above = (spoilt(folder, kind, 1 - LOOKED_UP_SHARE + step) for step in (0.01, -0.01))
     assert found([below, own, own, own]).flags == ()
     said = f"1 of 4 outputs equal the {kind} in 75% or more of the body's pixels"
     assert found([above, own, own, own]).flags == (said,)
 
 
-def test_the_noisy_input_is_said_and_no_flag(folder: Path, found: Callable[..., Copies]) -> None:
+def test_the_noisy_input_is_said_and_no_flag(folder: Path, found: Callable[..., LookedUp]) -> None:
     assert found([folder / "lq" / f"s{number}.png" for number in range(SLICES)]) == (
         (),
         ("4 of 4 outputs are bit-equal to the noisy input",),
     )
 
 
-def test_an_answer_that_the_input_shows_is_no_secret(folder: Path, found: Callable[..., Copies]) -> None:
+def test_an_answer_that_the_input_shows_is_no_secret(folder: Path, found: Callable[..., LookedUp]) -> None:
     """Data whose low-dose slices are the labels: who hands the input on has looked nothing up."""
     copies = found([folder / "label" / f"s{number}.png" for number in range(SLICES)], lq="label")
     assert copies == ((), ("4 of 4 outputs are bit-equal to the noisy input",))

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from harness.base.slices import read_grey
-from harness.imaging.regions import Code, shrink
-from harness.protocol import Gate
+from harness.imaging.regions import REGIONS, Code, shrink
+from harness.protocol import FidelityGate
 from harness.scoring import pictures
 from harness.scoring.attachment_names import PICTURES, STRIP
 from harness.scoring.pictures import MARGIN, Pictures, choose, compress, make_pictures, patient_box
 from tests.picture_set import CASES, codes, picture_set, scorecard, slice_values
 
 ERRORS = dict(zip(CASES, (9.0, 8.0, 1.0, 2.0, 5.0, 4.0), strict=True))
-GATE = Gate()
+GATE = FidelityGate()
 
 
 def chosen(errors: dict[str, float | None]) -> dict[str, str]:
@@ -72,6 +72,11 @@ def test_the_overlay_has_the_colours_of_the_scoring_regions(tmp_path: Path) -> N
         assert (overlay[masks[name]] == colour).all(), name
     nothing = ~np.any([masks[name] for name in pictures.REGION_COLOURS], axis=0)
     assert (overlay[nothing][:, 3] == 0).all()
+
+
+def test_every_region_but_the_whole_has_a_colour_of_its_own() -> None:
+    assert set(pictures.REGION_COLOURS) == set(REGIONS) - {"whole"}
+    assert len(set(pictures.REGION_COLOURS.values())) == len(pictures.REGION_COLOURS)
 
 
 def test_large_pictures_lose_a_little_and_small_ones_nothing() -> None:

@@ -46,7 +46,7 @@ def test_its_digest_follows_its_content(tmp_path: Path) -> None:
         (GOOD.replace('"1.0.0"', "1.0"), "version"),
         (GOOD.replace("[A. Uthor]", "[]"), "authors"),
         (GOOD.replace("schema: 1", "schema: 2"), "schema"),
-        (GOOD + "name: Twice\n", "stands twice"),
+        (GOOD + "name: Twice\n", "appears twice"),
         (GOOD.replace("{build: .}", "{build: ., archive: x.tar}"), "exactly one of build, archive, ref"),
         (GOOD.replace("{build: .}", "{}"), "exactly one of build, archive, ref"),
         (GOOD.replace("{build: .}", '{ref: "name:latest"}'), "must name a digest"),
@@ -85,7 +85,7 @@ def test_a_folder_that_is_no_slug_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no submission\.yaml"):
+    with pytest.raises(UsageError, match=r"has no submission\.yaml"):
         load_submission(tmp_path)
     with pytest.raises(UsageError, match="no such folder"):
         load_submission(tmp_path / "nothing")

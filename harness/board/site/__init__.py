@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jinja2
 import msgspec
 
-from harness.base.digests import digest_code
+from harness.base.code_digest import digest_code
 from harness.base.structs import read_json
 from harness.board import exports
 from harness.board.ranking import Row, ranking_value
@@ -278,10 +278,10 @@ def _label_report(path: Path) -> Any:
     """The tables of a protocol's label report, where an organiser has put one beside its records."""
     if not path.is_file():
         return ()
-    from harness.labels.quality_report import Audit
+    from harness.labels.quality_report import QualityReport
     from harness.labels.report_tables import tables
 
-    return tables(read_json(path, Audit))
+    return tables(read_json(path, QualityReport))
 
 
 def _is_input(row: Row) -> bool:

@@ -1,7 +1,7 @@
-"""Weak denoisers: one file each, the name in a protocol is the file's name (`-` for `_`).
+"""Weak denoisers, one file each; the name in a protocol is the file's name (`-` for `_`).
 
-A file offers `denoise(image)`, uint8 (height, width) to the same, pure and repeatable, and is imported only
-when named. Files that begin with an underscore are no weak denoisers.
+A file gives a function `denoise`, a `Denoise` that is pure and repeatable. It is imported only when named. Files that
+begin with an underscore are not weak denoisers.
 """
 
 from __future__ import annotations
@@ -16,19 +16,17 @@ from numpy.typing import NDArray
 from harness.base.errors import UsageError
 
 Denoise = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""A slice, uint8 (height, width), to the same."""
 
 
 def names() -> tuple[str, ...]:
-    """Names of the weak denoisers that there are, sorted."""
+    """Names of the weak denoisers, sorted."""
     modules = (module.name for module in pkgutil.iter_modules(__path__))
     return tuple(sorted(name.replace("_", "-") for name in modules if not name.startswith("_")))
 
 
 def load(name: str) -> Denoise:
-    """The weak denoiser `name`, a function of uint8 (height, width) to the same.
-
-    UsageError lists what there is if the name is unknown.
-    """
+    """Import the weak denoiser of that name; UsageError lists the names there are."""
     if name not in names():
         raise UsageError(
             f"weak denoiser {name!r}: expected one of {', '.join(names())}",

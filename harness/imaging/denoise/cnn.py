@@ -1,6 +1,6 @@
 """A small residual network (after Zhang et al., DnCNN, IEEE TIP 26 (2017)): five convolutions, 16k parameters.
 
-Trained by `benchmarks/train_cnn.py`, whose recipe is `cnn.json` beside the weights.
+`benchmarks/train_cnn.py` trains it; `cnn.json` beside the weights is the recipe.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from harness.base.errors import InfrastructureError
 from harness.imaging.noise_level import noise_level
 
 SHA256 = "4a6094190c3a290b8744d0034d0f8f0bcf17c8cb18b19048a8e58ff7ebdcf22a"
-"""Digest of the weights. It stands in the source, so that labels are keyed by the weights as they are by the code."""
+"""Digest of the weights. It is part of the source, so that the cache key of labels covers the weights too."""
 
 LAYERS, CHANNELS = 5, 24
-MARGIN = LAYERS  # pixels that so many 3 x 3 convolutions without padding take from each side
+MARGIN = LAYERS  # pixels that each side loses to the 3 x 3 convolutions without padding
 STRENGTH = 1.0
 _BAND = 64  # rows computed at a time, so that memory stays small
 
@@ -28,30 +28,20 @@ Weights = tuple[tuple[Array, Array], ...]
 
 
 def denoise(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Denoise a slice (uint8, height x width) by STRENGTH times the residual that the network finds.
+    """Denoise a slice, uint8 (height, width) to the same: STRENGTH times the network's residual is subtracted.
 
-    The training weighs what is taken from anatomy five times as heavily as what is left of the noise; the strength
-    scales what is taken, so that contrast and structure change little with it. Seed 78, 16 slices of 4 patients,
-    512 x 512, 2 % dose, against the noise-free aligned slice, mean and range (`benchmarks/weak_denoisers.py
-    --strengths`):
-
-    | strength | noise cut | bias, grey | vessel contrast | structure in residual | residual NPS |
-    |---|---|---|---|---|---|
-    | 0.5  | 34 % (31-36) | -0.05 (-0.4 to 0.5) | 0.990 (0.92-1.03) | 0.058 | 1.126 |
-    | 0.7  | 45 % (42-49) | -0.11 (-0.5 to 0.3) | 0.985 (0.91-1.02) | 0.058 | 1.125 |
-    | 0.85 | 53 % (49-56) | -0.17 (-0.5 to 0.2) | 0.981 (0.90-1.02) | 0.058 | 1.125 |
-    | 1    | 58 % (55-62) | -0.22 (-0.6 to 0.0) | 0.978 (0.89-1.02) | 0.058 | 1.125 |
-
-    It learnt from other patients of the same phantom; what it does to a patient's lung has not been measured.
+    The training penalises what is taken from anatomy five times as much as noise that is left, so that contrast and
+    structure hardly depend on the strength (docs/weak_denoisers.md compares them). The network learnt from other
+    patients of the same phantom; what it does to a patient's lung has not been measured.
     """
     return denoise_by(image, strength=STRENGTH)
 
 
 def denoise_by(image: NDArray[np.uint8], *, strength: float) -> NDArray[np.uint8]:
-    """Take `strength` times the network's residual off a slice (uint8, height x width).
+    """Subtract `strength` times the network's residual from a slice, uint8 (height, width) to the same.
 
-    The network sees the slice in units of its noise, so that it serves any dose. A slice without noise comes back as
-    it is. InfrastructureError where the weights are not those of `SHA256`.
+    The network sees the slice in units of its noise, so that it serves any dose. A slice without noise comes back
+    unchanged. InfrastructureError where the weights are not those of `SHA256`.
     """
     sigma = noise_level(image)
     if sigma == 0:
@@ -89,8 +79,8 @@ def load(path: Path, *, sha256: str) -> Weights:
 def _network(rows: Array, weights: Weights) -> Array:
     """The residual of a band of rows: (height, width) -> (height - 2 MARGIN, width - 2 MARGIN).
 
-    In float64, since the order in which a matrix product sums differs between processors: that moves a value by about
-    1e-14 of itself, too little to meet one half-way between two grey levels, as float32's 1e-6 now and then does.
+    In float64, because the order in which a matrix product sums differs between processors. In float32 that would now
+    and then round a grey level differently; in float64 the difference is too small.
     """
     values = rows[None]
     for layer, (filters, bias) in enumerate(weights):

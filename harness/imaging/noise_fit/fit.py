@@ -1,14 +1,14 @@
 """Photons, electronic noise and reconstruction kernel from the noise of low-dose slices, by imitating them.
 
-A first guess of the scanner is made to scan the slices (`observe.imitate`), what comes out is measured as the slices
-themselves were, and the guess is corrected by the difference; so what the measuring itself does (interpolation,
-rounding, clipping, rays that starve, the median that stands for the anatomy) cancels.
+A first guess of the scanner scans the slices (`observe.imitate`), the result is measured exactly as the slices were,
+and the guess is corrected by the difference. So the effects of measuring (interpolation, rounding, clipping, photon
+starvation, the median that stands for the anatomy) cancel.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from harness.base.progress import Progress
 from harness.base.structs import Strict
 from harness.imaging.insertion import Scanner
 from harness.imaging.noise_fit.observe import (
@@ -34,22 +35,22 @@ from harness.imaging.tomography import filter_response
 FEWEST_SLICES = 2
 FEWEST_POINTS = 500
 _STEPS = (1.0, 1.0, 1.0, 0.7, 0.5, 0.35)
-"""Shares of the difference that the rounds correct: all of it first, less when only chance is left in it."""
+"""Share of the difference that each round corrects: all of it at first, less once it is mostly chance."""
 _FIRST_GUESS = 1e5
 _KNOTS = 33
 _CAP = 5.0
-"""Powers count as at most so many times what is expected: an edge that was taken for noise weighs little."""
+"""Powers are capped at this multiple of the expected power, so that an edge taken for noise weighs little."""
 
 
 class Match(Strict, frozen=True, kw_only=True):
-    """A quantity of the user's slices and of their imitation by the fitted scanner."""
+    """A quantity measured in the user's slices and in their imitation by the fitted scanner."""
 
     measured: float
     reproduced: float
 
 
 class Fit(Strict, frozen=True, kw_only=True):
-    """The scanner of the slices' own dose (its `photons` are those of these slices), and how well it imitates them."""
+    """The scanner at the slices' own dose (`photons` are those of these slices), and how well it imitates them."""
 
     scanner: Scanner
     electronic_error: float
@@ -81,15 +82,15 @@ def fit_scanner(
     window_hu: tuple[float, float],
     pixel_mm: Sequence[float],
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Fit:
     """The scanner whose noise the slices show (uint8, height x width each; grey 0 and 255 are `window_hu`).
 
-    `pixel_mm` holds a pixel size for each slice; `progress` is called with the scans imitated and their number. The
-    same slices and seed give the same fit. The kernel is scaled to gain 1 at frequency 0, where anatomy hides the
-    noise: its square is extended from 0.2 to 0.4 Nyquist by an even parabola, and the photons carry the error of
-    that (the noise does not: it knows only their ratio). ValueError where slices or smooth ground are too few or a
-    slice is no slice.
+    `pixel_mm` holds the pixel size of each slice; `progress` gets the number of imitated scans, done and in all. The
+    same slices and seed give the same fit. The kernel has gain 1 at frequency 0, where anatomy hides the noise: its
+    square is extrapolated from 0.2 to 0.4 Nyquist by an even parabola. The photons carry the error of that; the noise
+    does not, since it depends only on the ratio of the two. ValueError where there are too few slices or too little
+    smooth tissue, or an array is not a slice.
     """
     _check(slices, window_hu, pixel_mm)
     grounds = [
@@ -98,8 +99,8 @@ def fit_scanner(
     pixels = sum(int(ground.tissue.sum()) for ground in grounds)
     if pixels < FEWEST_POINTS:
         raise ValueError(
-            f"found {pixels} pixels of smooth soft tissue (-200 to 130 HU) that nothing clips, expected at least "
-            f"{FEWEST_POINTS}: give more slices, or check window_hu"
+            f"expected at least {FEWEST_POINTS} pixels of smooth soft tissue (-200 to 130 HU) without clipping, found "
+            f"{pixels}: give more slices, or check window_hu"
         )
     seen = [observe(image, ground) for image, ground in zip(slices, grounds, strict=True)]
     measured = _shape(seen, grounds)
@@ -121,26 +122,26 @@ def fit_scanner(
     for round_, step in enumerate(_STEPS):
         made = imitated(_scanner(gains, ratio), round_)
         gains = gains * _excess(seen, made, grounds, ratio) ** step
-        # The first imitation has an arbitrary number of photons: its rays starve at another path than the slices'.
+        # The first imitation has an arbitrary number of photons, so its rays starve at another path length.
         ratio = max(ratio + step * (measured.ratio - _shape(made, grounds).ratio), 0.0) if round_ else measured.ratio
     scanner = _scanner(gains, ratio)
     return _judged(scanner, seen, imitated(scanner, len(_STEPS)), grounds, measured)
 
 
 def training_dose(low: Fit, normal: Fit) -> tuple[Scanner, float]:
-    """Scanner and dose for `insert_noise` that give normal-dose slices the low-dose slices' noise.
+    """Scanner and dose with which `insert_noise` gives normal-dose slices the noise of the low-dose slices.
 
-    The scanner is the low-dose fit's, which sees it better; the dose is the ratio of both fits' noise powers where
-    anatomy is weakest (median of 0.55 to 0.75 Nyquist). What noise the normal-dose slices hold already is not inserted
-    again. ValueError where they show no less noise.
+    The scanner is that of the low-dose fit, which shows it better. The dose is the ratio of the two fits' noise powers
+    where anatomy is weakest (median of 0.55 to 0.75 Nyquist). Noise that the normal-dose slices already have is not
+    inserted again. ValueError where they do not show less noise.
     """
     at = np.arange(0.55, 0.76, 0.05)
     power = [np.interp(at, *_window(fit.scanner)) ** 2 / fit.scanner.photons for fit in (low, normal)]
     dose = float(np.median(power[1] / power[0]))
     if not 0 < dose < 1:
         raise ValueError(
-            f"the normal-dose slices show no less noise than the low-dose slices: {dose:.2f} of its power between 0.55 "
-            "and 0.75 Nyquist"
+            f"the normal-dose slices do not show less noise than the low-dose slices: {dose:.2f} times its power "
+            "between 0.55 and 0.75 Nyquist"
         )
     scanner = Scanner(photons=low.scanner.photons / dose, electronic=low.scanner.electronic, kernel=low.scanner.kernel)
     return scanner, dose
@@ -170,7 +171,7 @@ def _check(slices: Sequence[NDArray[np.uint8]], window_hu: tuple[float, float], 
 # -------------------------------------------------------------------------------- scanner
 def _scanner(gains: Floats, ratio: float) -> Scanner:
     """The scanner of squared kernel over photons at `CENTRES` and electronic over quantum variance."""
-    # What is left of the anatomy in the first band only adds to it: the band never lifts the curve of the next.
+    # Anatomy left in the first band can only add power: do not let that band lift the curve above the next.
     intercept, slope = np.polynomial.polynomial.polyfit(CENTRES[1:5] ** 2, gains[1:5], 1)
     start = float(np.clip(intercept, gains[1] / 2, gains[1] * 2))
     gains = gains.copy()
@@ -186,11 +187,11 @@ def _scanner(gains: Floats, ratio: float) -> Scanner:
 
 
 def _excess(seen: list[Powers], made: list[Powers], grounds: list[Ground], ratio: float) -> Floats:
-    """Power of the slices over that of their imitation, (bands,), without what rounding adds to both."""
+    """Power of the slices over that of their imitation, (bands,), both without the noise of rounding."""
     rounding, own, imitation = _spectra(seen, made, grounds, ratio)
     floor = 1e-2 * own
     excess = np.clip(np.maximum(own - rounding, floor) / np.maximum(imitation - rounding, floor), 0.01, 100)
-    # Chance differs from band to band, kernels do not.
+    # Chance differs from band to band; kernels are smooth.
     smooth: Floats = np.exp(np.convolve(np.pad(np.log(excess), 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid"))
     return smooth
 
@@ -198,7 +199,7 @@ def _excess(seen: list[Powers], made: list[Powers], grounds: list[Ground], ratio
 def _spectra(
     seen: list[Powers], made: list[Powers], grounds: list[Ground], ratio: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Power (bands,) of rounding, of the slices and of their imitation, in units of what a point's paths expect."""
+    """Power (bands,) of rounding, of the slices and of their imitation, relative to the power the paths predict."""
     tissue = [ground.tissue for ground in grounds]
     expected = [(p.quantum + ratio * p.electronic).sum(axis=1)[t] for p, t in zip(seen, tissue, strict=True)]
     rounding = sum(
@@ -225,8 +226,8 @@ def _shape_of(ground: Ground) -> tuple[int, int]:
 def _shape(powers: list[Powers], grounds: list[Ground]) -> _Shape:
     """Non-negative regression of the powers by direction on a quantum and an electronic part.
 
-    Iteratively reweighted least squares for values whose deviation is their mean's, as of powers; those far above
-    their mean count as `_CAP` means.
+    Iteratively reweighted least squares for values whose deviation equals their mean, as powers do; values far above
+    their mean count as `_CAP` times the mean.
     """
     slices = []
     for p, ground in zip(powers, grounds, strict=True):
@@ -253,7 +254,7 @@ def _shape(powers: list[Powers], grounds: list[Ground]) -> _Shape:
     all_normal, all_right = sum(normal), sum(right)
     without = np.array(
         [
-            _quotient(np.linalg.solve(all_normal - n, all_right - r))  # below 0, too: bounds would hide the error
+            _quotient(np.linalg.solve(all_normal - n, all_right - r))  # may be below 0: a bound would hide the error
             for n, r in zip(normal, right, strict=True)
             if n[0, 0] > 0
         ]
@@ -264,7 +265,7 @@ def _shape(powers: list[Powers], grounds: list[Ground]) -> _Shape:
 
 
 def _non_negative(normal: Floats, right: Floats) -> Floats:
-    """The non-negative least-squares solution of two normal equations; the first part stays above 0."""
+    """The non-negative least-squares solution of two normal equations, the first part above 0."""
     parts: Floats = np.linalg.solve(normal, right).astype(np.float64)
     if parts[1] < 0:
         return np.array([right[0] / normal[0, 0], 0.0])
@@ -279,7 +280,7 @@ def _quotient(parts: Floats) -> float:
 
 
 def _mean(values: Floats, df: int) -> float:
-    """Mean of values distributed as chi-square over its `df` degrees of freedom, large ones capped."""
+    """Mean of values distributed as chi-square over its `df` degrees of freedom, with large values capped."""
     mean = float(np.median(values)) * df / float(chi2.ppf(0.5, df))
     for _ in range(20):
         mean = float(np.minimum(values, _CAP * mean).mean()) / _capped_mean(df)
@@ -307,7 +308,7 @@ def _judged(scanner: Scanner, seen: list[Powers], made: list[Powers], grounds: l
         for inside in (True, False)
     )
     assert body is not None  # fit_scanner has counted its pixels
-    # d s / d ratio at fixed photons; where the ratio is 0 the error's own root bounds s from above.
+    # d s / d ratio at fixed photons; where the ratio is 0, the root of its error bounds s from above.
     slope = 2 * math.sqrt(max(ratio, measured.error) / scanner.photons)
     error = measured.error / slope if slope > 0 else 0.0
     longest = max(float(ground.sinogram.max()) for ground in grounds)
@@ -360,11 +361,12 @@ def _warnings(scanner: Scanner, error: float, longest: float, body: Match, pixel
         )
     if abs(body.reproduced / body.measured - 1) > 0.1:
         found.append(
-            f"the noise is not of this model: {body.measured:.0f} HU in soft tissue, {body.reproduced:.0f} imitated"
+            f"the noise does not follow this model: {body.measured:.0f} HU in soft tissue, {body.reproduced:.0f} HU in "
+            "the imitation"
         )
     if max(pixel_mm) > 1.1 * min(pixel_mm):
         found.append(
             f"pixel sizes from {min(pixel_mm):.2f} to {max(pixel_mm):.2f} mm: the kernel is fitted in units of the "
-            "pixel, right where the reconstruction's sharpness follows the pixel"
+            "pixel, which is correct only if the reconstruction's sharpness scales with the pixel"
         )
     return found

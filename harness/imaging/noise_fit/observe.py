@@ -1,9 +1,9 @@
-"""What a slice tells of its noise: powers by frequency and direction where the anatomy is smooth, beside its paths.
+"""What a slice shows of its noise: power by frequency and direction where the anatomy is smooth, with the ray paths.
 
-The noise of FBP at a pixel is the sum of its views' noise, each along its own direction of frequency (central slice
+The FBP noise at a pixel is the sum of its views' noise, each along its own direction in frequency (central slice
 theorem): at pixel x the power in direction phi is the variance 1/N e^p/w + (s/N)^2 e^2p/w^2 of the one ray that
-passes x at that angle, times the kernel's gain. Powers by direction therefore see the long paths apart from the
-short ones that cross the same pixel.
+passes x at that angle, times the kernel's gain. Power by direction therefore separates the long paths through a pixel
+from the short ones.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _WEDGES = 8
 _WEDGE_CENTRES = (0.32, 0.44, 0.56, 0.68)  # where kernels let noise through and anatomy is weak
 _WEDGE_WIDTH = 0.07
 DIRECTIONS_DF = len(_WEDGE_CENTRES)
-"""Degrees of freedom of one directional power: so many nearly independent bands are averaged."""
+"""Degrees of freedom of one directional power: the number of nearly independent bands averaged."""
 
 _REACH = 15
-"""Width in pixels of the median that stands for the slice without noise."""
+"""Width in pixels of the median that approximates the slice without noise."""
 _MOST_POINTS = 3000
 _SMOOTHEST = 0.03 * 512
-"""Pixels of smooth ground wanted per pixel of the slice's height, 3 % of it at 512; where less is smooth, less."""
+"""Smooth pixels wanted per pixel of the slice's height: 3 % of the slice at 512; fewer where less is smooth."""
 _TISSUE_HU = (-200.0, 130.0)
 _LUNG_HU = (-950.0, -600.0)
 
@@ -42,14 +42,14 @@ Floats = NDArray[np.float64]
 
 
 class Ground(NamedTuple):
-    """Where and on what a slice's noise is measured; it stays as it is while the scanner is being fitted."""
+    """Where a slice's noise is measured, and on what; constant while the scanner is fitted."""
 
     base: NDArray[np.uint8]
     """The slice without its noise, and without its finest anatomy: (height, width)."""
     sinogram: NDArray[np.float32]
     """Line integrals of the slice with its noise averaged out."""
     projected: NDArray[np.float32]
-    """Line integrals of `base` as `paths` sees it: what a simulated scan's own are compared with."""
+    """Line integrals of `base`, which those of a simulated scan are compared with."""
     points: NDArray[np.intp]
     """Indices of the pixels, into the flattened slice."""
     tissue: NDArray[np.bool_]
@@ -59,7 +59,7 @@ class Ground(NamedTuple):
 
 
 class Powers(NamedTuple):
-    """Squared band-passed grey levels at P points, and what the model of a ray's variance expects to be there."""
+    """Squared band-passed grey levels at P points, and what the model of a ray's variance predicts there."""
 
     bands: Floats
     """(P, bands): all directions."""
@@ -74,8 +74,8 @@ class Powers(NamedTuple):
 
 
 def prepare(image: NDArray[np.uint8], *, window_hu: tuple[float, float], pixel_mm: float, seed: int) -> Ground:
-    """Find the smooth ground of a slice (uint8, height x width); no points where there is none."""
-    # Once more: what noise the first median leaves is in the imitated slice, too, and would be counted twice.
+    """Find the smooth ground of a slice (uint8, height x width); it has no points where nothing is smooth."""
+    # Twice: noise that one median leaves would also be in the imitated slice and count double.
     base = _median(_median(image))
     low, high = window_hu
     hu = base * ((high - low) / 255) + low
@@ -103,7 +103,7 @@ def observe(image: NDArray[np.uint8], ground: Ground) -> Powers:
 def imitate(ground: Ground, scanner: Scanner, rng: np.random.Generator) -> Powers:
     """Measure a scan of the ground by `scanner` in the same way: same points, same clipping and rounding.
 
-    Its line integrals are estimated from its own noisy image, so that what their errors do to the fit is the same.
+    Its line integrals are estimated from its own noisy image, so that their errors affect the fit alike.
     """
     low, high = ground.window_hu
     shape = ground.base.shape
@@ -131,7 +131,7 @@ def _median(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _clipped(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Share of clipped pixels around each."""
+    """Share of clipped pixels around each pixel."""
     return np.asarray(cv2.blur(((image == 0) | (image == 255)).astype(np.float32), (_REACH, _REACH)))
 
 
@@ -159,9 +159,9 @@ def _smoothest(
 
 
 def _paths(image: NDArray[np.uint8], window_hu: tuple[float, float], pixel_mm: float) -> NDArray[np.float32]:
-    """Line integrals of a noisy slice: bones stay, and air whose noise is cut off at grey 0 gets its median.
+    """Line integrals of a noisy slice: bones are kept, and air whose noise is clipped at grey 0 gets its median.
 
-    A median over the whole slice would lose ribs and vessels, 0.1 of a path; the mean of cut-off air adds as much.
+    A median over the whole slice would lose ribs and vessels (0.1 of a path); the mean of clipped air adds as much.
     """
     air = _clipped(image) > 0.25
     calm = cv2.GaussianBlur(image.astype(np.float32), (0, 0), image.shape[1] / 256)
@@ -210,7 +210,7 @@ def _wedge(angle: Floats, k: int) -> Floats:
 
 
 def _expected(shape: tuple[int, ...], ground: Ground, sinogram: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    sinogram = sinogram[::2]  # half the views tell the mean over a wedge as well
+    sinogram = sinogram[::2]  # half the views are enough for the mean over a wedge
     views, channels = sinogram.shape
     y, x = np.divmod(ground.points, shape[1])
     angles = np.arange(views) * (math.pi / views)

@@ -1,5 +1,8 @@
-"""Views or rows in blocks on threads. The kernels release the interpreter lock, so plain threads carry them: unlike
-numba's own threading layers they may be started from any thread and any worker process."""
+"""Views or rows in blocks on threads.
+
+The kernels release the interpreter lock, so plain threads suffice. Unlike numba's own threading layers, these may be
+started from any thread and in any worker process.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ BLOCK = 16
 
 
 def available(threads: int | None) -> int:
-    """`threads`, or where it is None NUMBA_NUM_THREADS: one a core, one in the workers of `map_slices`.
+    """The number of threads: `threads`, or where it is None NUMBA_NUM_THREADS (the cores; 1 in `map_slices` workers).
 
     ValueError below 1.
     """
@@ -24,7 +27,7 @@ def available(threads: int | None) -> int:
 
 
 def in_blocks(work: Callable[[int, int], None], count: int, *, threads: int) -> None:
-    """`work(first, end)` over blocks of 0..count; what a block computes does not depend on who computes it."""
+    """`work(first, end)` over blocks of 0..count; a block's result must not depend on the thread."""
     starts = range(0, count, BLOCK)
     ends = [min(start + BLOCK, count) for start in starts]
     if threads == 1:
@@ -32,4 +35,4 @@ def in_blocks(work: Callable[[int, int], None], count: int, *, threads: int) -> 
             work(start, end)
         return
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, starts, ends))  # the list raises what a block raised
+        list(pool.map(work, starts, ends))  # list() raises a block's error

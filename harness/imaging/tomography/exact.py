@@ -1,9 +1,9 @@
 """scikit-image's `radon` and `iradon` (circle=True, square images) in float64, bit for bit and several times as fast.
 
-The published Add Noise was made with them, and its Poisson stream follows the last bit of the sinogram. So the
-kernels keep the order of every floating-point operation of scikit-image's; what they leave out adds only zeros. Fused
-multiply-adds would round differently: no `fastmath`. Each loop first finds the places of a whole row, which compiles
-to vector instructions, and then fetches and weighs the neighbours one by one.
+The published Add Noise was made with them, and its Poisson stream depends on the last bit of the sinogram. The kernels
+therefore keep the order of all of scikit-image's floating-point operations and leave out only terms that add zero.
+Fused multiply-adds would round differently: no `fastmath`. Each loop first computes the positions of a whole row, which
+compiles to vector instructions, and then fetches and weighs the neighbours one by one.
 
 Geometry (not that of `parallel_beam`): the axis of rotation is the pixel [n // 2, n // 2], seen by channel n // 2.
 """
@@ -76,14 +76,14 @@ def _project(
         cosine, sine = cosines[view], sines[view]
         # Column and row of the image at (x, y) of the turned one: cosine x + sine y + .., -sine x + cosine y + ..
         to_column, to_row = -centre * (cosine + sine - 1), -centre * (cosine - sine - 1)
-        # Of the two coordinates the one that changes faster along x shall lie side by side in memory.
+        # The coordinate that changes faster along x should be the contiguous one in memory.
         flat = abs(sine) > abs(cosine)
         for y in range(n):
             column_start, row_start = sine * y, cosine * y
             half = math.sqrt(max(reach * reach - (y - centre) * (y - centre), 0.0))
             lo, hi = max(0.0, centre - half), min(n - 1.0, centre + half)
-            # Only where the box of pixels that are not zero is less than 1.5 pixels away; less than 1 counts, and
-            # the half pixel more is far above what rounding moves.
+            # Only within 1.5 pixels of the box of non-zero pixels; 1 would do, and the extra half pixel is far more
+            # than rounding can shift.
             enter, leave = _between(box[0] - 1.5, box[1] + 1.5, column_start + to_column, cosine)
             lo, hi = max(lo, enter), min(hi, leave)
             enter, leave = _between(box[2] - 1.5, box[3] + 1.5, row_start + to_row, -sine)
@@ -108,22 +108,32 @@ def _project(
                 down = np.floor(at)
                 over_part[j] = at - down
                 place[j] = np.uint32(np.int32(down) * pitch + (whole[j] + corner))
-            # Bilinear, first along the image's rows and then across them. Where scikit-image takes the ceiling of a
-            # whole number, this takes the next pixel with the weight 0.
             if flat:
-                for j in range(len(xs)):
-                    p = np.uintp(place[j])
-                    row_part, column_part = along_part[j], over_part[j]
-                    top = (1.0 - column_part) * image[p] + column_part * image[p + below]
-                    bottom = (1.0 - column_part) * image[p + right] + column_part * image[p + across]
-                    total[j] += (1.0 - row_part) * top + row_part * bottom
+                _add_bilinear(total, image, place, over_part, along_part, below, right, across)
             else:
-                for j in range(len(xs)):
-                    p = np.uintp(place[j])
-                    row_part, column_part = over_part[j], along_part[j]
-                    top = (1.0 - column_part) * image[p] + column_part * image[p + right]
-                    bottom = (1.0 - column_part) * image[p + below] + column_part * image[p + across]
-                    total[j] += (1.0 - row_part) * top + row_part * bottom
+                _add_bilinear(total, image, place, along_part, over_part, right, below, across)
+
+
+@njit(inline="always", error_model="numpy")  # type: ignore[untyped-decorator]
+def _add_bilinear(
+    total: NDArray[np.float64],
+    image: NDArray[np.float64],
+    place: NDArray[np.uint32],
+    column_part: NDArray[np.float64],
+    row_part: NDArray[np.float64],
+    next_column: np.uintp,
+    next_row: np.uintp,
+    next_both: np.uintp,
+) -> None:
+    """Add to each channel its sample: interpolated along the rows of the image that was passed, then across them.
+
+    Where scikit-image takes the ceiling of a whole number, this takes the next pixel with the weight 0.
+    """
+    for j in range(len(total)):
+        p = np.uintp(place[j])
+        top = (1.0 - column_part[j]) * image[p] + column_part[j] * image[p + next_column]
+        bottom = (1.0 - column_part[j]) * image[p + next_row] + column_part[j] * image[p + next_both]
+        total[j] += (1.0 - row_part[j]) * top + row_part[j] * bottom
 
 
 @njit(inline="always", error_model="numpy")  # type: ignore[untyped-decorator]

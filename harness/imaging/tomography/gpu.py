@@ -1,7 +1,7 @@
 """`parallel_beam` in torch, for many slices at once on any device: same geometry, projector, filters and interpolation.
 
-Values differ from `parallel_beam`'s by the order of float32 sums only. Imported only where it is named, since it
-loads torch.
+Values differ from `parallel_beam`'s only by the order of float32 sums. The package does not import it, because it loads
+torch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def radon(mu: torch.Tensor, *, pixel_mm: float, views: int) -> torch.Tensor:
             # Where channel 0 meets each row, in columns of the padded image; in float64 before it is rounded.
             start = centre + 2 - (centre + offsets * along[some, None]) * step[:, None]
             origin, stride = _float32(start, device)[:, :, None], _float32(step, device)[:, None, None]
-            # Past the zero columns it is 0, too.
+            # Beyond the two zero columns the image is 0 as well.
             at = (origin + channels * stride).clamp(0, n + 2)
             column = at.to(torch.int64)
             place = rows + column
@@ -89,5 +89,5 @@ def _directions(views: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _float32(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """In this order: not every device knows float64."""
+    """Cast before the transfer: not every device has float64."""
     return values.to(torch.float32).to(device)

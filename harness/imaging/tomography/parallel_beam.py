@@ -4,8 +4,8 @@ Geometry: a square image of n x n pixels of `pixel_mm`, rows downwards, columns 
 the image centre (n-1)/2. View k of V has the angle pi*k/V; channel j of n (also `pixel_mm` wide) holds the integral
 along the line x cos(angle) + y sin(angle) = (j - (n-1)/2) * pixel_mm.
 
-Each loop first finds the places of a whole row, which compiles to vector instructions, and then fetches the neighbours
-one by one. Blocks of views or of rows are computed on their own, so the result is the same on any number of threads.
+Each loop first computes the positions of a whole row, which compiles to vector instructions, and then fetches the
+neighbours one by one. Blocks of views or rows are independent: the result is the same on any number of threads.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from 0 to Nyquist both included, at least two, joined by straight lines."""
 def radon(mu: NDArray[np.float32], *, pixel_mm: float, views: int, threads: int | None = None) -> NDArray[np.float32]:
     """Line integrals of `mu`: (n, n) in 1/mm -> (views, n), dimensionless, over 180 degrees.
 
-    Joseph's method (IEEE TMI 1982): one linear interpolation per image row, or column where the ray lies flat.
-    `threads`: None for NUMBA_NUM_THREADS, which is one a core, and one in the worker processes of `map_slices`.
+    Joseph's method (IEEE TMI 1982): one linear interpolation per image row, or per column where the ray lies flat.
+    `threads`: None for NUMBA_NUM_THREADS (the cores; 1 in `map_slices` workers).
     """
     n = _side(mu)
-    # Two zero columns on either side let the interpolation run past the border without a branch.
+    # With two zero columns on either side the interpolation may run past the border without a branch.
     upright = np.pad(np.asarray(mu, np.float32), ((0, 0), (2, 2)))
     lying = np.pad(np.asarray(mu, np.float32).T, ((0, 0), (2, 2)))
     extents = _extent(upright), _extent(lying)
@@ -51,7 +51,7 @@ def radon(mu: NDArray[np.float32], *, pixel_mm: float, views: int, threads: int 
 
 
 def _extent(image: NDArray[np.float32]) -> NDArray[np.int64]:
-    """First and last column (rows, 2) that is not zero; in a row of zeros the last comes before the first."""
+    """First and last non-zero column of each row, (rows, 2); in a row of zeros the last is before the first."""
     filled = image != 0
     columns = image.shape[1]
     last = np.where(filled.any(axis=1), columns - 1 - filled[:, ::-1].argmax(axis=1), -columns)
@@ -87,7 +87,7 @@ def _project(
             start = centre + 2.0 - (centre + (i - centre) * along) * step
             if extent[i, 1] < extent[i, 0]:
                 continue
-            # The channels whose rays pass between the outer neighbours of the columns that are not zero.
+            # The channels whose rays pass between the outer neighbours of the non-zero columns.
             before, after = (extent[i, 0] - 1.0 - start) / step, (extent[i, 1] + 1.0 - start) / step
             lo, hi = min(before, after), max(before, after)
             first, last = max(0, math.ceil(lo)), min(n - 1, math.floor(hi))
@@ -117,7 +117,7 @@ def fbp(
 ) -> NDArray[np.float32]:
     """Reconstruct attenuation in 1/mm: (views, n) line integrals over 180 degrees -> (size, size), default size n.
 
-    The image has the channels' pixel size and their centre; outside the circle that the channels cover it is 0.
+    The image has the channels' pixel size and centre. It is 0 outside the circle that the channels cover.
     Ramp filter by its exact band-limited impulse response (Kak & Slaney 1988, eq. 3.61), linear interpolation.
     `threads` as in `radon`.
     """
@@ -154,9 +154,9 @@ def filter_response(padded: int, *, kernel: Kernel) -> NDArray[np.float64]:
         case "hann":
             window = (1 + np.cos(np.pi * f)) / 2
         case "sharp":
-            # A slow cosine roll-off with a bump of 50 % at 0.45 Nyquist, brought to 0 over the last tenth.
+            # A slow cosine roll-off with a bump of 50 % at 0.45 Nyquist, falling to 0 over the last tenth.
             window = np.cos(np.pi * np.minimum(f, 0.9) / 1.9) * (1 + 0.5 * np.exp(-(((f - 0.45) / 0.2) ** 2)))
-            window *= np.clip((1 - f) / 0.1, 0, 1) / window[0]  # the mean stays, and water stays at 0 HU
+            window *= np.clip((1 - f) / 0.1, 0, 1) / window[0]  # gain 1 at frequency 0: water stays at 0 HU
         case _:
             window = np.interp(f, np.linspace(0, 1, len(kernel)), kernel)
     response: NDArray[np.float64] = ramp * window
@@ -191,7 +191,7 @@ def _backproject(
             row, row_columns = image[i, first : last + 1], columns[first : last + 1]
             for j in range(len(row)):
                 at = origin + row_columns[j] * stride
-                # Rounding may put a pixel of the rim a hair outside channel 0.
+                # Rounding may put a pixel of the rim just outside channel 0.
                 at = at if at > np.float32(0) else np.float32(0)
                 channel = np.int32(at)
                 part[j] = at - np.float32(channel)

@@ -1,4 +1,4 @@
-"""Attenuation, photons and what a detector makes of them."""
+"""Attenuation, photons, and how a detector counts them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bowtie(channels: int, *, pixel_mm: float) -> NDArray[np.float32]:
     return intensity
 
 
-def measure(
+def detect(
     line_integrals: NDArray[np.float32],
     *,
     photons: float,
@@ -36,10 +36,10 @@ def measure(
     electronic: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """What a detector makes of the line integrals: (views, n) -> (views, n), noisy.
+    """Line integrals as a detector measures them: (views, n) -> (views, n), noisy.
 
     `photons` per ray before the patient and behind the bowtie's middle; Poisson counts plus normal electronic noise of
-    `electronic` photons standard deviation. Counts below one photon are set to one before the logarithm.
+    `electronic` photons standard deviation. Counts below 1 are set to 1 before the logarithm.
     """
     unattenuated = photons * bowtie(line_integrals.shape[1], pixel_mm=pixel_mm).astype(np.float64)
     counts = rng.poisson(unattenuated * np.exp(-line_integrals.astype(np.float64))).astype(np.float64)

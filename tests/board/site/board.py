@@ -7,11 +7,12 @@ from pathlib import Path
 import msgspec
 
 from harness.base.structs import canonical_json
-from harness.protocol import Gate, Protocol
-from harness.records.schema import About, Record, Times, make_record
+from harness.protocol import FidelityGate, Protocol
+from harness.records.schema import About, Record, make_record
 from harness.records.slice_table import write_slices
 from harness.records.store import keep_protocol, write_record
 from harness.records.withdrawal import withdraw
+from harness.run.result import Times
 from harness.scoring.attachment_names import SLICES, SPECTRA
 from harness.scoring.per_slice import MeanSpectrum
 from harness.scoring.pictures import make_pictures
@@ -38,7 +39,7 @@ def attachments(folder: Path, shift: float) -> dict[str, bytes]:
     return {
         SLICES: write_slices(slice_values(dict(errors))),
         SPECTRA: canonical_json({"truth": {"lung": spectrum}}),
-        **make_pictures(dataset, labels, outputs, scorecard(dict(errors)), Gate()),
+        **make_pictures(dataset, labels, outputs, scorecard(dict(errors)), FidelityGate()),
     }
 
 

@@ -17,7 +17,7 @@ from harness.board.build import check_board, render, write_board
 from harness.board.ranking import rank
 from harness.board.site.columns import number
 from harness.board.site.plots import Axis, pareto, ticks
-from harness.labels.quality_report import Audit, Gate, LabelAudit
+from harness.labels.quality_report import AcceptanceVerdict, LabelSetQuality, QualityReport
 from harness.protocol import Publish
 from harness.records.schema import Record
 from harness.records.store import keep_protocol, record_folder, write_record
@@ -188,15 +188,15 @@ def test_a_stale_page_and_a_leftover_fail_the_check(tmp_path: Path) -> None:
 def test_a_label_report_beside_the_records_is_shown(tmp_path: Path) -> None:
     leaderboard(tmp_path)
     board = tmp_path / "leaderboard"
-    gate = Gate(
+    gate = AcceptanceVerdict(
         low=0.4, high=0.7, meaning="noise gone", n=12, mean=0.81, least=0.5, most=0.9, within=0.25, passed=False
     )
-    report = Audit(
+    report = QualityReport(
         strategy="ipv2",
         slices=12,
         patients=3,
         denoisers=(),
-        labels=(LabelAudit(weak="cnn", gates={"noise cut": gate}, rankings={}),),
+        labels=(LabelSetQuality(weak="cnn", gates={"noise cut": gate}, rankings={}),),
         truth=None,
     )
     page = board / "site" / PROTOCOL.identity / "index.html"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from harness.imaging import tomography
-from harness.imaging.tomography import MU_WATER, bowtie, fbp, hu_to_mu, measure, mu_to_hu, radon
+from harness.imaging.tomography import MU_WATER, bowtie, detect, fbp, hu_to_mu, mu_to_hu, radon
 from harness.imaging.tomography._blocks import in_blocks
 
 SIZE, PIXEL, VIEWS = 96, 2.5, 140
@@ -138,7 +138,7 @@ def test_counting_noise_grows_with_attenuation_and_falls_with_dose() -> None:
     line_integrals = np.full((4000, 9), 3.0, np.float32)
     spread = {}
     for photons in (1e4, 4e4):
-        measured = measure(line_integrals, photons=photons, pixel_mm=1.0, electronic=0.0, rng=rng)
+        measured = detect(line_integrals, photons=photons, pixel_mm=1.0, electronic=0.0, rng=rng)
         assert measured.mean() == pytest.approx(3.0, abs=0.01)
         spread[photons] = measured[:, 4].std()
         # The logarithm of a Poisson count N varies by 1/sqrt(N).
@@ -148,7 +148,7 @@ def test_counting_noise_grows_with_attenuation_and_falls_with_dose() -> None:
 
 def test_starved_rays_stay_finite() -> None:
     dark = np.full((50, 9), 20.0, np.float32)
-    measured = measure(dark, photons=1e3, pixel_mm=1.0, electronic=4.0, rng=np.random.default_rng(0))
+    measured = detect(dark, photons=1e3, pixel_mm=1.0, electronic=4.0, rng=np.random.default_rng(0))
     assert np.isfinite(measured).all()
 
 

@@ -1,4 +1,4 @@
-"""What goes into an engine, build contexts and image archives: looked at and written anew before the engine sees it."""
+"""Build contexts and image archives: tars that are checked and rewritten before an engine sees them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from harness.base.structs import MAX_YAML_BYTES
 from harness.sandbox import MAX_IMAGE_BYTES, ImageFacts, Machine, check_image
 
 MAX_LAYERS, MAX_MEMBERS, MAX_JSON_BYTES = 127, 10_000, 4 * 2**20
-MAX_WILDCARDS = 3  # in one pattern of .dockerignore: each may multiply the time that matching takes
-AGAIN = "write it with: docker save IMAGE -o image.tar"
+MAX_WILDCARDS = 3  # in one pattern of .dockerignore; each can multiply the time that matching takes
+AGAIN = "make it with docker save IMAGE -o image.tar"
 
 
 # -------------------------------------------------------------------------------- build contexts
 @contextlib.contextmanager
 def build_context(folder: Path, *, max_bytes: int, dockerfile: str | None = None) -> Iterator[IO[bytes]]:
-    """A build context as a tar: .dockerignore obeyed, .git and byte code left out; owner, mode and time normalised,
-    so that a clone made under another umask builds the same image from the engine's cache.
+    """The build context of a folder as a tar, without what .dockerignore excludes, .git and byte code.
 
-    `dockerfile` is a text to put in place of the folder's own Dockerfile. BuildError if it has more than `max_bytes`.
+    Owners, modes and times are normalised, so that a clone made under another umask builds the same image from the
+    engine's cache. The text `dockerfile` replaces the folder's own Dockerfile. BuildError if the files have more than
+    `max_bytes`.
     """
     names = docker.utils.build.exclude_paths(str(folder), [*(f"**/{name}" for name in NOT_COPIED), *_ignored(folder)])
     total = 0
@@ -46,7 +47,7 @@ def build_context(folder: Path, *, max_bytes: int, dockerfile: str | None = None
         if total > max_bytes:
             raise BuildError(
                 f"{folder}: the build context is larger than {max_bytes / 1e9:g} GB",
-                fix="name what the image does not need in .dockerignore",
+                fix="exclude what the image does not need in .dockerignore",
             )
         member.uid = member.gid = 0
         member.uname = member.gname = ""
@@ -73,20 +74,22 @@ def _ignored(folder: Path) -> list[str]:
     if not path.is_file():
         return []
     if path.is_symlink() or path.stat().st_size > MAX_YAML_BYTES:
-        raise BuildError(f"{path}: must be a file of at most {MAX_YAML_BYTES} bytes, not a link", fix="write it anew")
+        raise BuildError(
+            f"{path}: must be a file of at most {MAX_YAML_BYTES} bytes, not a link", fix="replace it by such a file"
+        )
     lines = path.read_text(errors="replace").splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     for pattern in patterns:
         if len(re.findall(r"\*+", pattern)) > MAX_WILDCARDS:
             raise BuildError(
-                f"{path}: {pattern[:60]!r} has more than {MAX_WILDCARDS} wildcards", fix="write it plainer"
+                f"{path}: {pattern[:60]!r} has more than {MAX_WILDCARDS} wildcards", fix="use a simpler pattern"
             )
     return patterns
 
 
 # -------------------------------------------------------------------------------- archives
 class ImageConfig(msgspec.Struct, frozen=True):
-    """What of an image's configuration the policy wants to know; the rest is the engine's business."""
+    """What the policy needs to know of an image's configuration; the rest is left to the engine."""
 
     Entrypoint: list[str] | None = None
     Cmd: list[str] | None = None
@@ -94,7 +97,7 @@ class ImageConfig(msgspec.Struct, frozen=True):
     Env: list[str] | None = None
 
     def facts(self, *, id: str, os: str, architecture: str, size: int) -> ImageFacts:
-        """The facts of an image of this configuration; `size` in bytes, unpacked."""
+        """The facts of an image with this configuration; `size` in bytes, unpacked."""
         return ImageFacts(
             id=id,
             os=os,
@@ -124,17 +127,17 @@ class _Entry(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def checked_archive(archive: Path, *, machine: Machine) -> Iterator[tuple[ImageFacts, Iterator[bytes]]]:
-    """The facts of the one image in a `docker save` archive, and the bytes of an archive of our own making.
+    """The facts of the one image in a `docker save` archive, and the bytes of a new archive of it.
 
-    That holds the configuration and its layers and nothing else: no tag that could move, no second image. Before,
-    the configuration passes the policy (`harness.sandbox.check_image`) and every layer is read through: what it
-    unpacks to is counted, and holes, which a few bytes can make as large as a disk, are refused.
+    The new one holds the image's configuration and layers and nothing else: no tag that could move, no second image.
+    Before that the configuration is checked (`harness.sandbox.check_image`) and every layer is read to its end: its
+    unpacked bytes are counted, and holes, with which a few bytes can fill a disk, are refused.
 
-    BuildError for what is no such archive, ImagePolicyError for what is not allowed.
+    BuildError if it is not such an archive, ImagePolicyError for what is not allowed.
     """
     with archive.open("rb") as file:
         try:
-            tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  # the file is closed, that is all there is
+            tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  # nothing to close but the file
             members = _members(tar, archive.stat().st_size)
             images = msgspec.json.decode(_small(tar, members, "manifest.json"), type=list[_Entry])
             if len(images) != 1:
@@ -143,7 +146,10 @@ def checked_archive(archive: Path, *, machine: Machine) -> Iterator[tuple[ImageF
             image = msgspec.json.decode(raw, type=_Image)
             layers = [_regular(members, name) for name in images[0].Layers]
             if len(layers) != len(image.rootfs.diff_ids) or len(layers) > MAX_LAYERS:
-                raise BuildError(f"{archive}: has {len(layers)} layers, expected {len(image.rootfs.diff_ids)}")
+                raise BuildError(
+                    f"{archive}: has {len(layers)} layers, expected {len(image.rootfs.diff_ids)}, at most {MAX_LAYERS}",
+                    fix=AGAIN,
+                )
             facts = (image.config or ImageConfig()).facts(
                 id=f"sha256:{hashlib.sha256(raw).hexdigest()}",
                 os=image.os,
@@ -159,7 +165,9 @@ def checked_archive(archive: Path, *, machine: Machine) -> Iterator[tuple[ImageF
             OSError,
             zlib.error,
         ) as error:
-            raise BuildError(f"{archive}: not an image archive, uncompressed and whole: {error}", fix=AGAIN) from error
+            raise BuildError(
+                f"{archive}: not an image archive (it must be uncompressed and complete): {error}", fix=AGAIN
+            ) from error
         check_image(facts, machine=machine, device="cpu")
         yield facts, _own_archive(tar, raw, layers)
 
@@ -169,17 +177,17 @@ def _members(tar: tarfile.TarFile, size: int) -> dict[str, tarfile.TarInfo]:
     for member in tar:
         members[member.name] = member
         if len(members) > MAX_MEMBERS or member.offset_data + member.size > size:
-            raise tarfile.ReadError(f"it ends within {member.name!r}, or holds more than {MAX_MEMBERS} files")
+            raise tarfile.ReadError(f"it is cut off in {member.name!r}, or holds more than {MAX_MEMBERS} files")
     return members
 
 
 def _regular(members: dict[str, tarfile.TarInfo], name: str) -> tarfile.TarInfo:
-    """The file of that name; older engines write a repeated layer as a link to the first."""
+    """The file with that name; older engines write a repeated layer as a link to the first."""
     member = members[name]
     if member.issym():
         member = members["/".join(_resolved([*name.split("/")[:-1], *member.linkname.split("/")]))]
     if not member.isreg() or member.issparse():
-        raise tarfile.ReadError(f"{name!r} is no file")
+        raise tarfile.ReadError(f"{name!r} is not a regular file")
     return member
 
 
@@ -208,19 +216,19 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
 
 
 def _unpacked(tar: tarfile.TarFile, layer: tarfile.TarInfo) -> int:
-    """How many bytes a layer's files hold, each counted as at least a block; compressed layers as well."""
+    """The unpacked bytes of a layer, compressed or not, each file counted as at least one block."""
     total = 0
     with tarfile.open(fileobj=tar.extractfile(layer), mode="r|*") as members:
         for member in members:
             if member.issparse():
-                raise ImagePolicyError(f"the image's file {member.name[:60]!r} has holes", fix="write it out in full")
+                raise ImagePolicyError(f"the image's file {member.name[:60]!r} has holes", fix="write it without holes")
             total += max(member.size, 4096)
             if total > MAX_IMAGE_BYTES:
                 raise ImagePolicyError(
-                    f"a layer of the image holds more than {MAX_IMAGE_BYTES / 1e9:g} GB",
-                    fix="leave out what it does not need; weights are better declared in submission.yaml",
+                    f"a layer of the image has more than {MAX_IMAGE_BYTES / 1e9:g} GB",
+                    fix="leave out what it does not need, and declare weights in submission.yaml",
                 )
-            members.members = []  # type: ignore[attr-defined]  # it would keep every one
+            members.members = []  # type: ignore[attr-defined]  # or it would keep them all
     return total
 
 

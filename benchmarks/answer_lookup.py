@@ -1,10 +1,10 @@
 """What do honest denoisers share with the answers, pixel for pixel? Prints the table of docs/cheating.md.
 
-    .venv/bin/python benchmarks/copies.py [-p phantom]
+    .venv/bin/python benchmarks/answer_lookup.py [-p phantom]
 
-Of the body's pixels of each slice the share that equals the label and the truth: of the denoisers that labels are
-audited with, of another normal-dose scan aligned with the truth, and of answers that were looked up, as they are and
-with noise or dither to hide them.
+For each slice, the share of the body's pixels that equal the label and the truth: for the denoisers of the battery,
+for another normal-dose scan aligned with the truth, and for looked-up answers, as they are and hidden by noise or
+dither.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.dataset.load import load_data
 from harness.labels.battery import BATTERY
 from harness.labels.label_set import build_labels
 from harness.protocol import load_protocol
-from harness.scoring.answer_lookup import INSIDE, TOO_WELL, equal_share
+from harness.scoring.answer_lookup import INSIDE, LOOKED_UP_SHARE, equal_share
 
 HIDING = {"noise of 0.3 grey": 0.3, "noise of 0.5 grey": 0.5, "noise of 1 grey": 1.0}
 
@@ -32,7 +32,7 @@ def shares(case: Case, label_path: Path, regions: Path) -> dict[str, tuple[float
     low, label, truth = (read_grey(Path(path)) for path in (case.lq, label_path, str(case.truth)))
     inside = np.isin(read_grey(regions), INSIDE)
     images = {name: np.asarray(denoise(low), np.uint8) for name, denoise in BATTERY.items()}
-    images["another normal-dose scan, aligned"] = read_grey(Path(str(case.again)))
+    images["another normal-dose scan, aligned"] = read_grey(Path(str(case.aligned_gt)))
     images["the normal-dose scan itself"] = read_grey(Path(case.gt))
     images |= {"label, looked up": label, "truth, looked up": truth}
     rng = np.random.default_rng([1, *case.name.encode()])
@@ -57,7 +57,7 @@ def main() -> None:
     labels = build_labels(dataset, protocol.purify)
     tasks = [(case, labels.path(case.name), labels.regions_path(case)) for case in dataset.cases]
     found = map_slices(shares, tasks)
-    print(f"`{protocol.identity}`, {len(found)} slices; an output counts as a copy from {TOO_WELL:g} on\n")
+    print(f"`{protocol.identity}`, {len(found)} slices; an output counts as looked up from {LOOKED_UP_SHARE:g} on\n")
     print("| image | label, mean | label, most | truth, mean | truth, most |\n|---|--:|--:|--:|--:|")
     for name in found[0]:
         of_name = np.array([one[name] for one in found])

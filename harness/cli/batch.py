@@ -1,4 +1,4 @@
-"""`harness run` of several submissions: a process each, one after another or side by side, and one table at the end."""
+"""`harness run` of several submissions: one process each, in turn or in parallel, and one table at the end."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from harness.base.errors import InfrastructureError, UsageError
 from harness.cli._common import console, print_json, print_rows
 
 WORST_FIRST = (50, 40, 30, 24, 23, 22, 21, 20, 11, 10, 2)
-"""The exit status of all is the first of these that one of them had: what is to be mended here comes before what a
-submission is to blame for."""
+"""The exit status of a batch is the first of these that any of its runs had: faults of this machine come before faults
+of a submission."""
 
 
-def run_many(
+def run_batch(
     submissions: Sequence[Path],
     protocol: str,
     leaderboard: Path,
@@ -28,21 +28,22 @@ def run_many(
     options: Sequence[str],
     as_json: bool,
 ) -> None:
-    """Run every submission, print what became of each, and leave with the worst exit status if any failed.
+    """Run every submission, print what became of each, and exit with the worst status if any failed.
 
-    `options` are passed on to each `harness run`."""
+    `options` are passed on to each `harness run`.
+    """
     from harness.base.process import run_together
     from harness.board.build import write_board
     from harness.cli.terminal import TerminalReporter
-    from harness.pipeline.evaluate import prepare
+    from harness.pipeline.prepare import prepare_labels
     from harness.protocol import load_protocol
 
     names = [path.resolve().name for path in submissions]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UsageError(f"named more than once: {', '.join(twice)}", fix="give every submission once")
-    # once, before all of them want it at the same time
-    prepare(load_protocol(protocol), TerminalReporter(), leaderboard=leaderboard)
+        raise UsageError(f"given more than once: {', '.join(twice)}", fix="give every submission once")
+    # before the processes start, which would otherwise all wait for it
+    prepare_labels(load_protocol(protocol), TerminalReporter(), leaderboard=leaderboard)
 
     options = ["-p", protocol, "--leaderboard", str(leaderboard), "--json", *options]
     jobs = min(jobs, len(submissions))
@@ -64,7 +65,7 @@ def run_many(
 
     run_together(commands, jobs=jobs, started=started, ended=ended)
     if (leaderboard / "records").is_dir():
-        write_board(leaderboard)  # each wrote the board of the records that it saw
+        write_board(leaderboard)  # each process wrote the board of the records that it saw
     table = [rows[index] for index in sorted(rows)]
     if as_json:
         print_json(table)
@@ -74,28 +75,28 @@ def run_many(
 
 
 def leave_with_worst(statuses: Iterable[int]) -> None:
-    """End the process with the worst of several exit statuses, unless all of them are 0."""
+    """Exit with the worst of several exit statuses, unless all of them are 0."""
     found = {status for status in statuses if status}
     if found:
         sys.exit(next((status for status in WORST_FIRST if status in found), InfrastructureError.exit_code))
 
 
 def _outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """Exit status, what it means in a line, and the record's id, of a `harness run --json` that ended."""
+    """Exit status, outcome in one line, and record id of a finished `harness run --json`."""
     import msgspec
 
-    from harness.run.execute import Repeat
+    from harness.run.result import Repeat
 
     record, repeat = "", None
-    with contextlib.suppress(ValueError, KeyError, TypeError):  # where it ended before it had a record
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # it ended before it had a record
         written = json.loads(done.stdout)
         record, repeat = str(written["id"]), written["observed"]["repeat"]
-    said = [line.removeprefix("what:").strip() for line in done.stderr.splitlines() if line.startswith("what:")]
+    errors = [line.removeprefix("error:").strip() for line in done.stderr.splitlines() if line.startswith("error:")]
     if done.returncode == 0:
         text = "scored" if repeat is None else f"scored; {msgspec.convert(repeat, Repeat)}"
-    elif said:
-        text = said[-1]
-    else:  # a defect of the harness, or killed
-        last = done.stderr.strip().splitlines()[-1:] or ["no word"]
+    elif errors:
+        text = errors[-1]
+    else:  # a bug of the harness, or killed
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         text = f"ended with status {done.returncode}: {last[0]}"
     return {"exit": done.returncode, "outcome": text, "record": record}

@@ -1,8 +1,10 @@
-"""Attempt: Submission x Inputs -> what became of its run, as a record tells it. No label is read here."""
+"""Submission x noisy slices -> what became of its run, as a record keeps it. No label is read here."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import msgspec
 
 from harness.base.errors import SubmissionError
 from harness.base.progress import Reporter
@@ -12,23 +14,24 @@ from harness.dataset.load import load_data
 from harness.engines import Engine
 from harness.protocol import Protocol
 from harness.records.observe import observe
-from harness.records.schema import Failure, Observed, SubmissionFacts, Times, about, failure_of, submission_facts
-from harness.run.execute import Run, run_submission
+from harness.records.schema import Failure, Observed, SubmissionFacts, about, failure_of, submission_facts
+from harness.run.execute import run_submission
+from harness.run.result import Run
 from harness.sandbox import Device
 from harness.submission.manifest import Submission
 
 
-class Attempt(Strict, frozen=True, kw_only=True):
-    """What became of a submission's run, apart from any label: all that its record needs beside the outputs."""
+class RunOutcome(Strict, frozen=True, kw_only=True):
+    """What became of a submission's run, before any label is read: all that its record needs beside the outputs."""
 
     submission: SubmissionFacts
     failure: Failure | None = None
     device: Device | None = None
-    outputs: str | None = None  # their digest (`harness.run.execute.digest_outputs`); None where it failed
+    outputs: str | None = None  # digest of the outputs (`harness.run.result.digest_outputs`); None if it failed
     observed: Observed
 
 
-def attempt(
+def run_container(
     submission: Submission,
     inputs: Inputs,
     protocol: Protocol,
@@ -38,9 +41,12 @@ def attempt(
     fresh: bool = False,
     share: tuple[int, int] = (0, 1),
     repeat: int = 1,
-) -> tuple[Attempt, Run | None]:
-    """Run a submission on a protocol's inputs; no label is read. Returns what became of it, and the run if it ended
-    well. Errors that are not the submission's are raised."""
+) -> tuple[RunOutcome, Run | None]:
+    """Run a submission on a protocol's noisy slices. Returns what became of it, and the run itself if it succeeded.
+
+    A submission that fails is an outcome; every other error is raised. `fresh`, `share` and `repeat` are those of
+    `harness.run.execute.run_submission`.
+    """
     facts, words = submission_facts(submission), about(submission)
     try:
         with reporter.stage("run") as progress:
@@ -59,32 +65,25 @@ def attempt(
             )
     except SubmissionError as error:
         observed = observe(engine=engine.description, image=None, limits=protocol.limits, lowered=(), about=words)
-        return Attempt(submission=facts, failure=failure_of(error), observed=observed), None
+        return RunOutcome(submission=facts, failure=failure_of(error), observed=observed), None
     observed = observe(
         engine=run.engine,
         image=run.image,
         limits=run.limits,
         lowered=run.lowered,
-        times=Times(
-            build_s=run.build_s,
-            run_s=run.run_s,
-            seconds_per_slice=run.seconds_per_slice,
-            first_output_s=run.first_output_s,
-        ),
-        peak_memory_bytes=run.peak_memory_bytes,
-        peak_gpu_memory_bytes=run.peak_gpu_memory_bytes,
         build=run.build,
         repeat=run.repeat,
         log=run.log if protocol.publish.logs else "",
         about=words,
+        **msgspec.structs.asdict(run.costs),
     )
-    return Attempt(submission=facts, device=run.device, outputs=run.outputs_digest, observed=observed), run
+    return RunOutcome(submission=facts, device=run.device, outputs=run.outputs_digest, observed=observed), run
 
 
-def check(
+def trial_run(
     submission: Submission, protocol: Protocol, *, slices: int, leaderboard: Path, engine: Engine, reporter: Reporter
 ) -> Run:
-    """Run a submission on the first few slices under the production limits. Nothing is scored."""
+    """Run a submission on the first `slices` slices under the production limits. Nothing is scored."""
     with reporter.stage("data") as progress:
         dataset = first_cases(load_data(protocol, leaderboard=leaderboard, progress=progress), slices)
     with reporter.stage("run") as progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,17 +13,21 @@ import numpy as np
 import pytest
 
 from harness.base.errors import OutputsError, UsageError
+from harness.base.progress import Progress
 from harness.base.slices import read_grey, write_grey
 from harness.board.build import rank_all
 from harness.dataset.load import load_data
-from harness.pipeline.evaluate import audit, evaluate_anchors, evaluate_folder
+from harness.pipeline.anchors import evaluate_anchors
+from harness.pipeline.check_record import check_record
+from harness.pipeline.folder import evaluate_folder
+from harness.pipeline.prepare import prepare
 from harness.protocol import Metric, PhantomData, Protocol, Purify, RankBy, load_protocol
 from harness.records.attachments import attachment, open_store
 from harness.records.encoding import encode
 from harness.records.schema import Record, make_record
 from harness.records.slice_table import read_slices, write_slices
 from harness.records.store import read_record, record_folder
-from harness.reference_check.check import Check
+from harness.reference_check.compare import Comparison
 from harness.scoring.attachment_names import FEATURES, SLICES
 
 # clean-fid uses arguments of scipy's that are going
@@ -39,7 +43,7 @@ METRICS = (
 
 class Quiet:
     @contextmanager
-    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+    def stage(self, name: str) -> Iterator[Progress]:
         del name
         yield lambda _done, _total: None
 
@@ -78,7 +82,8 @@ def leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def written(protocol: Protocol, outputs: Path, leaderboard: Path) -> Path:
-    _, folder = evaluate_folder(outputs, protocol, reporter=Quiet(), leaderboard=leaderboard, slug="mine", keep=True)
+    benchmark = prepare(protocol, Quiet(), leaderboard=leaderboard)
+    _, folder = evaluate_folder(outputs, benchmark, Quiet(), slug="mine", keep=True)
     assert folder is not None
     return folder
 
@@ -97,7 +102,7 @@ def test_a_folder_becomes_a_record_that_never_ranks(written: Path, leaderboard: 
 
 
 def test_a_record_is_the_reference_tools_from_its_images(written: Path, outputs: Path) -> None:
-    checks = audit(written, Quiet(), outputs=outputs)
+    checks = check_record(written, Quiet(), outputs=outputs)
     assert all(one.agrees for one in checks), [one for one in checks if not one.agrees]
     made = {(one.metric, one.region, one.tool, one.of) for one in checks if one.reference == "truth"}
     assert made >= {
@@ -114,7 +119,7 @@ def test_a_record_is_the_reference_tools_from_its_images(written: Path, outputs:
 
 
 def test_a_record_without_its_images_is_checked_from_its_features(written: Path) -> None:
-    checks = audit(written, Quiet())
+    checks = check_record(written, Quiet())
     assert all(one.agrees for one in checks)
     origins = {one.of for one in checks if one.metric == "KID" and one.region == "whole"}
     assert origins == {"the record's features and the reference's images"}
@@ -128,10 +133,10 @@ def test_the_features_of_a_record_can_be_missing(written: Path, leaderboard: Pat
     there = tmp_path / here.name
     shutil.move(here, there)
     with pytest.raises(UsageError, match=r"its features\.npz is not in"):
-        audit(written, Quiet())
+        check_record(written, Quiet())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_STORE_READ", str(tmp_path))
-        assert all(one.agrees for one in audit(written, Quiet()))
+        assert all(one.agrees for one in check_record(written, Quiet()))
     assert here.is_file()
 
 
@@ -152,11 +157,11 @@ def test_a_forged_value_differs(written: Path, tmp_path: Path) -> None:
     metrics["SSIM"]["lung"]["value"] += 0.01
     better = msgspec.convert(msgspec.to_builtins(record.result) | {"metrics": metrics}, type(record.result))
 
-    def differing(checks: list[Check]) -> set[tuple[str, str, str]]:
+    def differing(checks: list[Comparison]) -> set[tuple[str, str, str]]:
         return {(one.reference, one.metric, one.region) for one in checks if not one.agrees}
 
     folder = forged(written, tmp_path, msgspec.structs.replace(record, result=better))
-    assert differing(audit(folder, Quiet())) == {
+    assert differing(check_record(folder, Quiet())) == {
         ("label", "KID", "whole"),
         ("label", "SSIM", "lung"),
     }
@@ -173,7 +178,7 @@ def test_forged_slices_differ(written: Path, tmp_path: Path) -> None:
     observed = msgspec.structs.replace(record.observed, files=files)
     target = forged(written, tmp_path, msgspec.structs.replace(record, observed=observed))
     (target / SLICES).write_bytes(write_slices(slices))
-    differ = [one for one in audit(target, Quiet()) if not one.agrees]
+    differ = [one for one in check_record(target, Quiet()) if not one.agrees]
     assert [(one.reference, one.metric, one.region, one.tool) for one in differ] == [
         ("truth", "SSIM", "whole", "pandas")
     ]
@@ -183,26 +188,27 @@ def test_other_outputs_are_refused(written: Path, outputs: Path, tmp_path: Path)
     shutil.copytree(outputs, tmp_path / "others")
     path = next((tmp_path / "others").glob("*.png"))
     write_grey(path, read_grey(path) // 2)
-    with pytest.raises(UsageError, match="its outputs digest to"):
-        audit(written, Quiet(), outputs=tmp_path / "others")
+    with pytest.raises(UsageError, match="the digest of its outputs is"):
+        check_record(written, Quiet(), outputs=tmp_path / "others")
     path.unlink()
     with pytest.raises(UsageError, match=path.name):
-        audit(written, Quiet(), outputs=tmp_path / "others")
+        check_record(written, Quiet(), outputs=tmp_path / "others")
 
 
 def test_an_anchor_is_made_anew(protocol: Protocol, tmp_path: Path) -> None:
     slice_ = PhantomData(patients=1, slices=1, size=128)
     only = msgspec.structs.replace(protocol, data=slice_, metrics=METRICS[2:], rank_by=RankBy(metric="RMSE"))
-    evaluate_anchors(only, leaderboard=tmp_path, reporter=Quiet())
+    evaluate_anchors(prepare(only, Quiet(), leaderboard=tmp_path), Quiet())
     (folder,) = tmp_path.glob("records/*/anchor-blur-1/*")
-    checks = audit(folder, Quiet())
+    checks = check_record(folder, Quiet())
     assert all(one.agrees for one in checks)
     assert ("SSIM", "images") in {(one.metric, one.of) for one in checks}
 
 
 def test_a_folder_that_is_no_set_of_outputs_is_refused(protocol: Protocol, outputs: Path, tmp_path: Path) -> None:
+    benchmark = prepare(protocol, Quiet(), leaderboard=tmp_path, writes=False)
     with pytest.raises(UsageError, match="no such folder"):
-        evaluate_folder(tmp_path / "none", protocol, reporter=Quiet(), leaderboard=tmp_path, slug="mine", keep=False)
+        evaluate_folder(tmp_path / "none", benchmark, Quiet(), slug="mine", keep=False)
     folder = tmp_path / "outputs"
     shutil.copytree(outputs, folder)
     paths = sorted(folder.glob("*.png"))
@@ -210,4 +216,5 @@ def test_a_folder_that_is_no_set_of_outputs_is_refused(protocol: Protocol, outpu
     write_grey(paths[1], np.zeros((10, 10), np.uint8))
     paths[2].rename(paths[2].with_suffix(".jpg"))
     with pytest.raises(OutputsError, match=r"2 missing.*1 wrong.*10 x 10 pixels.*1 not expected"):
-        evaluate_folder(folder, protocol, reporter=Quiet(), leaderboard=tmp_path, slug="mine", keep=False)
+        evaluate_folder(folder, benchmark, Quiet(), slug="mine", keep=False)
+    assert not list(tmp_path.rglob("protocol.json"))

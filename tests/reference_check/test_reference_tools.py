@@ -13,7 +13,7 @@ from harness import features as extractors
 from harness.base.errors import UsageError
 from harness.base.slices import write_grey
 from harness.metrics import frechet, kernel
-from harness.reference_check import tools as reference
+from harness.reference_check import reference_tools
 from tests.published_files import FORMAT_WARNINGS, archive, pin, published_state, state_dict_file, torchscript_file
 
 __all__ = ["archive", "pin", "published_state", "state_dict_file", "torchscript_file"]
@@ -36,11 +36,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, Folder]:
     return sets[0], sets[1]
 
 
-def both(name: str, folders: tuple[Folder, Folder]) -> tuple[list[reference.Rows], list[reference.Rows]]:
+def both(name: str, folders: tuple[Folder, Folder]) -> tuple[list[reference_tools.Rows], list[reference_tools.Rows]]:
     """Features of either folder, the harness's and the reference tools'."""
-    extractor, model = extractors.load(name), reference.network(name)
+    extractor, model = extractors.load(name), reference_tools.network(name)
     ours = [extractors.extract(paths, [extractor], regions=None)[name]["whole"].values for paths in folders]
-    theirs = [reference.features(paths, model, workers=0) for paths in folders]
+    theirs = [reference_tools.features(paths, model, workers=0) for paths in folders]
     return [rows.astype(np.float64) for rows in ours], theirs
 
 
@@ -49,11 +49,11 @@ def test_scores_from_images_are_the_reference_tools(name: str, folders: tuple[Fo
     """clean-fid's reading, resizing, batching and estimators around torch-fidelity's and open_clip's networks."""
     ours, theirs = both(name, folders)
     for tool in ("clean-fid", "torchmetrics"):
-        assert kernel.distance(*ours) == pytest.approx(reference.DISTANCES["kernel"][tool](*theirs), rel=1e-4)
+        assert kernel.distance(*ours) == pytest.approx(reference_tools.DISTANCES["kernel"][tool](*theirs), rel=1e-4)
         # Their matrix roots take half a minute at 2048 dimensions: in 20 dimensions that all features take part in,
         # not a choice of columns
         turn = np.linalg.qr(np.random.default_rng(2).normal(size=(theirs[0].shape[1], 20))).Q
-        distance = reference.DISTANCES["frechet"][tool](*(rows @ turn for rows in theirs))
+        distance = reference_tools.DISTANCES["frechet"][tool](*(rows @ turn for rows in theirs))
         assert frechet.distance(*(rows @ turn for rows in ours)) == pytest.approx(distance, rel=1e-4)
     np.random.seed(5)
     subsets = kernel_distance(*theirs, num_subsets=9, max_subset_size=4)
@@ -62,7 +62,7 @@ def test_scores_from_images_are_the_reference_tools(name: str, folders: tuple[Fo
 
 def test_clip_fid_in_all_its_dimensions(folders: tuple[Folder, Folder]) -> None:
     ours, theirs = both("clip-random", folders)
-    for distance in reference.DISTANCES["frechet"].values():
+    for distance in reference_tools.DISTANCES["frechet"].values():
         assert frechet.distance(*ours) == pytest.approx(distance(*theirs), rel=1e-4)
 
 
@@ -80,17 +80,19 @@ def test_published_formats_through_the_tools_own_loaders(
     ours, theirs = both(extractor, folders)
     for own, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-3, atol=1e-5 * np.abs(other).max())
-    assert kernel.distance(*ours) == pytest.approx(reference.DISTANCES["kernel"]["torchmetrics"](*theirs), rel=1e-4)
+    assert kernel.distance(*ours) == pytest.approx(
+        reference_tools.DISTANCES["kernel"]["torchmetrics"](*theirs), rel=1e-4
+    )
 
 
 def test_a_network_without_its_weights_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
     with pytest.raises(UsageError, match="inception") as caught:
-        reference.network("inception")
+        reference_tools.network("inception")
     assert "harness weights" in caught.value.fix
 
 
 def test_clean_fids_random_subsets_are_no_reference() -> None:
     rows = np.random.default_rng(0).normal(size=(4, 3))
-    assert reference.DISTANCES["kernel"]["clean-fid"](rows, rows[:3]) is None
-    assert reference.DISTANCES["kernel"]["clean-fid"](rows, rows) is not None
+    assert reference_tools.DISTANCES["kernel"]["clean-fid"](rows, rows[:3]) is None
+    assert reference_tools.DISTANCES["kernel"]["clean-fid"](rows, rows) is not None

@@ -1,0 +1,191 @@
+"""Transfer: noisy slices go to the machine that runs containers, outputs come back to the machine that scores them.
+
+The first needs no label and no secret seed, the second never runs a container. What comes back is data: it is read
+strictly and compared with what the scoring machine knows itself. docs/ci.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.digests import digest_json
+from harness.base.errors import UsageError
+from harness.base.files import atomic_folder, refuse_existing
+from harness.base.slices import read_slices, write_slices
+from harness.base.structs import Strict, read_json, write_json
+from harness.base.text import sanitise, shortened
+from harness.dataset.cases import Dataset, Inputs, NoisySlice
+from harness.pipeline.container_run import RunOutcome
+from harness.protocol import Protocol
+from harness.records.schema import About, ProtocolFacts, SubmissionFacts, protocol_facts
+from harness.run.outputs import read_folder
+from harness.run.result import digest_outputs
+from harness.run.untrusted_png import pixels_of
+
+Images = Mapping[str, NDArray[np.uint8]]
+
+WRITE_INPUTS = "write the folder again: harness ci inputs"
+
+
+# -------------------------------------------------------------------------------- inputs
+class _Listed(Strict, frozen=True, kw_only=True):
+    name: str
+    pixel_mm: float | None
+
+
+class _InputsNote(Strict, frozen=True, kw_only=True):
+    """`inputs.json` beside `lq/`: which protocol and test set the noisy slices belong to."""
+
+    schema: Literal[1] = 1
+    protocol: ProtocolFacts
+    data: str  # the test set's digest
+    slices: str  # digest of the noisy slices alone
+    window_hu: tuple[float, float] | None
+    names_key: str | None  # hex; reveals nothing of the seed
+    cases: tuple[_Listed, ...]
+
+
+def write_inputs(dataset: Dataset, protocol: Protocol, folder: Path) -> None:
+    """Write the noisy slices of a protocol's test set, without any reference image, to the new folder `folder`."""
+    slices = noisy_slices(dataset)
+    note = _InputsNote(
+        protocol=protocol_facts(protocol),
+        data=dataset.digest,
+        slices=digest_outputs(slices),
+        window_hu=dataset.window_hu,
+        names_key=None if dataset.names_key is None else dataset.names_key.hex(),
+        cases=tuple(_Listed(name=case.name, pixel_mm=case.pixel_mm) for case in dataset.cases),
+    )
+    refuse_existing(folder)
+    with atomic_folder(folder) as part:
+        (part / "lq").mkdir()
+        write_slices(part / "lq", slices)
+        write_json(part / "inputs.json", note)
+
+
+def read_inputs(folder: Path, protocol: Protocol) -> Inputs:
+    """The noisy slices that `write_inputs` wrote for this protocol; UsageError names what differs."""
+    path = folder / "inputs.json"
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file", fix="name a folder that harness ci inputs wrote")
+    note = read_json(path, _InputsNote)
+    _expect(path, "protocol", protocol_facts(protocol), note.protocol, fix=WRITE_INPUTS)
+    files = {one.name: str(folder / "lq" / f"{one.name}.png") for one in note.cases}
+    _expect(folder / "lq", "digest of the slices", note.slices, digest_outputs(read_slices(files)), fix=WRITE_INPUTS)
+    return Inputs(
+        cases=tuple(NoisySlice(name=one.name, lq=files[one.name], pixel_mm=one.pixel_mm) for one in note.cases),
+        window_hu=note.window_hu,
+        digest=note.data,
+        names_key=None if note.names_key is None else bytes.fromhex(note.names_key),
+    )
+
+
+def noisy_slices(inputs: Inputs) -> Images:
+    """The noisy slices by case, uint8 (height, width)."""
+    return read_slices({case.name: case.lq for case in inputs.cases})
+
+
+# -------------------------------------------------------------------------------- outputs
+class TransferredRun(RunOutcome, frozen=True, kw_only=True):
+    """`run.json` beside `outputs/`: what became of a submission's run, on which slices, with a digest of the file.
+
+    The digest reveals damage. It is no signature: whoever controls the machine that ran the container also made the
+    outputs.
+    """
+
+    schema: Literal[1] = 1
+    protocol: ProtocolFacts
+    data: str
+    slices: str  # digest of the noisy slices that the container read
+    digest: str = ""
+
+
+def write_run(
+    folder: Path, outcome: RunOutcome, outputs: Mapping[str, str], *, inputs: Inputs, protocol: Protocol
+) -> TransferredRun:
+    """Write a run and its verified outputs (case -> PNG; none if it failed) to the new folder `folder`."""
+    run = TransferredRun(
+        **{name: getattr(outcome, name) for name in RunOutcome.__struct_fields__},
+        protocol=protocol_facts(protocol),
+        data=inputs.digest,
+        slices=digest_outputs(noisy_slices(inputs)),
+    )
+    # as it will be read back: an int in the place of a float has another digest
+    run = msgspec.convert(msgspec.to_builtins(run), TransferredRun)
+    run = msgspec.structs.replace(run, digest=_digest(run))
+    refuse_existing(folder)
+    with atomic_folder(folder) as part:
+        if outcome.failure is None:
+            (part / "outputs").mkdir()
+            write_slices(part / "outputs", read_slices(outputs))
+        write_json(part / "run.json", run)
+    return run
+
+
+def read_run(
+    folder: Path, *, submission: SubmissionFacts, about: About, dataset: Dataset, protocol: Protocol
+) -> tuple[TransferredRun, Images]:
+    """The run in a folder and its outputs, uint8 (height, width) by case; no outputs if it failed.
+
+    UsageError names what is missing, damaged, or of another submission, protocol or test set; OutputsError what is
+    wrong with an output.
+    """
+    path = folder / "run.json"
+    there = sorted(one.name for one in folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+    if not set(there) <= {"run.json", "outputs"} or "run.json" not in there or path.is_symlink():
+        raise UsageError(
+            f"{folder}: expected run.json and outputs/, found {there!a}", fix="give a folder that harness ci run wrote"
+        )
+    run = read_json(path, TransferredRun)
+    slices = noisy_slices(dataset)
+    for what, expected, found in (
+        ("digest", _digest(run), run.digest),
+        ("submission", submission, run.submission),
+        ("about", about, run.observed.about),
+        ("protocol", protocol_facts(protocol), run.protocol),
+        ("data", dataset.digest, run.data),
+        ("slices", digest_outputs(slices), run.slices),
+    ):
+        _expect(path, what, expected, found, fix="give what harness ci run wrote for these commits")
+    texts = [run.observed.log]
+    if run.failure is not None:
+        texts += [run.failure.message, run.failure.fix]
+    if any(sanitise(text) != text for text in texts):
+        raise UsageError(
+            f"{path}: contains control characters or CI commands, which the harness never writes",
+            fix="do not edit the file; run harness ci run again",
+        )
+    if run.failure is not None:
+        _expect(path, "files of a failed run", ["run.json"], there, fix="remove outputs/: a failed run has none")
+        return run, {}
+    if (folder / "outputs").is_symlink():
+        raise UsageError(f"{folder / 'outputs'}: is a symbolic link, expected a folder", fix="give the folder itself")
+    sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
+    outputs = pixels_of(read_folder(folder / "outputs", sizes=sizes))
+    _expect(
+        folder / "outputs",
+        "digest of the outputs",
+        run.outputs,
+        digest_outputs(outputs),
+        fix="run harness ci run again",
+    )
+    return run, outputs
+
+
+def _digest(run: TransferredRun) -> str:
+    return digest_json(msgspec.structs.replace(run, digest=""))
+
+
+def _expect(where: Path, what: str, expected: Any, found: Any, *, fix: str) -> None:
+    if expected != found:
+        raise UsageError(f"{where}: {what}: expected {_shown(expected)}, found {_shown(found)}", fix=fix)
+
+
+def _shown(value: Any) -> str:
+    return shortened(ascii(msgspec.to_builtins(value)), 600)

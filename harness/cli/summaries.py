@@ -1,0 +1,147 @@
+"""What `run`, `check`, `score` and `audit` print: scores, standing, a container's log, comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.cli._common import console
+
+if TYPE_CHECKING:
+    from harness.pipeline.evaluate import Evaluation
+    from harness.protocol import Protocol
+    from harness.records.schema import Result
+    from harness.reference_check.compare import Comparison
+
+LOG_LINES = 12  # of a failed container's log: the end of a traceback
+
+
+def print_scores(result: Result, protocol: Protocol) -> None:
+    """Tables of a result's scores, metric x region, against the label and against the truth; its flags and notes."""
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console()
+    if result.status == "scored":
+        references = {"label": result.metrics} | ({"truth": result.truth} if result.truth else {})
+        for reference, values in references.items():
+            title = Text(f"{result.submission.name} on {protocol.identity}, against the {reference}")
+            table = Table(title=title)  # a submission's name is no markup
+            table.add_column("metric")
+            for region in protocol.regions:
+                table.add_column(region, justify="right")
+            for metric, regions in values.items():
+                cells = [regions.get(region) for region in protocol.regions]
+                unit = next((cell.unit for cell in cells if cell is not None), "")
+                table.add_row(f"{metric} {unit}".strip(), *("–" if cell is None else _value(cell) for cell in cells))
+            screen.print(table)
+        screen.print("± half the width of the 95 % interval over patients", highlight=False)
+        for line in (*(result.flags or ()), *(result.notes or ())):
+            screen.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        for facts in result.extractors.values():
+            screen.print(facts.note, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path, *, deterministic: bool) -> None:
+    """The end of a run in one panel: its rank or why it has none, its cost, and where its record and page are."""
+    from rich.panel import Panel
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    record, run = evaluation.record, evaluation.run
+    lines = {"result": _standing(evaluation, protocol, leaderboard)}
+    if run is not None:
+        times = run.costs.times
+        first = "" if times.first_output_s is None else f", first output after {times.first_output_s:.2g} s"
+        cached = " (from the cache)" if run.reused else ""
+        lines["cost"] = (
+            f"{len(run.outputs)} slices in {times.run_s:.1f} s{first}; "
+            f"peak memory {megabytes(run.costs.peak_memory_bytes)}{cached}"
+        )
+        if run.repeat is not None:
+            lines["repeat"] = f"run {run.repeat.runs} times: {run.repeat}"
+    lines["record"] = evaluation.folder + ("" if evaluation.new else " (exists already, same result)")
+    lines["page"] = str(leaderboard / "site" / protocol.identity / record.result.submission.slug / f"{record.id}.html")
+    screen = console()
+    if not screen.is_terminal:  # a log has no width at which a path must be broken
+        screen.width = max(screen.width, *(len(line) + 16 for line in lines.values()))
+    grid = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
+    for name, line in lines.items():
+        grid.add_row(name, Text(line))
+    colour = "red" if record.result.failure else "green"
+    title = Text(f"{record.result.submission.name} on {protocol.identity}")
+    screen.print(Panel(grid, title=title, title_align="left", border_style=colour, expand=False), highlight=False)
+    if run is not None and run.repeat is not None and run.repeat.differing_slices and deterministic:
+        screen.print(
+            "the manifest declares it deterministic: seed it with HARNESS_SEED, or declare deterministic: false",
+            style="yellow",
+            highlight=False,
+        )
+
+
+def _standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> str:
+    """Rank and tier of a record on its board, or the reason why it has none."""
+    from harness.board.build import rank_all
+
+    failure = evaluation.record.result.failure
+    if failure is not None:
+        return f"{evaluation.record.result.status}, not ranked: exit status {failure.exit_status}, see below"
+    boards = {board.identity: rows for board, rows in rank_all(leaderboard)}
+    rows = boards[protocol.identity]
+    row = next((one for one in rows if one.record.id == evaluation.record.id), None)
+    if row is None:
+        return "not on the board: a newer record of this submission takes its place"
+    if row.rank is None:
+        return f"scored, not ranked: {row.reason}"
+    by, tier = protocol.rank_by, f" (tier {row.tier})" if row.tier else ""
+    return f"rank {row.rank} of {sum(one.rank is not None for one in rows)}{tier} by {by.metric}, {by.region}"
+
+
+def _value(value: Any) -> str:
+    if value.low is None:
+        return f"{value.value:.3g}"
+    return f"{value.value:.3g} [dim]±{(value.high - value.low) / 2:.2g}[/]"
+
+
+def print_log(slug: str) -> None:
+    """The end of a failed container's log, and the file that holds more of it."""
+    from harness.run.execute import log_file
+
+    path = log_file(slug)
+    said = path.read_text().strip().splitlines() if path.is_file() else []
+    if said:
+        screen = console(stderr=True)
+        screen.print(f"end of its log, {path}:", markup=False, highlight=False, soft_wrap=True)
+        for line in said[-LOG_LINES:]:
+            screen.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def megabytes(value: int | None) -> str:
+    """Bytes as megabytes, or "unknown"."""
+    return "unknown" if value is None else f"{value / 1e6:.0f} MB"
+
+
+def print_comparisons(comparisons: Sequence[Comparison]) -> None:
+    """Tables of a record's values beside those of the reference tools, one for each origin of the tools' values."""
+    from rich.table import Table
+
+    for origin in dict.fromkeys(one.of for one in comparisons):
+        table = Table(
+            "against", "metric", "tool", "ours", "theirs", "regions", "largest difference", "", title=f"from {origin}"
+        )
+        lines = [one for one in comparisons if one.of == origin]
+        for line in dict.fromkeys((one.reference, one.metric, one.tool) for one in lines):
+            regions = [one for one in lines if (one.reference, one.metric, one.tool) == line]
+            shown = next((one for one in regions if one.region == "whole"), regions[0])
+            largest = max(abs(one.ours - one.theirs) / max(abs(one.theirs), 1e-12) for one in regions)
+            verdict = "agrees" if all(one.agrees for one in regions) else "[red]differs[/]"
+            values = (f"{shown.ours:.6g}", f"{shown.theirs:.6g}", str(len(regions)), f"{largest:.0e}", verdict)
+            table.add_row(*line, *values)
+        console().print(table)
+    agreeing = sum(one.agrees for one in comparisons)
+    console().print(
+        f"{agreeing} of {len(comparisons)} values agree with the reference tools: within 1e-4, or within 1e-6 of the "
+        "terms that a distance is the difference of. Shown are the values of the whole image (or the first region) "
+        "and the largest relative difference over all regions (--json lists every value)."
+    )

@@ -1,0 +1,105 @@
+"""What a metric is: how its value is computed, in which unit, and which values are better.
+
+`implementation` is one clause that names the recipe and whose code computes it, because values of one name differ
+between packages. `higher_is_better` is None for a descriptive metric: its module says which value is ideal, and neither
+a higher nor a lower one is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.imaging.regions import Region
+
+Image = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Spectrum = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Frequencies (k,) and the noise power at them (k,)."""
+
+Unit = Literal["grey", "1/mm", ""]
+"""Of an image metric's value: `grey` (HU where the window is known), `1/mm` (1/pixel where the width of a pixel is
+unknown), or nothing for a value without unit or, as PSNR, with one of its own."""
+
+
+class ImageFunction(Protocol):
+    """Compare uint8 `image` with `reference` (h, w) inside bool `mask` (h, w).
+
+    None where this slice and region hold nothing to measure (no vessel, no nodule, no residual noise). Such a slice is
+    left out of the mean, as is one without the region. ScoringError for arguments that no slice has: different sizes,
+    an empty mask.
+    """
+
+    def __call__(
+        self, image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None
+    ) -> float | None: ...
+
+
+class SpectrumFunction(Protocol):
+    """The radial noise power spectrum of uint8 `image` - `reference` (h, w) inside bool `mask` (h, w); None if empty.
+
+    Frequencies in 1/mm and power in grey levels^2 mm^2, or per pixel where `pixel_mm` is None.
+    """
+
+    def __call__(self, image: Image, reference: Image, mask: Mask, *, pixel_mm: float | None) -> Spectrum | None: ...
+
+
+class SpectrumSummary(Protocol):
+    """The metric's value, from a spectrum."""
+
+    def __call__(self, found: Spectrum) -> float: ...
+
+
+class DistanceFunction(Protocol):
+    """The distance between features (n, d) of the outputs and (m, d) of the references."""
+
+    def __call__(self, x: ArrayLike, y: ArrayLike) -> float: ...
+
+
+class ExtrapolatedFunction(Protocol):
+    """The distance at infinitely many patients (`groups[i]` is that of row i); None where n does not allow it."""
+
+    def __call__(
+        self, x: ArrayLike, y: ArrayLike, *, groups: Sequence[str] | None, rng: np.random.Generator
+    ) -> float | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageMetric:
+    """A metric of one slice, averaged over slices.
+
+    `regions` are the regions in which it means something, None for all of them. `uses_torch` is true where torch
+    computes the value: threads do it, so that no worker process has to import torch.
+    """
+
+    value: ImageFunction
+    unit: Unit
+    higher_is_better: bool | None
+    implementation: str
+    regions: tuple[Region, ...] | None = None
+    uses_torch: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectralMetric(ImageMetric):
+    """An image metric that summarises a spectrum: records keep the spectrum beside the value."""
+
+    spectrum: SpectrumFunction
+    of_spectrum: SpectrumSummary
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistributionMetric:
+    """A metric of all slices together: a distance between two sets of features.
+
+    `extrapolated` is given where the distance is biased at few patients and the bias can be removed.
+    """
+
+    distance: DistanceFunction
+    higher_is_better: bool | None
+    implementation: str
+    extrapolated: ExtrapolatedFunction | None = None

@@ -1,0 +1,44 @@
+"""Outputs that somebody made elsewhere -> self-reported scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.base.progress import Reporter
+from harness.base.slices import read_grey
+from harness.board.build import write_board
+from harness.pipeline.attachments import attachment_files
+from harness.pipeline.prepare import Benchmark
+from harness.pipeline.result import keep_record, observed_without_engine, result_of, score_outputs
+from harness.records.schema import Record, SubmissionFacts, make_record
+from harness.run.outputs import read_folder
+from harness.run.result import digest_outputs
+from harness.run.untrusted_png import pixels_of
+
+
+def evaluate_folder(
+    folder: Path, benchmark: Benchmark, reporter: Reporter, *, slug: str, keep: bool
+) -> tuple[Record, Path | None]:
+    """Score a folder of outputs: `<case>.png` for every case of the benchmark's data.
+
+    The outputs pass the same checks and get the same scores as a container's; the record says `self_reported` and
+    never ranks. With `keep` it is written under `slug` and the board rebuilt. Returns the record and its folder.
+    OutputsError lists everything that is wrong with the folder.
+    """
+    sizes = {case.name: read_grey(Path(case.lq)).shape for case in benchmark.dataset.cases}
+    found = read_folder(folder, sizes={name: (height, width) for name, (height, width) in sizes.items()})
+    outputs = {name: folder / f"{name}.png" for name in found}
+    with reporter.stage("score") as progress:
+        card = score_outputs(outputs, benchmark, progress)
+    digest = digest_outputs(pixels_of(found))
+    facts = SubmissionFacts(
+        slug=slug, name=slug, version="self-reported", authors=(), digest=digest, family=(), anchor=False
+    )
+    result = result_of(facts, benchmark, card, outputs=digest, self_reported=True)
+    record = make_record(result, observed_without_engine(benchmark.protocol))
+    if not keep:
+        return record, None
+    attachments = attachment_files(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)
+    written, _ = keep_record(record, attachments, benchmark)
+    write_board(benchmark.leaderboard)
+    return record, written

@@ -1,0 +1,28 @@
+"""Labelled data -> how good the labels are, beside those that other weak denoisers would give."""
+
+from __future__ import annotations
+
+from harness.base.progress import Reporter
+from harness.labels.quality_report import QualityReport, assess_labels
+from harness.pipeline.prepare import LabelledData
+from harness.scoring.score import load_extractors
+
+
+def report_labels(data: LabelledData, reporter: Reporter) -> QualityReport:
+    """The quality report on a protocol's labels and on those of the other weak denoisers.
+
+    A battery of known denoisers is ranked by the error in the lung and by what the protocol ranks by.
+    """
+    purify, rank_by = data.protocol.purify, data.protocol.rank_by
+    metric = next(one for one in data.protocol.metrics if one.name == rank_by.metric)
+    extractors = load_extractors(data.protocol, device="cpu")
+    with reporter.stage("audit") as progress:
+        return assess_labels(
+            data.dataset,
+            purify,
+            outputs=None if data.weak_outputs is None else {purify.weak_denoiser: data.weak_outputs},
+            metric=metric,
+            region=rank_by.region,
+            extractor=next((one for one in extractors if one.name == metric.features), None),
+            progress=progress,
+        )

@@ -1,0 +1,121 @@
+"""Protocol -> data, labels and all else that scoring needs, in one value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.base.errors import SubmissionError, UsageError
+from harness.base.progress import Reporter
+from harness.base.structs import Strict
+from harness.dataset.cases import Dataset
+from harness.dataset.load import load_data
+from harness.engines import Engine
+from harness.labels.label_set import LabelSet, build_labels
+from harness.pipeline.engine import connect_with_base
+from harness.protocol import Protocol
+from harness.records.signing import signing_key
+from harness.records.store import keep_protocol, protocol_file
+from harness.run.execute import run_submission
+from harness.scoring.score import load_extractors
+from harness.submission.manifest import load_submission
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from harness.features import Extractor
+
+IMPLAUSIBLE_SHOWN = 8
+
+
+class LabelledData(Strict, frozen=True, kw_only=True):
+    """A protocol's test set and its purified labels."""
+
+    protocol: Protocol
+    dataset: Dataset
+    labels: LabelSet
+    weak_outputs: Mapping[str, Path] | None  # case -> PNG, where a submission is the weak denoiser
+
+
+class Benchmark(LabelledData, frozen=True, kw_only=True):
+    """A protocol, ready to score outputs and to write their records below `leaderboard`."""
+
+    extractors: tuple[Extractor, ...]
+    leaderboard: Path
+    signing_key: Ed25519PrivateKey | None  # signs new records; None leaves them unsigned
+
+
+def prepare(
+    protocol: Protocol,
+    reporter: Reporter,
+    *,
+    leaderboard: Path,
+    engine: Engine | None = None,
+    feature_device: str = "cpu",
+    writes: bool = True,
+) -> Benchmark:
+    """Data, labels and extractors of a protocol, built or taken from the cache, and the organiser's key.
+
+    Before anything is computed UsageError tells of missing weights and, if records are to be written (`writes`), of an
+    unusable key and of a leaderboard with records of another protocol under this name and version. `leaderboard` may
+    hold the protocol's disclosed secret. For `engine` see `prepare_labels`.
+    """
+    key = signing_key(os.environ) if writes else None
+    if writes and protocol_file(leaderboard, protocol.name, protocol.version).is_file():
+        keep_protocol(leaderboard, protocol)  # refuses another text of the same version
+    extractors = load_extractors(protocol, device=feature_device)
+    data = prepare_labels(protocol, reporter, leaderboard=leaderboard, engine=engine)
+    return Benchmark(
+        protocol=protocol,
+        dataset=data.dataset,
+        labels=data.labels,
+        weak_outputs=data.weak_outputs,
+        extractors=tuple(extractors),
+        leaderboard=leaderboard,
+        signing_key=key,
+    )
+
+
+def prepare_labels(
+    protocol: Protocol, reporter: Reporter, *, leaderboard: Path, engine: Engine | None = None
+) -> LabelledData:
+    """Test set and purified labels of a protocol, built or taken from the cache.
+
+    Where the weak denoiser is a submission its container runs first, on `engine` or else on the one that
+    HARNESS_ENGINE names.
+    """
+    with reporter.stage("data") as progress:
+        dataset = load_data(protocol, leaderboard=leaderboard, progress=progress)
+    weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
+    with reporter.stage("labels") as progress:
+        labels = build_labels(dataset, protocol.purify, weak_outputs=weak_outputs, progress=progress)
+    for line in labels.implausible[:IMPLAUSIBLE_SHOWN]:
+        reporter.note(f"label of {line}")
+    if len(labels.implausible) > IMPLAUSIBLE_SHOWN:
+        reporter.note(f"and {len(labels.implausible) - IMPLAUSIBLE_SHOWN} more implausible labels")
+    return LabelledData(protocol=protocol, dataset=dataset, labels=labels, weak_outputs=weak_outputs)
+
+
+def _weak_outputs(
+    protocol: Protocol, dataset: Dataset, reporter: Reporter, engine: Engine | None
+) -> dict[str, Path] | None:
+    """Outputs of the submission that is the weak denoiser; None where no submission is."""
+    folder = protocol.purify.weak_submission
+    if folder is None or not protocol.purify.removes_noise:
+        return None
+    weak = load_submission(folder)
+    connection = connect_with_base(reporter) if engine is None else nullcontext(engine)
+    with connection as connected, reporter.stage("weak") as progress:
+        try:
+            run = run_submission(
+                weak, dataset, protocol.limits, seed=protocol.seed, engine=connected, progress=progress
+            )
+        except SubmissionError as error:
+            raise UsageError(
+                f"the weak denoiser {folder} failed at stage {error.stage}: {error.message}",
+                fix="repair that submission, or choose another purify.weak_denoiser",
+            ) from error
+    return {name: Path(path) for name, path in run.outputs.items()}

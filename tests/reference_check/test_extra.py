@@ -1,0 +1,52 @@
+"""The extra `audit` of pyproject.toml: what happens without it, and that nothing else needs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import harness.ci.verdicts, harness.doctor, harness.pipeline.evaluate
+from harness import metrics
+from harness.base.errors import UsageError
+from harness.protocol import load_protocol
+for metric in load_protocol("phantom").metrics:
+    metrics.load(metric.metric)
+try:
+    import harness.reference_check
+except UsageError as error:
+    print(error.message, error.fix, sep="; ")
+"""
+
+
+@pytest.fixture
+def without_extra(tmp_path: Path) -> Path:
+    """The installed packages without torch-fidelity, as links."""
+    found = find_spec("torch_fidelity")
+    assert found is not None
+    assert found.origin is not None
+    installed = Path(found.origin).parent.parent
+    for path in installed.iterdir():
+        if not path.name.startswith("torch_fidelity"):
+            (tmp_path / path.name).symlink_to(path)
+    return tmp_path
+
+
+def test_only_the_audit_needs_its_extra_and_says_how_to_install_it(without_extra: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", SCRIPT],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": f"{root}:{without_extra}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "needs the package torch-fidelity" in done.stdout
+    assert "pip install 'ipv2-harness[audit]'" in done.stdout
