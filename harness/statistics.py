@@ -8,7 +8,7 @@ statistic that is biased at small n (the Frechet distance) stays biased, equally
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import combinations, groupby
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,23 +114,50 @@ def paired_difference(first: Replicates, second: Replicates) -> Difference:
     return Difference(value=value, low=bounds.low, high=bounds.high, n=first.n, p=_p(value, without.values()))
 
 
-def distinguishable(results: Mapping[str, Replicates]) -> frozenset[frozenset[str]]:
+def distinguishable(
+    results: Mapping[str, Replicates], *, of: Collection[str] | None = None
+) -> frozenset[frozenset[str]]:
     """The pairs of names whose paired difference is significant among all pairs at once (Holm).
 
     Holm (Scand. J. Statist. 6 (1979) 65-70) over every pair: the chance of telling apart any two submissions that are
     equal in expectation stays at 5 %, however many submissions there are and however the tests depend on each other.
     Without it the best of several equal ones would differ from the worst much more often, because the same data chose
     them as best and worst (docs/statistics.md). The price: with few patients only clear differences count, and a new
-    submission may merge the tiers of others. ScoringError as `paired_difference`.
+    submission may merge the tiers of others. With `of` only the pairs that hold one of these names are returned; the
+    correction is still over all. ScoringError as `paired_difference`.
     """
-    differences = {pair: paired_difference(results[pair[0]], results[pair[1]]) for pair in combinations(results, 2)}
-    ordered = sorted((one.p, pair) for pair, one in differences.items() if one.p is not None)
-    apart = set()
-    for done, (p, pair) in enumerate(ordered):
-        if p > (1 - LEVEL) / (len(differences) - done):
-            break
-        apart.add(frozenset(pair))
-    return frozenset(apart)
+    names = list(results)
+    first, second = np.triu_indices(len(names), k=1)
+    p = _paired_ps(results, names, first, second)
+    order = np.argsort(p, kind="stable")  # those without bounds, nan, come last
+    bounds = (1 - LEVEL) / (len(p) - np.arange(len(p)))
+    passed = p[order] <= bounds
+    apart = order[: len(p) if passed.all() else int(np.argmin(passed))]
+    if of is not None:
+        wanted = np.array([name in of for name in names], dtype=bool)
+        apart = apart[wanted[first[apart]] | wanted[second[apart]]]
+    pairs = zip(first[apart].tolist(), second[apart].tolist(), strict=True)
+    return frozenset(frozenset((names[one], names[other])) for one, other in pairs)
+
+
+def _paired_ps(
+    results: Mapping[str, Replicates], names: Sequence[str], first: NDArray[np.intp], second: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """The p of `paired_difference` of every pair, nan where it has none; at once where all have the same patients."""
+    patients = [sorted(results[name].without) for name in names]
+    same = all(
+        one == patients[0] and results[name].n == results[names[0]].n for name, one in zip(names, patients, strict=True)
+    )
+    if not names or not same or len(patients[0]) < 2:
+        found = [paired_difference(results[names[i]], results[names[j]]).p for i, j in zip(first, second, strict=True)]
+        return np.array([np.nan if p is None else p for p in found], dtype=np.float64)
+    values = np.array([results[name].value for name in names])
+    without = np.array([[results[name].without[patient] for patient in patients[0]] for name in names])
+    value, parts, count = values[first] - values[second], without[first] - without[second], len(patients[0])
+    error = np.sqrt((count - 1) / count * np.sum((parts - parts.mean(axis=1, keepdims=True)) ** 2, axis=1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * stdtr(count - 1, -np.abs(value) / error)
+    return np.where(error == 0, np.where(value == 0, 1.0, 0.0), p)
 
 
 def tiers(ranks: Mapping[str, int], tied: Callable[[str, str], bool]) -> list[list[str]]:

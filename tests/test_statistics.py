@@ -333,3 +333,26 @@ def test_percentile_bootstrap_of_fid_does_not_cover_where_the_jackknife_does() -
     # measured: 0 and 28 of 30
     assert of_bootstrap <= 3
     assert of_jackknife >= 24
+
+
+def test_many_pairs_at_once_are_told_apart_as_one_by_one() -> None:
+    """`distinguishable` computes all pairs as arrays; Holm by hand over `paired_difference` gives the same."""
+    rng = np.random.default_rng(3)
+    patients = [f"p{index}" for index in range(6)]
+    results = {
+        f"s{number}": Replicates(
+            value=float(level), n=12, without=dict(zip(patients, level + rng.normal(0, 0.02, 6), strict=True))
+        )
+        for number, level in enumerate(rng.normal(0, 0.1, 14))
+    }
+    results["equal"] = results["s0"]
+    pairs = list(itertools.combinations(results, 2))
+    by_p = sorted((paired_difference(results[one], results[other]).p or 0.0, (one, other)) for one, other in pairs)
+    expected = []
+    for done, (p, pair) in enumerate(by_p):
+        if p > 0.05 / (len(pairs) - done):
+            break
+        expected.append(frozenset(pair))
+    assert 5 < len(expected) < len(pairs) - 5
+    assert distinguishable(results) == frozenset(expected)
+    assert distinguishable(results, of={"s1", "s2"}) == {pair for pair in expected if pair & {"s1", "s2"}}

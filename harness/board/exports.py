@@ -5,11 +5,10 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import yaml
 
 from harness.board.ranking import Row, ranking_value, replicates_of
 from harness.board.tables import ARROWS, Boards, reference_table
@@ -73,11 +72,15 @@ LATEX_ESCAPES = {
 }
 
 
+LATEX_ROWS = 40  # ranked rows of a table at most: what a page holds
+
+
 def latex(boards: Boards) -> str:
     """Booktabs tables of the whole image, against label and truth, of every protocol version that has ranked rows.
 
     The best ranked value of a column is bold, and what its paired difference does not tell from the best (Holm over
-    the column's pairs, as tiers) carries an equals sign. Descriptive metrics, which have no best, are left out.
+    the column's pairs, as tiers) carries an equals sign. Descriptive metrics, which have no best, are left out, and so
+    are ranked rows beyond the first LATEX_ROWS.
     """
     parts = [r"% Written by `harness board`; needs \usepackage{booktabs}. Edits by hand are lost."]
     for protocol, rows in boards:
@@ -92,6 +95,9 @@ def _latex_table(protocol: Protocol, rows: Sequence[Row], reference: str) -> str
         standing: [row for row in rows if row.standing == standing and row.record.result.status == "scored"]
         for standing in ("ranked", "anchor")
     }
+    count = len(shown["ranked"])
+    shown["ranked"] = shown["ranked"][:LATEX_ROWS]
+    cut = f" The first {LATEX_ROWS} of {count} ranked rows." if count > LATEX_ROWS else ""
     columns = {
         metric.name: values
         for metric in protocol.metrics
@@ -108,7 +114,8 @@ def _latex_table(protocol: Protocol, rows: Sequence[Row], reference: str) -> str
         r"\centering\small\setlength{\tabcolsep}{3.5pt}",
         rf"\caption{{{_tex(protocol.title)} (\texttt{{{protocol.identity}}}), whole image against the {reference}. "
         rf"Ranked by {_tex(protocol.rank_by.metric)} ({protocol.rank_by.region}) against the label. Bold: best ranked "
-        r"value; $^{=}$: not told from it by the paired difference over patients (jackknife, Holm, 5\,\%).}",
+        r"value; $^{=}$: not told from it by the paired difference over patients (jackknife, Holm, 5\,\%)."
+        rf"{cut}}}",
         rf"\label{{tab:{protocol.identity}-{reference}}}",
         rf"\begin{{tabular}}{{rl{'r' * len(columns)}}}",
         r"\toprule",
@@ -140,7 +147,7 @@ def _marks(values: dict[str, Value], ranked: Sequence[Row]) -> dict[str, str]:
     best = [id_ for id_, value in own.items() if sign * value.value == best_value]
     marks = dict.fromkeys(best, "best")
     if all(value.without for value in own.values()):
-        apart = distinguishable({id_: replicates_of(value) for id_, value in own.items()})
+        apart = distinguishable({id_: replicates_of(value) for id_, value in own.items()}, of=best)
         tied = [id_ for id_ in own if id_ not in marks and any(frozenset((id_, one)) not in apart for one in best)]
         marks |= dict.fromkeys(tied, "tied")
     return marks
@@ -209,4 +216,27 @@ def model_card(protocol: Protocol, row: Row) -> str:
             }
         ],
     }
-    return yaml.safe_dump({"model-index": [entry]}, sort_keys=False, allow_unicode=True)
+    # thousands of lines: by PyYAML's safe dumper they take a hundred times as long
+    return "model-index:\n" + "\n".join(_yaml_item(entry)) + "\n"
+
+
+def _yaml_item(entry: Mapping[str, Any]) -> list[str]:
+    """A mapping as an item of a list in YAML's block style; it holds mappings, lists of mappings, texts and numbers."""
+    lines: list[str] = []
+    for key, value in entry.items():
+        if isinstance(value, list):
+            lines += [f"{key}:", *(line for one in value for line in _yaml_item(one))]
+        elif isinstance(value, Mapping):
+            lines += [f"{key}:", *(f"  {line[2:]}" for line in _yaml_item(value))]
+        else:
+            lines.append(f"{key}: {_yaml_scalar(value)}")
+    return [f"{'  ' if number else '- '}{line}" for number, line in enumerate(lines)]
+
+
+def _yaml_scalar(value: str | float | None) -> str:
+    """A text in double quotes, whose escapes are JSON's; a number as YAML 1.1 reads it: a point before an exponent."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if isinstance(value, float):
+        return re.sub(r"^(-?\d+)e", r"\1.0e", text)
+    # what JSON takes as it is and YAML does not
+    return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)

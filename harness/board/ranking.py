@@ -21,9 +21,9 @@ Standing = Literal["ranked", "anchor", "unranked"]
 class Row(Strict, frozen=True, kw_only=True):
     """One line of a board: the record, where it stands, and the reason when it has no rank.
 
-    Submissions that share a `tier` are not told apart from its first; None where the records do not say enough.
-    `signed_by` names the organiser who signed the record, "" where nobody did whose signature counts; None where the
-    leaderboard does not say whose do.
+    Submissions that share a `tier` cannot be told apart from the first of the tier; None where the records hold too
+    little to tell. `signed_by` names the organiser who signed the record, "" if no signature counts; None where the
+    leaderboard lists no signers.
     """
 
     record: Record
@@ -38,10 +38,10 @@ class Row(Strict, frozen=True, kw_only=True):
 def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, str] | None = None) -> list[Row]:
     """Rows of one protocol version: ranked ones first in order, then anchors, then unranked ones with their reason.
 
-    Values on different data or labels are not compared: records that differ from most in these digests do not rank.
-    Of every submission its newest scored record stands; a failed record stands only where it is newer. Equal
-    values share a rank. `withdrawn` maps the ids of records that no longer count to the reason: they are shown, and
-    the newest of the others stands.
+    Values on different data or labels are not comparable: records whose digests differ from the majority's do not rank.
+    Each submission is represented by its newest scored record, and by a failed one only if that is newer. Equal values
+    share a rank. `withdrawn` maps the ids of withdrawn records to the reason: they are shown, and the newest of the
+    others represents the submission.
     """
     withdrawn = withdrawn or {}
     given = list(records)
@@ -91,9 +91,9 @@ def ranking_value(record: Record, protocol: Protocol) -> Value | None:
 
 
 def comparable(rows: Sequence[Row], protocol: Protocol) -> list[Row]:
-    """The scored rows on the data and labels that most share, the withdrawn left out.
+    """The scored rows on the majority's data and labels, without withdrawn ones.
 
-    Between these, ranked or not, a difference is one of the outputs.
+    Any difference between these, ranked or not, comes from their outputs.
     """
     scored = [row for row in rows if row.record.result.status == "scored" and not row.withdrawn]
     test_set = _test_set([row.record for row in scored])
@@ -106,7 +106,7 @@ def comparable(rows: Sequence[Row], protocol: Protocol) -> list[Row]:
 
 
 def replicates_of(value: Value) -> Replicates:
-    """What paired differences of a recorded value are made from."""
+    """The replicates of a recorded value, from which paired differences are computed."""
     return Replicates(value=value.value, n=value.n, without=value.without)
 
 
@@ -141,25 +141,25 @@ def _place(record: Record, protocol: Protocol, test_set: tuple[str, str] | None)
         said = said if len(said) <= REASON_LENGTH else said[: REASON_LENGTH - 1] + "…"  # all of it is in the record
         reason = f"{result.status} at stage {result.failure.stage}: {said}"
     elif result.protocol.digest != protocol.digest:
-        reason = "scored under another text of this protocol version; run it again"
+        reason = "scored under a different text of this protocol version: run it again"
     elif (result.data, result.labels) != test_set:
-        reason = "scored on other data or labels than the other rows; run it again with this version of the harness"
+        reason = "scored on different data or labels than the other rows: run it again with this version of the harness"
     elif result.flags:
         reason = f"flagged: {'; '.join(result.flags)}"
     elif result.submission.anchor:
         return Row(record=record, standing="anchor", reason="reference row")
     elif result.self_reported:
-        reason = "self-reported: the outputs were handed in, not made by the harness in its sandbox"
+        reason = "self-reported: the outputs were handed in; the harness did not run the submission"
     elif protocol.purify.is_circular(result.submission.slug, result.submission.family):
-        reason = f"circular: of the family of the weak denoiser ({protocol.purify.weak_denoiser}) that made the labels"
+        reason = f"circular: of the same family as the labels' weak denoiser ({protocol.purify.weak_denoiser})"
     elif result.gate is not None and not result.gate.passed:
         gate = result.gate
         reason = (
             f"fidelity gate: {gate.metric} ({gate.region}, against the {gate.reference}) "
-            f"{gate.value:.4g} is above {gate.bound:.4g}"
+            f"{gate.value:.4g} exceeds {gate.bound:.4g}"
         )
     elif ranking_value(record, protocol) is None:
-        reason = f"has no {protocol.rank_by.metric} for {protocol.rank_by.region}"
+        reason = f"has no {protocol.rank_by.metric} in the region {protocol.rank_by.region}"
     return Row(record=record, standing="unranked" if reason else "ranked", reason=reason)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.board.ranking import Row
 from harness.imaging.regions import Region
@@ -17,21 +17,24 @@ Boards = Sequence[tuple[Protocol, Sequence[Row]]]
 
 
 # ------------------------------------------------------------------------------------------------ markdown
-def markdown(boards: Boards) -> str:
-    """The board as markdown: per protocol the whole image against label and truth, the regions folded below."""
+def markdown(boards: Boards, strips: Mapping[str, str]) -> str:
+    """The board as markdown: each protocol's whole image against label and truth, its newest version's regions folded
+    below. `strips` has the address of the picture of each record id, "" for none."""
     parts = [
         "# Leaderboard",
-        "Written by `harness board` from the records in `records/`; edits by hand are lost. The same as pages, "
-        "with slices, spectra and paired differences: `site/index.html`; for other places: "
-        "`leaderboard.csv`, `.json`, `.tex`.",
-        *(_protocol_section(protocol, rows) for protocol, rows in boards),
+        "`harness board` writes this file from the records in `records/`; do not edit it. The same command makes the "
+        "site, with a page for each record (open `index.html` in this folder), and `leaderboard.csv`, `.json`, `.tex`.",
     ]
+    names: set[str] = set()
+    for protocol, rows in boards:
+        parts.append(_protocol_section(protocol, rows, strips, newest=protocol.name not in names))
+        names.add(protocol.name)
     if not boards:
         parts.append("No records yet: `harness run submissions/tv` makes one.")
     return "\n\n".join(parts) + "\n"
 
 
-def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
+def _protocol_section(protocol: Protocol, rows: Sequence[Row], strips: Mapping[str, str], *, newest: bool) -> str:
     purify = protocol.purify
     parts = [
         f"## {_text(protocol.title)} (`{protocol.identity}`)",
@@ -39,19 +42,23 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row]) -> str:
         f"Ranked by **{protocol.rank_by.metric}** ({protocol.rank_by.region}) against the purified label "
         f"({purify.strategy}, {purify.variant} variant, weak denoiser {purify.weak_denoiser}). "
         "In brackets: 95 % interval over patients (jackknife), conditional on this test set. "
-        "↓ lower is better, ↑ higher is better, neither: descriptive. Submissions of one tier are not told apart "
-        "from its first by their paired difference (jackknife over patients, Holm over all pairs, 5 %).",
+        "↓ lower is better, ↑ higher is better, no arrow: descriptive. Submissions in one tier cannot be told apart "
+        "from the first of the tier by their paired difference (jackknife over patients, Holm over all pairs, 5 %).",
         *_secret_note(protocol),
         *_extractor_notes(rows),
     ]
     references = [("label", "the label")]
     if any(row.record.result.truth for row in rows):
         references.append(("truth", "the truth"))
+    if any(strips[row.record.id] for row in rows):
+        of_truth = ", truth" if len(references) > 1 else ""
+        parts.append(f"The pictures show the same piece of lung in every row: noisy input, output, label{of_truth}.")
     for reference, title in references:
-        parts += [f"### Whole image against {title}", _table(protocol, rows, reference, "whole")]
+        shown = strips if reference == "label" else {}
+        parts += [f"### Whole image against {title}", _table(protocol, rows, reference, "whole", shown)]
     for region in protocol.regions:
-        if region != "whole":
-            tables = [f"Against {title}\n\n{_table(protocol, rows, name, region)}" for name, title in references]
+        if region != "whole" and newest:
+            tables = [f"Against {title}\n\n{_table(protocol, rows, name, region, {})}" for name, title in references]
             parts.append(f"<details><summary>Region: {region}</summary>\n\n" + "\n\n".join(tables) + "\n\n</details>")
     unranked = [row for row in rows if row.standing == "unranked"]
     if unranked:
@@ -65,8 +72,8 @@ def _secret_note(protocol: Protocol) -> list[str]:
     if isinstance(protocol.data, FolderData) or isinstance(protocol.data.seed, int):
         return []
     return [
-        f"The data's seed is secret until `records/{protocol.identity}/disclosed.json` is there. "
-        f"It was committed to by `{protocol.data.seed}`."
+        f"The seed of the data is secret until `records/{protocol.identity}/disclosed.json` appears. "
+        f"Its published commitment: `{protocol.data.seed}`."
     ]
 
 
@@ -75,7 +82,7 @@ def _extractor_notes(rows: Sequence[Row]) -> list[str]:
     return ["\n".join(f"* {_text(note)}" for note in sorted(notes))] if notes else []
 
 
-def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Region) -> str:
+def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Region, strips: Mapping[str, str]) -> str:
     scored = [row for row in rows if row.record.result.status == "scored"]
     tables = [reference_table(row, reference) for row in scored]
     examples = {
@@ -91,14 +98,20 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Regi
         " ".join(filter(None, (name, value.unit, ARROWS[value.higher_is_better]))) for name, value in examples.items()
     ]
     signed = any(row.signed_by is not None for row in scored)
+    pictured = any(strips.get(row.record.id) for row in scored)
     lines = [
-        "| " + " | ".join(["", "tier", "Submission", *arrows, "n", *["signed by"] * signed]) + " |",
-        "|" + "|".join(["--:", "--:", ":--", *["--:"] * len(names), "--:", *[":--"] * signed]) + "|",
+        "| "
+        + " | ".join(["", "tier", "Submission", *["lung"] * pictured, *arrows, "n", *["signed by"] * signed])
+        + " |",
+        "|" + "|".join(["--:", "--:", *[":--"] * (1 + pictured), *["--:"] * (len(names) + 1), *[":--"] * signed]) + "|",
     ]
     for row, table in zip(scored, tables, strict=True):
         submission = row.record.result.submission
         place = str(row.rank) if row.rank is not None else {"anchor": "ref", "unranked": MISSING}[row.standing]
         cells = [place, str(row.tier or ""), f"{_text(submission.name)} {_text(submission.version)}"]
+        if pictured:
+            strip = strips.get(row.record.id)
+            cells.append(f'<img src="{strip}" height="96" alt="lung of {row.record.id}">' if strip else MISSING)
         cells += [_cell(table, name, region) for name in names]
         cells.append(str(max((one.n for name in names if (one := table.get(name, {}).get(region))), default=0)))
         cells += [_text(row.signed_by or MISSING)] * signed

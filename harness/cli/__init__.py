@@ -22,6 +22,7 @@ from harness.cli.engine import engine
 from harness.cli.organiser import secret, sign
 from harness.cli.purification import labels, noise, pairs
 from harness.cli.scoring import anchors, audit, check, run, score
+from harness.cli.store import store
 from harness.cli.submitter import doctor, new
 from harness.cli.weights import weights
 
@@ -77,7 +78,7 @@ def cli() -> None:
 
 
 for verb in (
-    new, check, run, score, audit, anchors, labels, pairs, noise, board, withdraw, list_, weights, secret, sign, ci,
-    engine, doctor,
+    new, check, run, score, audit, anchors, labels, pairs, noise, board, store, withdraw, list_, weights, secret, sign,
+    ci, engine, doctor,
 ):  # fmt: skip
     cli.add_command(verb)

@@ -1,4 +1,4 @@
-"""`board` and `list`: what there is, and the tables made of it."""
+"""`board`, `withdraw` and `list`: the tables and the site, and what there is."""
 
 from __future__ import annotations
 
@@ -13,34 +13,65 @@ from harness.cli._common import json_option, leaderboard_option, print_rows, rec
 @click.command()
 @leaderboard_option
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; fail if anything is stale.")
-@click.option("--signed", is_flag=True, help="With --check: fail if a ranked record has no signature that counts.")
-def board(leaderboard: Path, only_check: bool, signed: bool) -> None:
-    """Rebuild the leaderboard's tables and its site (site/index.html) from its records."""
-    from harness.board.build import check_board, check_signed, remove_leftovers, write_board
+@click.option("--signed", is_flag=True, help="With --check: fail if a ranked record lacks a signature that counts.")
+@click.option(
+    "--publish", "folder", type=click.Path(path_type=Path), help="Write the board with all pictures to this folder."
+)
+@click.option("--features", is_flag=True, help="With --publish: include the features, for audits.")
+def board(leaderboard: Path, only_check: bool, signed: bool, folder: Path | None, features: bool) -> None:
+    """Build the leaderboard's tables and its site (index.html) from its records.
 
+    Only README.md belongs in version control; the rest is built wherever it is needed. --publish writes a folder for
+    any static host, with pictures from the attachment store (see `harness store`).
+    """
     if signed and not only_check:
         raise click.UsageError("--signed goes with --check")
+    if features and folder is None:
+        raise click.UsageError("--features goes with --publish")
+    if only_check and folder is not None:
+        raise click.UsageError("--check writes nothing, so it does not go with --publish")
+    if folder is not None:
+        _publish(leaderboard, folder, features=features)
+        return
+    from harness.board.build import check_board, check_signed, write_board
+
     if only_check:
         check_board(leaderboard)
         if signed:
             check_signed(leaderboard)
-        click.echo("tables and site are what the records give")
+        click.echo("the board matches the records")
         return
-    written = write_board(leaderboard)
-    removed = remove_leftovers(leaderboard, written)
+    written = write_board(leaderboard, tidy=True)
     click.echo(
-        f"{len(written)} files, among them {leaderboard / 'README.md'} and {leaderboard / 'site' / 'index.html'}"
+        f"{len(written.files)} files ({len(written.rendered)} pages rendered), "
+        f"among them {leaderboard / 'README.md'} and {leaderboard / 'index.html'}"
     )
-    for path in removed:
+    for path in written.removed:
         click.echo(f"removed {path}")
+
+
+def _publish(leaderboard: Path, folder: Path, *, features: bool) -> None:
+    from harness.board.publish import publish
+    from harness.cli.terminal import TerminalReporter
+
+    with TerminalReporter().stage("attachments") as progress:
+        done = publish(leaderboard, folder, features=features, progress=progress)
+    click.echo(f"{folder / 'index.html'}: {len(done.board.files)} files and {done.attachments} attachments")
+    if done.missing:
+        reason = next(iter(done.missing.values()))
+        click.echo(
+            f"{len(done.missing)} attachments are missing, and their pages say so. The first: {reason}\n"
+            "`harness store list` shows what is missing.",
+            err=True,
+        )
 
 
 @click.command()
 @click.argument("record", type=click.Path(path_type=Path))
-@click.option("--reason", required=True, help="What is wrong with it, for everybody to read.")
+@click.option("--reason", required=True, help="What is wrong with it; everybody can read this.")
 @leaderboard_option
 def withdraw(record: Path, reason: str, leaderboard: Path) -> None:
-    """Withdraw a record (its folder or its id): it stays visible with the reason, and no longer ranks."""
+    """Withdraw a record (its folder or its id): it stays visible with the reason but no longer ranks."""
     from harness.board.build import write_board
     from harness.records.withdrawal import withdraw as withdraw_record
 

@@ -1,4 +1,4 @@
-"""`secret`: data that nobody can regenerate before the organiser says so; `sign`: records that the organiser signs."""
+"""`secret`: data that nobody can regenerate until the organiser discloses its seed; `sign`: signatures of records."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from harness.cli._common import leaderboard_option, protocol_option, record_fold
 
 @click.group()
 def secret() -> None:
-    """Secret seeds of phantom protocols: committed to before the runs, disclosed after them (docs/cheating.md)."""
+    """Secret seeds of phantom protocols: commit to one before the runs, disclose it afterwards (docs/cheating.md)."""
 
 
 @secret.command()
 @protocol_option
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write to (new), in no repository."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="New file, outside any repository.",
 )
 def new(protocol: str, output: Path) -> None:
     """Draw a secret for a protocol's name and version, and print the seed line that commits to it."""
@@ -28,10 +32,10 @@ def new(protocol: str, output: Path) -> None:
     made = new_secret(load_protocol(protocol), output)
     click.echo(f'seed: "{made.commitment}"')
     click.echo(
-        f"This line takes the place of data.seed in protocol {made.protocol}; until the secret is disclosed say also\n"
+        f"Put this line in place of data.seed in protocol {made.protocol}. Until you disclose the secret, also set\n"
         "publish: {logs: false, images: false}\n"
-        f"{output} holds the secret, and only you can read it; keep a copy, for nothing repeats without it.\n"
-        f"Runs find it by {VARIABLE}={output}",
+        f"{output} holds the secret; only you can read it. Keep a copy: nothing can be repeated without it.\n"
+        f"Tell runs where it is: {VARIABLE}={output}",
         err=True,
     )
 
@@ -40,7 +44,7 @@ def new(protocol: str, output: Path) -> None:
 @protocol_option
 @leaderboard_option
 def disclose(protocol: str, leaderboard: Path) -> None:
-    """Write a protocol's secret beside its records: from then on anybody can repeat them."""
+    """Write a protocol's secret beside its records, so that anybody can repeat them."""
     from harness.dataset.secret import disclose as write_disclosed
     from harness.protocol import load_protocol
 
@@ -49,12 +53,12 @@ def disclose(protocol: str, leaderboard: Path) -> None:
 
 @click.command()
 @click.argument("records", nargs=-1, metavar="RECORD...", type=click.Path(path_type=Path))
-@click.option("--all", "sign_all", is_flag=True, help="Every record of the leaderboard that nobody has signed yet.")
+@click.option("--all", "sign_all", is_flag=True, help="Sign every unsigned record of the leaderboard.")
 @leaderboard_option
 def sign(records: tuple[Path, ...], sign_all: bool, leaderboard: Path) -> None:
     """Sign records (folders or ids) with the key that HARNESS_SIGNING_KEY names, and rebuild the board.
 
-    Without records it prints the public key alone, as signers.yaml takes it.
+    Without records it prints only the public key, in the form that signers.yaml takes.
     """
     if records and sign_all:
         raise click.UsageError("name records or say --all")
@@ -66,7 +70,7 @@ def sign(records: tuple[Path, ...], sign_all: bool, leaderboard: Path) -> None:
 
     key = signing_key(os.environ)
     if key is None:
-        raise UsageError(f"{VARIABLE} is not set, so there is no key to sign with", fix=f"{VARIABLE}=/path/to/key.pem")
+        raise UsageError(f"{VARIABLE} is not set: no key to sign with", fix=f"{VARIABLE}=/path/to/key.pem")
     folders = unsigned_records(leaderboard) if sign_all else [record_folder(one, leaderboard) for one in records]
     for folder in folders:
         sign_record(folder, key)

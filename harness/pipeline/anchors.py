@@ -10,12 +10,13 @@ from harness.base.digests import digest_json
 from harness.base.progress import Reporter
 from harness.base.slices import read_grey
 from harness.board.build import write_board
-from harness.pipeline.attachments import _attachments
+from harness.pipeline.attachments import attachment_files
 from harness.pipeline.prepare import Benchmark, LabelledData
 from harness.pipeline.result import keep_record, observed_without_engine, result_of, score_outputs
 from harness.records.schema import Record, SubmissionFacts, make_record
 from harness.run.result import digest_outputs
 from harness.scoring.anchors import Anchor, anchors_of, make_anchor
+from harness.scoring.attachment_names import FEATURES
 
 
 def evaluate_anchors(benchmark: Benchmark, reporter: Reporter) -> list[Record]:
@@ -28,8 +29,8 @@ def evaluate_anchors(benchmark: Benchmark, reporter: Reporter) -> list[Record]:
             digest = digest_outputs({name: read_grey(path) for name, path in outputs.items()})
             result = result_of(_facts(anchor), benchmark, card, outputs=digest, device="cpu")
             record = make_record(result, observed_without_engine(benchmark.protocol))
-            attachments = _attachments(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)
-            del attachments["features.npz"]  # the largest file of a record, and anybody can make these images again
+            attachments = attachment_files(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)
+            del attachments[FEATURES]  # the largest file of a record, and anybody can make these images again
             keep_record(record, attachments, benchmark)
             records.append(record)
     write_board(benchmark.leaderboard)

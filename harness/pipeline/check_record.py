@@ -12,6 +12,7 @@ from harness.base.structs import read_json
 from harness.pipeline.anchors import anchor_outputs
 from harness.pipeline.prepare import Benchmark, prepare
 from harness.protocol import Protocol
+from harness.records.attachments import open_store
 from harness.records.schema import Record
 from harness.records.store import read_record
 from harness.reference_check.compare import Comparison, compare
@@ -42,6 +43,7 @@ def check_record(folder: Path, reporter: Reporter, *, outputs: Path | None = Non
                 benchmark.labels,
                 extractors=benchmark.extractors,
                 outputs=images,
+                store=open_store(benchmark.leaderboard),
                 progress=progress,
             )
 

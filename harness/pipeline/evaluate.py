@@ -11,7 +11,7 @@ from harness.base.progress import Reporter
 from harness.base.structs import Strict
 from harness.board.build import write_board
 from harness.engines import Engine
-from harness.pipeline.attachments import _attachments
+from harness.pipeline.attachments import attachment_files
 from harness.pipeline.container_run import RunOutcome, run_container
 from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import keep_record, result_of, score_outputs
@@ -73,7 +73,7 @@ def score_and_record(
     if outcome.failure is None:
         with reporter.stage("score") as progress:
             card = score_outputs(outputs, benchmark, progress)
-        attachments = _attachments(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)
+        attachments = attachment_files(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)
     result = result_of(
         outcome.submission,
         benchmark,

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.base.progress import Reporter
 from harness.base.slices import read_grey
 from harness.board.build import write_board
-from harness.pipeline.attachments import _attachments
+from harness.pipeline.attachments import attachment_files
 from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import keep_record, observed_without_engine, result_of, score_outputs
 from harness.records.schema import Record, SubmissionFacts, make_record
@@ -38,7 +38,7 @@ def evaluate_folder(
     record = make_record(result, observed_without_engine(benchmark.protocol))
     if not keep:
         return record, None
-    attachments = _attachments(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)
+    attachments = attachment_files(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)
     written, _ = keep_record(record, attachments, benchmark)
     write_board(benchmark.leaderboard)
     return record, written

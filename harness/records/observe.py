@@ -22,7 +22,7 @@ def observe(
     lowered: tuple[str, ...],
     **more: Any,
 ) -> Observed:
-    """The circumstances of a run that ends now on this machine; `more` are the fields of `Observed` that it has."""
+    """The circumstances of a run that ended just now on this machine; `more` sets further fields of `Observed`."""
     commit, dirty = source_commit()
     return Observed(
         date=now(),

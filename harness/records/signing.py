@@ -1,6 +1,6 @@
-"""Signing: who vouches for a record, by Ed25519 over the bytes of its `record.json`, which holds its files' digests.
+"""Signing: an Ed25519 signature over the bytes of `record.json`, which holds the digests of the record's files.
 
-A digest shows damage; whoever alters a record can also digest it anew. A signature only its organiser can make.
+A digest reveals damage, but whoever alters a record can compute a new one. Only the organiser can make a signature.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Signers(Strict, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         keys = [signer.key for signer in self.signers]
         if len(set(keys)) != len(keys):
-            raise ValueError("a key stands twice among the signers")
+            raise ValueError("a key is listed twice among the signers")
 
 
 def signing_key(environment: Mapping[str, str]) -> Ed25519PrivateKey | None:
@@ -76,7 +76,7 @@ def signing_key(environment: Mapping[str, str]) -> Ed25519PrivateKey | None:
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
         found = type(key).__name__.removeprefix("_").removesuffix("PrivateKey")
-        raise UsageError(f"{VARIABLE}={path}: expected an Ed25519 private key, found one of {found}", fix=made_by)
+        raise UsageError(f"{VARIABLE}={path}: expected an Ed25519 private key, found {found}", fix=made_by)
     return key
 
 
@@ -92,9 +92,9 @@ def write_signature(folder: Path, key: Ed25519PrivateKey) -> None:
 
 
 def read_signature(folder: Path) -> Signature | None:
-    """The signature of the record in a folder, verified whoever made it; None where there is none.
+    """The signature of the record in a folder, verified against its own key; None where there is none.
 
-    UsageError where the file is damaged or the signature is not of these bytes of `record.json`.
+    UsageError where the file is damaged or the signature does not match the bytes of `record.json`.
     """
     path = folder / SIGNATURE
     if not path.is_file():
@@ -109,8 +109,8 @@ def read_signature(folder: Path) -> Signature | None:
         key.verify(bytes.fromhex(signature.signature), (folder / "record.json").read_bytes())
     except (InvalidSignature, ValueError) as error:
         raise UsageError(
-            f"{path}: is no signature of {folder / 'record.json'} by the key {signature.key}: "
-            "the record, the signature or the key was damaged or altered",
+            f"{path}: does not match {folder / 'record.json'} under the key {signature.key}: "
+            "the record, the signature or the key is damaged or altered",
             fix="restore both from version control, or remove the record's folder",
         ) from error
     return signature

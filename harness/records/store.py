@@ -1,4 +1,4 @@
-"""Record: Scorecard + provenance -> Record; written once, verified on reading.
+"""Store: records on disk, written once and verified on reading.
 
 A record is a folder `<leaderboard>/records/<protocol>-<version>/<slug>/<id>/`. `result` is what an identical run must
 repeat; its digest is the record's id. `observed` is what may differ between two runs of the same thing.
@@ -6,26 +6,27 @@ repeat; its digest is the record's id. `observed` is what may differ between two
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.base.digests import digest_file, digest_json
 from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, write_bytes
 from harness.base.structs import read_json, write_json
 from harness.protocol import Protocol
+from harness.records.attachments import Attachment, open_store
+from harness.records.encoding import decode, encode
+from harness.records.schema import Record
 from harness.records.signing import SIGNATURE, public_key, read_signature, write_signature
+from harness.scoring.attachment_names import SMALL
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from harness.records.schema import Record
-from harness.records.upgrades import upgraded
 
 
-# ------------------------------------------------------------------------------------------------ on disk
 def record_folder(leaderboard: Path, record: Record) -> Path:
     """Where a record belongs."""
     protocol = record.result.protocol
@@ -46,13 +47,13 @@ def read_protocol(leaderboard: Path, name: str, version: int) -> Protocol:
 def keep_protocol(leaderboard: Path, protocol: Protocol) -> None:
     """Write the resolved protocol beside its records.
 
-    UsageError when records of the same name and version stand there under another text: they could not be compared.
+    UsageError when its name and version already have records under a different text: they could not be compared.
     """
     path = protocol_file(leaderboard, protocol.name, protocol.version)
     if path.is_file() and read_json(path, Protocol).digest != protocol.digest:
         raise UsageError(
-            f"{path}: protocol {protocol.identity} has records under another text than the one given",
-            fix="raise the protocol's version (a changed benchmark is a new one), or use another --leaderboard",
+            f"{path}: protocol {protocol.identity} already has records under a different text",
+            fix="raise the protocol's version, since a changed benchmark is a new one, or use another --leaderboard",
         )
     write_json(path, protocol)
 
@@ -62,45 +63,51 @@ def write_record(
 ) -> tuple[Path, bool]:
     """Write a record and its attachments (file name -> bytes), signed where there is a key, in one step.
 
-    Returns its folder and whether it is new: records are append-only, and a run that repeats a result finds its
-    record there already.
+    Small attachments go into the record's folder, the others into the store. Returns the folder and whether it is new:
+    records are append-only, and a run that repeats a result finds its record there already. What such a run made again,
+    bit for bit, fills gaps of the store.
     """
     folder = record_folder(leaderboard, record)
+    store = open_store(leaderboard)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(attachments.items())}
     if folder.exists():
-        read_record(folder)
+        known = read_record(folder).observed.files
+        large = [name for name, digest in digests.items() if name not in SMALL and known.get(name) == digest]
+    else:
+        large = [name for name in digests if name not in SMALL]
+    for name in large:
+        store.put(Attachment(name=name, sha256=digests[name], folder=folder), attachments[name])
+    if folder.exists():
         return folder, False
     with atomic_folder(folder) as part:
-        for name, data in attachments.items():
-            write_bytes(part / name, data)
-        files = {name: digest_file(part / name) for name in sorted(attachments)}
-        observed = msgspec.structs.replace(record.observed, files=files)
-        write_json(part / "record.json", msgspec.structs.replace(record, observed=observed))
+        for name in digests.keys() & SMALL:
+            write_bytes(part / name, attachments[name])
+        observed = msgspec.structs.replace(record.observed, files=digests)
+        write_bytes(part / "record.json", encode(msgspec.structs.replace(record, observed=observed)))
         if key is not None:
             write_signature(part, key)
     return folder, True
 
 
 def read_record(folder: Path) -> Record:
-    """Read a record and verify its id, its attachments' digests and its signature if it has one; UsageError names what
-    was damaged or altered.
+    """Read a record and verify its id, the files in its folder and its signature if it has one.
 
-    The digest is of the result as it was written; a record of an older schema is then brought up to date in memory.
+    Files in the store are verified when they are used (`harness.records.attachments`). UsageError names what was
+    damaged or altered.
     """
     path = folder / "record.json"
-    raw = read_json(path, dict[str, Any])
-    found = digest_json(raw.get("result"))[:16]
-    if not found == raw.get("id") == folder.name:
-        raise UsageError(
-            f"{path}: damaged or altered: its result digests to {found}, "
-            f"its id says {raw.get('id')}, its folder {folder.name}",
-            fix="restore it from version control, or remove the folder",
-        )
     try:
-        record = msgspec.convert(upgraded(raw), Record)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {error}", fix="it was written by a newer harness, or not by the harness") from error
+        record = decode(path.read_bytes(), path)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file", fix="name the folder of a record") from None
     for name, digest in record.observed.files.items():
-        if not (folder / name).is_file() or digest_file(folder / name) != digest:
+        if name not in SMALL:
+            continue
+        try:
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except FileNotFoundError:
+            found = ""
+        if found != digest:
             raise UsageError(
                 f"{folder / name}: missing, damaged or altered since the record was written",
                 fix="restore it from version control, or remove the record's folder",
@@ -110,19 +117,19 @@ def read_record(folder: Path) -> Record:
 
 
 def sign_record(folder: Path, key: Ed25519PrivateKey) -> None:
-    """Sign a record that is whole. One that bears this key's signature keeps it; UsageError for another key's."""
+    """Sign an undamaged record. One that this key has signed stays as it is; UsageError if another key has."""
     read_record(folder)
     there = read_signature(folder)
     if there is not None and there.key != public_key(key):
         raise UsageError(
-            f"{folder}: is signed already, by the key {there.key}", fix=f"remove its {SIGNATURE} to sign it anew"
+            f"{folder}: already signed by the key {there.key}", fix=f"remove its {SIGNATURE} to sign it again"
         )
     if there is None:
         write_signature(folder, key)
 
 
 def unsigned_records(leaderboard: Path) -> list[Path]:
-    """The folders of the records below a leaderboard that nobody has signed."""
+    """The folders of a leaderboard's unsigned records."""
     folders = [record_folder(leaderboard, record) for record in read_records(leaderboard)]
     return [folder for folder in folders if read_signature(folder) is None]
 

@@ -32,7 +32,7 @@ def withdraw(folder: Path, reason: str) -> Withdrawal:
     path = folder / WITHDRAWAL
     if path.exists():
         raise UsageError(
-            f"{folder}: withdrawn already: {read_json(path, Withdrawal).reason}",
+            f"{folder}: already withdrawn: {read_json(path, Withdrawal).reason}",
             fix=f"to change the reason, edit or remove {path}",
         )
     withdrawal = Withdrawal(reason=reason.strip(), date=now())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas
 
@@ -22,9 +23,12 @@ from harness.imaging.regions import shrink
 from harness.labels.label_set import LabelSet
 from harness.metrics import DATA_RANGE, ImageMetric, comparisons
 from harness.protocol import Metric, Protocol
+from harness.records.attachments import Store, attachment
 from harness.records.schema import Record
+from harness.records.slice_table import read_slices
 from harness.reference_check import reference_tools as tools
 from harness.run.result import digest_outputs
+from harness.scoring.attachment_names import FEATURES
 from harness.scoring.feature_sets import FeatureSet, feature_key, features_of, read_features
 from harness.scoring.score import Table, Value
 
@@ -67,14 +71,15 @@ def compare(
     *,
     extractors: Sequence[Extractor],
     outputs: Mapping[str, Path] | None,
+    store: Store,
     progress: Progress | None = None,
 ) -> list[Comparison]:
     """Recompute a scored record's values with the reference tools.
 
     `folder` is the record's, already verified (`read_record`); data and labels are those of its protocol, built here.
     With `outputs` (case -> 8-bit grey PNG) everything is computed from the images; without them distances start from
-    the features that the record keeps, and means of image metrics from its values per slice. What no reference tool
-    computes (regional features, GMSD, contrasts, ...) is left out, or compared from the features on.
+    the features that the record keeps in the `store`, and means of image metrics from its values per slice. What no
+    reference tool computes (regional features, GMSD, contrasts, ...) is left out, or compared from the features on.
     UsageError where data, labels, weights or outputs are not those of the record.
     """
     _require_recorded_material(record, dataset, labels, extractors, outputs)
@@ -94,7 +99,7 @@ def compare(
             progress(next(done), 2 * (len(references) + 1) + 1)
 
     networks = {one.name: tools.network(one.name) for one in extractors if one.name in tools.NETWORKS}
-    kept = _features_of_outputs(images, folder, extractors, protocol)
+    kept = _features_of_outputs(images, record, folder, store, extractors, protocol)
     step()
     own = _whole(images.outputs, networks)
     step()
@@ -153,14 +158,19 @@ def _whole(paths: Sequence[Path] | None, networks: Mapping[str, Callable[..., ob
 
 
 def _features_of_outputs(
-    images: _Images, folder: Path, extractors: Sequence[Extractor], protocol: Protocol
+    images: _Images,
+    record: Record,
+    folder: Path,
+    store: Store,
+    extractors: Sequence[Extractor],
+    protocol: Protocol,
 ) -> FeatureSet:
     """The harness's features of the outputs: from the images where they are here, else those that the record keeps."""
     if images.outputs is not None:
         return features_of(images.outputs, images.region_maps, extractors, protocol)
-    if not (folder / "features.npz").is_file():
+    if FEATURES not in record.observed.files:
         raise UsageError(f"{folder}: the record keeps no features", fix="give the outputs: --outputs FOLDER")
-    return read_features(folder / "features.npz") or {}
+    return read_features(store.get(attachment(record, folder, FEATURES))) or {}
 
 
 def _distances(
@@ -228,7 +238,7 @@ def _image_metrics(
     record: Record, folder: Path, protocol: Protocol, images: _Images, window_hu: tuple[float, float] | None
 ) -> list[Comparison]:
     """Image metrics: by the reference tools from the images, and as means of the record's values per slice."""
-    listed = pandas.read_csv(folder / "slices.csv.gz") if (folder / "slices.csv.gz").is_file() else None
+    listed = pandas.DataFrame(map(msgspec.to_builtins, read_slices(record, folder)))
     hu_per_grey = 1.0 if window_hu is None else (window_hu[1] - window_hu[0]) / DATA_RANGE
     by_tools = _values_by_tools(protocol, images)
     compared = []
@@ -243,7 +253,7 @@ def _image_metrics(
                         scale = hu_per_grey if value.unit == "HU" else 1.0
                         mean = float(np.mean(found)) * scale
                         compared.append(_comparison(name, metric, region, value, tool, mean, "images", 1e-9))
-                if listed is not None:
+                if len(listed):
                     rows = listed[
                         (listed.reference == name) & (listed.metric == metric.name) & (listed.region == region)
                     ]

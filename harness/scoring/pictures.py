@@ -1,8 +1,8 @@
 """Pictures: a few slices of a record as files that a page can show: input, output, label, truth and regions.
 
-They are of the whole range of grey, so that a page can choose the window, and cut to the patient. Where they fit into
-`MAX_BYTES` they are lossless; else they are compressed only as much as it takes, and `pictures.json` says how much.
-Scores are never computed from them.
+They keep the whole range of grey, so that a page can choose the window, and are cut to the patient. How a picture is
+compressed depends on its size alone: records that show the same slice share the files of its input, label and truth.
+`pictures.json` says what compression changed. Scores are never computed from pictures.
 """
 
 from __future__ import annotations
@@ -12,30 +12,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.base.slices import png_bytes, read_grey
+from harness.base.slices import read_grey
 from harness.base.structs import Strict, canonical_json
 from harness.dataset.cases import Case, Dataset
 from harness.imaging.montage import lung_window, montage
 from harness.imaging.regions import Code, Region, shrink
 from harness.labels.label_set import LabelSet
 from harness.protocol import FidelityGate
+from harness.scoring.attachment_names import PICTURES, STRIP
 from harness.scoring.per_slice import SliceValue
 from harness.scoring.score import Scorecard
 
-INDEX = "pictures.json"
+LOSSLESS, QUALITY = 100, 95  # of WebP
 
-MAX_BYTES = 600_000  # of all slices of a record
-
-QUALITIES = (100, 95, 90, 80, 65, 50, 30, 10)  # of WebP, tried in turn; 100 is lossless
+LOSSLESS_PIXELS = 256 * 256  # pictures of at most so many pixels are lossless
 
 MARGIN = 8  # pixels around the patient
 
-PREVIEW_SIDE = 256  # pixels of a slice in the preview
+STRIP_SLICE, STRIP_SIDE = 256, 96  # pixels of height that a slice is scaled to, and of the square cut from it
+
+STRIP_QUALITY = 70  # of WebP; about 6 kB
 
 REGION_COLOURS: dict[Region, str] = {
     # Okabe & Ito's palette, which the colour-blind can tell apart; later regions lie over earlier ones
@@ -69,7 +71,7 @@ class Slice(Strict, frozen=True, kw_only=True):
 class Pictures(Strict, frozen=True, kw_only=True):
     """`pictures.json`: the slices, the metric that chose them, and what compression changed.
 
-    `quality` is WebP's, 100 for lossless; `error` the mean absolute difference that it made, in grey levels.
+    `quality` is WebP's lowest, 100 for lossless; `error` the mean absolute difference that it made, in grey levels.
     """
 
     schema: Literal[1] = 1
@@ -85,20 +87,22 @@ class Pictures(Strict, frozen=True, kw_only=True):
 def make_pictures(
     dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path], card: Scorecard, gate: FidelityGate
 ) -> dict[str, bytes]:
-    """Attachments of a record, file name -> bytes: `preview.png`, `pictures.json` and what it names."""
+    """Attachments of a record, file name -> bytes: `strip.webp`, `pictures.json` and what it names."""
     cases = {case.name: case for case in dataset.cases}
-    chosen = choose(card.slices, (card.gate.reference, gate.metric, gate.region))
-    layers: dict[str, NDArray[np.uint8]] = {}
     files: dict[str, bytes] = {}
-    slices = []
-    for role, one in chosen:
+    slices, qualities, errors = [], [LOSSLESS], []
+    for role, one in choose(card.slices, (card.gate.reference, gate.metric, gate.region)):
         case = cases[one.case]
         codes = labels.regions(case)
         top, left, height, width = crop = patient_box(codes)
         window = np.s_[top : top + height, left : left + width]
         paths = _paths(case, labels, outputs)
         names: dict[str, str] = {kind: f"{role}-{kind}.webp" for kind in paths}
-        layers |= {names[kind]: read_grey(path)[window] for kind, path in paths.items()}
+        for kind, path in paths.items():
+            image = read_grey(path)[window]
+            files[names[kind]], quality, error = compress(image)
+            qualities.append(quality)
+            errors.append(error)
         names["regions"] = f"{role}-regions.png"
         files[names["regions"]] = _regions_png(codes, window)
         assert one.value is not None, "choose takes no slice without value"
@@ -107,17 +111,16 @@ def make_pictures(
                 role=role, case=one.case, patient=one.patient, value=float(f"{one.value:.7g}"), crop=crop, files=names
             )
         )
-    encoded, quality, error = compress(layers, max_bytes=MAX_BYTES - sum(map(len, files.values())))
     pictures = Pictures(
         metric=gate.metric,
         region=gate.region,
         reference=card.gate.reference,
         window_hu=dataset.window_hu,
-        quality=quality,
-        error=error,
+        quality=min(qualities),
+        error=round(float(np.mean(errors)), 3) if errors else 0.0,
         slices=tuple(slices),
     )
-    return files | encoded | {INDEX: canonical_json(pictures), "preview.png": _preview(dataset, labels, outputs)}
+    return files | {PICTURES: canonical_json(pictures), STRIP: _strip(dataset, labels, outputs)}
 
 
 def choose(slices: Sequence[SliceValue], kind: tuple[str, str, str]) -> list[tuple[Role, SliceValue]]:
@@ -163,18 +166,15 @@ def patient_box(codes: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return top, left, height, width
 
 
-def compress(images: Mapping[str, NDArray[np.uint8]], *, max_bytes: int) -> tuple[dict[str, bytes], int, float]:
-    """uint8 (height, width) images as WebP of the best of `QUALITIES` that fits all of them into `max_bytes`.
+def compress(image: NDArray[np.uint8]) -> tuple[bytes, int, float]:
+    """A uint8 (height, width) image as WebP, its quality, and the mean absolute error in grey levels (0: lossless).
 
-    Returns the files, the quality, and the mean absolute error over all pixels in grey levels (0 for lossless). The
-    lowest quality is taken as it is, however large.
+    The quality follows from the number of pixels, so that equal images give equal bytes in whichever record.
     """
-    for quality in QUALITIES:
-        encoded = {name: _webp(image, quality) for name, image in images.items()}
-        if sum(map(len, encoded.values())) <= max_bytes:
-            break
-    errors = [np.abs(_decoded(encoded[name]).astype(np.int16) - image).ravel() for name, image in images.items()]
-    return encoded, quality, round(float(np.concatenate(errors).mean()), 3) if errors else 0.0
+    quality = LOSSLESS if image.size <= LOSSLESS_PIXELS else QUALITY
+    encoded = _webp(image, quality)
+    error = 0.0 if quality == LOSSLESS else float(np.abs(_decoded(encoded).astype(np.int16) - image).mean())
+    return encoded, quality, error
 
 
 def _paths(case: Case, labels: LabelSet, outputs: Mapping[str, Path]) -> dict[str, Path]:
@@ -186,7 +186,7 @@ def _paths(case: Case, labels: LabelSet, outputs: Mapping[str, Path]) -> dict[st
 def _webp(image: NDArray[np.uint8], quality: int) -> bytes:
     buffer = io.BytesIO()
     # 4 is WebP's own default; 6 takes three times as long for 1 % less
-    Image.fromarray(image).convert("RGB").save(buffer, "WEBP", lossless=quality == 100, quality=quality, method=4)
+    Image.fromarray(image).convert("RGB").save(buffer, "WEBP", lossless=quality == LOSSLESS, quality=quality, method=4)
     return buffer.getvalue()
 
 
@@ -208,11 +208,33 @@ def _regions_png(codes: NDArray[np.uint8], window: tuple[slice, slice]) -> bytes
     return buffer.getvalue()
 
 
-def _preview(dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path]) -> bytes:
-    """Two slices of different patients: input, output, label and, where known, truth, in a lung window."""
-    cases = dataset.cases
-    rows = [
-        [lung_window(read_grey(path), window_hu=dataset.window_hu) for path in _paths(case, labels, outputs).values()]
-        for case in (cases[len(cases) // 4], cases[3 * len(cases) // 4])
+def _strip(dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path]) -> bytes:
+    """A square of one lung of one slice, in a lung window: input, output, label and, where known, truth.
+
+    Slice and place follow from the test set alone, so that strips of different rows can be compared.
+    """
+    case = dataset.cases[len(dataset.cases) // 4]
+    tiles = [
+        lung_window(read_grey(path), window_hu=dataset.window_hu) for path in _paths(case, labels, outputs).values()
     ]
-    return png_bytes(montage(rows, side=PREVIEW_SIDE))
+    top, left, side = _lung_square(labels.regions(case))
+    return _webp(
+        montage([[tile[top : top + side, left : left + side] for tile in tiles]], side=STRIP_SIDE), STRIP_QUALITY
+    )
+
+
+def _lung_square(codes: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Row, column and side of a square in the larger lung of a label map, in the slice's middle if it has none.
+
+    Its side is to the slice's height as STRIP_SIDE to STRIP_SLICE.
+    """
+    height, width = codes.shape
+    side = min(max(1, round(height * STRIP_SIDE / STRIP_SLICE)), width)
+    count, _, boxes, centres = cv2.connectedComponentsWithStats((codes == Code.LUNG).astype(np.uint8))
+    column, row = width / 2, height / 2
+    if count > 1:
+        column, row = centres[1 + int(np.argmax(boxes[1:, cv2.CC_STAT_AREA]))]
+    top, left = (
+        min(max(0, round(float(middle) - side / 2)), size - side) for middle, size in ((row, height), (column, width))
+    )
+    return top, left, side

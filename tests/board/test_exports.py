@@ -5,6 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import msgspec
+import pytest
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from yaml import safe_load
 
@@ -77,12 +78,30 @@ def test_a_badge_tells_rank_and_value() -> None:
         assert [node.text for node in svg.iter("{http://www.w3.org/2000/svg}text")] == [PROTOCOL.identity, message]
 
 
-def test_hugging_face_reads_the_model_card() -> None:
-    (row,) = rank([scored("tv", 1.5, name="T: 'V'\n- x")], PROTOCOL)
+@pytest.mark.parametrize("given", ["T: 'V'\n- x", '"\\ # {é} \U0001f600 \u2028 \x85 \x7f &a *a', "no", "1e5"])
+def test_hugging_face_reads_the_model_card(given: str) -> None:
+    (row,) = rank([scored("tv", 1.5, name=given)], PROTOCOL)
     name, results = model_index_to_eval_results(safe_load(model_card(PROTOCOL, row))["model-index"])
-    assert name == "T: 'V'\n- x"
+    assert name == given
     assert {(one.metric_type, one.metric_value) for one in results} == {
         ("kid", 1.5), ("ssim", 0.5), ("kid", 2.5),
     }  # fmt: skip
     assert {one.dataset_type for one in results} == {PROTOCOL.identity}
     assert {one.task_type for one in results} == {"image-to-image"}
+
+
+def test_tiny_values_of_a_model_card_are_numbers() -> None:
+    """YAML 1.1 reads 1e-05 as a text."""
+    (row,) = rank([scored("tv", 1e-05)], PROTOCOL)
+    (entry,) = safe_load(model_card(PROTOCOL, row))["model-index"]
+    values = [metric["value"] for metric in entry["results"][0]["metrics"]]
+    assert 1e-05 in values
+    assert all(isinstance(value, float) for value in values)
+
+
+def test_latex_of_many_rows_holds_what_fits_a_page() -> None:
+    text = latex([(PROTOCOL, rank([scored(f"s{number:02}", 1.0 + number) for number in range(45)], PROTOCOL))])
+    table = text.partition(r"\end{table}")[0]
+    assert "S39" in table
+    assert "S40" not in table
+    assert "The first 40 of 45 ranked rows." in table

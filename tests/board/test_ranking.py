@@ -47,7 +47,7 @@ def test_anchors_and_what_may_not_rank_stand_apart_with_a_reason() -> None:
     assert (rows["tv"].standing, rows["tv"].rank) == ("ranked", 1)
     assert rows["identity"].standing == "anchor"
     for slug, reason in (
-        ("nlm", "circular"), ("sharp", "fidelity gate"), ("old", "another text"), ("broken", "no weights"),
+        ("nlm", "circular"), ("sharp", "fidelity gate"), ("old", "different text"), ("broken", "no weights"),
     ):  # fmt: skip
         assert rows[slug].standing == "unranked"
         assert reason in rows[slug].reason

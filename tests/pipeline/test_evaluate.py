@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
 import os
 import shutil
@@ -31,7 +28,10 @@ from harness.pipeline.evaluate import Evaluation, evaluate
 from harness.pipeline.folder import evaluate_folder
 from harness.pipeline.prepare import prepare
 from harness.protocol import Metric, PhantomData, Protocol, Publish, Purify, RankBy, load_protocol
+from harness.records.attachments import attachment, open_store
+from harness.records.slice_table import read_slices
 from harness.records.store import read_record, read_records
+from harness.scoring.attachment_names import FEATURES, PICTURES, SLICES, SPECTRA, STRIP
 from harness.submission.manifest import load_submission
 from tests.small import small_protocol
 
@@ -105,19 +105,18 @@ def test_a_submission_becomes_a_record_and_a_row(
     assert record.observed.times is not None
     assert record.observed.times.run_s > 0
     pictures = {f"{role}-{kind}.webp" for role in ("worst", "median", "best") for kind in KINDS}
-    pictures |= {f"{role}-regions.png" for role in ("worst", "median", "best")} | {"pictures.json", "preview.png"}
-    assert set(record.observed.files) == {"features.npz", "slices.csv.gz", "spectra.json"} | pictures
+    pictures |= {f"{role}-regions.png" for role in ("worst", "median", "best")} | {PICTURES, STRIP}
+    assert set(record.observed.files) == {FEATURES, SLICES, SPECTRA} | pictures
+    folder = Path(evaluation.folder)
+    assert {path.name for path in folder.iterdir()} == {"record.json", SLICES, SPECTRA, PICTURES, STRIP}
     assert record.observed.about is not None
     assert record.observed.about.license == "Apache-2.0"
 
-    text = gzip.decompress((Path(evaluation.folder) / "slices.csv.gz").read_bytes()).decode()
-    wanted = {"reference": "truth", "metric": "RMSE", "region": "whole"}
-    rmse = [float(row["value"]) for row in csv.DictReader(io.StringIO(text)) if wanted.items() <= row.items()]
+    rmse = [one.value for one in read_slices(record, folder, ("truth", "RMSE", "whole")) if one.value is not None]
     assert len(rmse) == 6
     assert np.mean(rmse) == pytest.approx(result.truth["RMSE"]["whole"].value, rel=1e-5)
-    with np.load(Path(evaluation.folder) / "features.npz") as features:
+    with np.load(open_store(leaderboard).get(attachment(record, folder, FEATURES))) as features:
         assert features["inception-random/whole"].shape == (6, 2048)
-    assert read_grey(Path(evaluation.folder) / "preview.png").shape[0] > 256
 
     check_board(leaderboard)
     page = leaderboard / "site" / protocol.identity / "tv" / f"{record.id}.html"
@@ -134,7 +133,7 @@ def test_a_protocol_that_publishes_no_images_keeps_none(cache: Path, protocol: P
         write_grey(outputs / f"{case.name}.png", read_grey(Path(case.lq)))
     _, folder = evaluate_folder(outputs, benchmark, Quiet(), slug="mine", keep=True)
     assert folder is not None
-    assert set(read_record(folder).observed.files) == {"features.npz", "slices.csv.gz", "spectra.json"}
+    assert set(read_record(folder).observed.files) == {FEATURES, SLICES, SPECTRA}
     assert not list((tmp_path / "lb").rglob("*.webp")) + list((tmp_path / "lb").rglob("*.png"))
 
 

@@ -87,7 +87,7 @@ def test_a_key_of_another_kind_is_named(tmp_path: Path, options: list[str], foun
         ["openssl", "genpkey", "-algorithm", *options, "-out", str(path)], check=True, stderr=subprocess.DEVNULL
     )
     path.chmod(0o600)
-    with pytest.raises(UsageError, match=f"found one of {found}"):
+    with pytest.raises(UsageError, match=f"private key, found {found}"):
         signing_key({VARIABLE: str(path)})
 
 
@@ -158,7 +158,7 @@ def test_records_are_signed_later_once(tmp_path: Path) -> None:
     assert unsigned_records(tmp_path) == [folders[1]]
     signature = (folders[0] / "signature.json").read_bytes()
     sign_record(folders[0], KEY)
-    with pytest.raises(UsageError, match="is signed already, by the key"):
+    with pytest.raises(UsageError, match="already signed by the key"):
         sign_record(folders[0], OTHER)
     assert (folders[0] / "signature.json").read_bytes() == signature
 

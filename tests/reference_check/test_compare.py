@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import json
+import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.base.digests import digest_file, digest_json
 from harness.base.errors import OutputsError, UsageError
 from harness.base.progress import Progress
 from harness.base.slices import read_grey, write_grey
-from harness.base.structs import read_json
 from harness.board.build import rank_all
 from harness.dataset.load import load_data
 from harness.pipeline.anchors import evaluate_anchors
@@ -25,9 +22,13 @@ from harness.pipeline.check_record import check_record
 from harness.pipeline.folder import evaluate_folder
 from harness.pipeline.prepare import prepare
 from harness.protocol import Metric, PhantomData, Protocol, Purify, RankBy, load_protocol
-from harness.records.schema import Record
-from harness.records.store import read_record
+from harness.records.attachments import attachment, open_store
+from harness.records.encoding import encode
+from harness.records.schema import Record, make_record
+from harness.records.slice_table import read_slices, write_slices
+from harness.records.store import read_record, record_folder
 from harness.reference_check.compare import Comparison
+from harness.scoring.attachment_names import FEATURES, SLICES
 
 # clean-fid uses arguments of scipy's that are going
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -125,30 +126,41 @@ def test_a_record_without_its_images_is_checked_from_its_features(written: Path)
     assert not any(one.of == "images" for one in checks)
 
 
-def forged(folder: Path, leaderboard: Path, change: Callable[[Record], Record]) -> Path:
+def test_the_features_of_a_record_can_be_missing(written: Path, leaderboard: Path, tmp_path: Path) -> None:
+    """Without them and without the outputs there is nothing to begin from; with a store to fetch them from there is."""
+    record = read_record(written)
+    here = open_store(leaderboard).get(attachment(record, written, FEATURES))
+    there = tmp_path / here.name
+    shutil.move(here, there)
+    with pytest.raises(UsageError, match=r"its features\.npz is not in"):
+        check_record(written, Quiet())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_STORE_READ", str(tmp_path))
+        assert all(one.agrees for one in check_record(written, Quiet()))
+    assert here.is_file()
+
+
+def forged(folder: Path, leaderboard: Path, record: Record) -> Path:
     """A copy of a record with another content and digests that fit it: what a verification of digests cannot see."""
-    record = change(read_json(folder / "record.json", Record))
-    plain = msgspec.to_builtins(record)
-    target = leaderboard / "records" / folder.parent.parent.name / "forged" / digest_json(plain["result"])[:16]
+    target = record_folder(leaderboard, make_record(record.result, record.observed))
     shutil.copytree(folder, target)
-    (target / "record.json").write_text(json.dumps(plain | {"id": target.name}))
+    shutil.copytree(open_store(folder.parents[3]).folder, open_store(leaderboard).folder)
+    (target / "record.json").write_bytes(encode(msgspec.structs.replace(record, id=target.name)))
     shutil.copyfile(folder.parent.parent / "protocol.json", target.parent.parent / "protocol.json")
-    read_record(target)
     return target
 
 
 def test_a_forged_value_differs(written: Path, tmp_path: Path) -> None:
-    def better(record: Record) -> Record:
-        metrics = json.loads(json.dumps(msgspec.to_builtins(record.result.metrics)))
-        metrics["KID"]["whole"]["value"] *= 0.9
-        metrics["SSIM"]["lung"]["value"] += 0.01
-        result = msgspec.convert(msgspec.to_builtins(record.result) | {"metrics": metrics}, type(record.result))
-        return msgspec.structs.replace(record, result=result)
+    record = read_record(written)
+    metrics = msgspec.to_builtins(record.result.metrics)
+    metrics["KID"]["whole"]["value"] *= 0.9
+    metrics["SSIM"]["lung"]["value"] += 0.01
+    better = msgspec.convert(msgspec.to_builtins(record.result) | {"metrics": metrics}, type(record.result))
 
     def differing(checks: list[Comparison]) -> set[tuple[str, str, str]]:
         return {(one.reference, one.metric, one.region) for one in checks if not one.agrees}
 
-    folder = forged(written, tmp_path, better)
+    folder = forged(written, tmp_path, msgspec.structs.replace(record, result=better))
     assert differing(check_record(folder, Quiet())) == {
         ("label", "KID", "whole"),
         ("label", "SSIM", "lung"),
@@ -156,20 +168,16 @@ def test_a_forged_value_differs(written: Path, tmp_path: Path) -> None:
 
 
 def test_forged_slices_differ(written: Path, tmp_path: Path) -> None:
-    def others(record: Record) -> Record:
-        text = gzip.decompress((written / "slices.csv.gz").read_bytes()).decode().splitlines()
-        altered = [line.rsplit(",", 1)[0] + ",0.5" if ",truth,SSIM,whole," in line else line for line in text]
-        (tmp_path / "slices.csv.gz").write_bytes(gzip.compress("\n".join(altered).encode()))
-        files = record.observed.files | {"slices.csv.gz": digest_file(tmp_path / "slices.csv.gz")}
-        return msgspec.structs.replace(record, observed=msgspec.structs.replace(record.observed, files=files))
-
-    folder = written
-    target = tmp_path / "records" / folder.parent.parent.name / "forged" / folder.name
-    shutil.copytree(folder, target)
-    record = others(read_json(folder / "record.json", Record))
-    shutil.copyfile(tmp_path / "slices.csv.gz", target / "slices.csv.gz")
-    (target / "record.json").write_bytes(msgspec.json.encode(record))
-    shutil.copyfile(folder.parent.parent / "protocol.json", target.parent.parent / "protocol.json")
+    record = read_record(written)
+    kind = ("truth", "SSIM", "whole")
+    slices = [
+        msgspec.structs.replace(one, value=0.5) if (one.reference, one.metric, one.region) == kind else one
+        for one in read_slices(record, written)
+    ]
+    files = record.observed.files | {SLICES: hashlib.sha256(write_slices(slices)).hexdigest()}
+    observed = msgspec.structs.replace(record.observed, files=files)
+    target = forged(written, tmp_path, msgspec.structs.replace(record, observed=observed))
+    (target / SLICES).write_bytes(write_slices(slices))
     differ = [one for one in check_record(target, Quiet()) if not one.agrees]
     assert [(one.reference, one.metric, one.region, one.tool) for one in differ] == [
         ("truth", "SSIM", "whole", "pandas")

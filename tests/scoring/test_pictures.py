@@ -12,7 +12,8 @@ from harness.base.slices import read_grey
 from harness.imaging.regions import REGIONS, Code, shrink
 from harness.protocol import FidelityGate
 from harness.scoring import pictures
-from harness.scoring.pictures import INDEX, MARGIN, Pictures, choose, compress, make_pictures, patient_box
+from harness.scoring.attachment_names import PICTURES, STRIP
+from harness.scoring.pictures import MARGIN, Pictures, choose, compress, make_pictures, patient_box
 from tests.picture_set import CASES, codes, picture_set, scorecard, slice_values
 
 ERRORS = dict(zip(CASES, (9.0, 8.0, 1.0, 2.0, 5.0, 4.0), strict=True))
@@ -48,9 +49,9 @@ def test_the_box_holds_the_patient_and_its_margin() -> None:
 def test_pictures_are_the_slices_pixel_for_pixel(tmp_path: Path) -> None:
     dataset, labels, outputs = picture_set(tmp_path)
     files = make_pictures(dataset, labels, outputs, scorecard(ERRORS), GATE)
-    found = msgspec.json.decode(files[INDEX], type=Pictures)
+    found = msgspec.json.decode(files[PICTURES], type=Pictures)
     assert (found.quality, found.error, found.window_hu) == (100, 0.0, (-1024, 1200))
-    assert set(files) == {INDEX, "preview.png", *(name for one in found.slices for name in one.files.values())}
+    assert set(files) == {PICTURES, STRIP, *(name for one in found.slices for name in one.files.values())}
     kinds = {"input": "lq", "output": "output", "label": "labels", "truth": "truth"}
     for one in found.slices:
         top, left, height, width = one.crop
@@ -78,20 +79,32 @@ def test_every_region_but_the_whole_has_a_colour_of_its_own() -> None:
     assert len(set(pictures.REGION_COLOURS.values())) == len(pictures.REGION_COLOURS)
 
 
-def test_what_does_not_fit_is_compressed_no_more_than_needed() -> None:
+def test_large_pictures_lose_a_little_and_small_ones_nothing() -> None:
     rng = np.random.default_rng(0)
-    images = {"a.webp": rng.integers(0, 255, (128, 128)).astype(np.uint8)}
-    lossless, quality, error = compress(images, max_bytes=100_000)
+    small, large = (rng.integers(0, 255, (side, side)).astype(np.uint8) for side in (256, 257))
+    data, quality, error = compress(small)
     assert (quality, error) == (100, 0.0)
-    smaller, quality, error = compress(images, max_bytes=len(lossless["a.webp"]) - 1)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data)).convert("L")), small)
+    data, quality, error = compress(large)
     assert quality == 95
-    assert len(smaller["a.webp"]) < len(lossless["a.webp"])
     assert 0 < error < 5
+    assert error == np.abs(np.asarray(Image.open(io.BytesIO(data)).convert("L"), np.int16) - large).mean()
 
 
-def test_a_record_of_large_noisy_slices_stays_within_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset, labels, outputs = picture_set(tmp_path)
-    monkeypatch.setattr(pictures, "MAX_BYTES", 25_000)  # lossless they take more than twice as much
-    files = make_pictures(dataset, labels, outputs, scorecard(ERRORS), GATE)
-    assert sum(len(data) for name, data in files.items() if name not in (INDEX, "preview.png")) <= 25_000
-    assert msgspec.json.decode(files[INDEX], type=Pictures).error > 0
+def test_records_that_show_the_same_slice_share_its_pictures(tmp_path: Path) -> None:
+    """Whatever their outputs: the files of input, label, truth and regions are equal byte for byte."""
+    dataset, labels, outputs = picture_set(tmp_path / "a", noise=5.0)
+    _, _, others = picture_set(tmp_path / "b", noise=60.0)
+    first, second = (make_pictures(dataset, labels, own, scorecard(ERRORS), GATE) for own in (outputs, others))
+    for role in ("worst", "median", "best"):
+        for kind in ("input.webp", "label.webp", "truth.webp", "regions.png"):
+            assert first[f"{role}-{kind}"] == second[f"{role}-{kind}"]
+        assert first[f"{role}-output.webp"] != second[f"{role}-output.webp"]
+
+
+def test_the_strip_shows_the_same_lung_of_four_images(tmp_path: Path) -> None:
+    dataset, labels, outputs = picture_set(tmp_path, noise=0.0)
+    strip = Image.open(io.BytesIO(make_pictures(dataset, labels, outputs, scorecard(ERRORS), GATE)[STRIP])).convert("L")
+    assert strip.size == (4 * 96 + 3 * 4, 96)
+    noisy, output, _, truth = (np.asarray(strip, np.float64)[8:-8, 100 * at + 8 : 100 * at + 88] for at in range(4))
+    assert np.abs(output - truth).mean() < 3 < np.abs(noisy - truth).mean()

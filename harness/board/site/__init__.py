@@ -1,57 +1,112 @@
 """Static site: rows and record folders -> pages, each a text under its path in the site's folder.
 
-Pages lie in `<leaderboard>/site` and link to pictures and files of records by `../records`, so that the leaderboard's
-folder works as it is: from disk, from any static server, and as the root of GitHub Pages. They load nothing from
-elsewhere and hold no date of building.
+Pages lie in `<leaderboard>/site` and link to files of records by `../records` and `../attachments`, so that the
+leaderboard's folder works as it is: from disk and from any static server. They load nothing from elsewhere and hold no
+date of building. A page says what its text follows from, so that it is rendered only when that changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
+import msgspec
 
+from harness.base.code_digest import digest_code
 from harness.base.structs import read_json
 from harness.board import exports
 from harness.board.ranking import Row, ranking_value
 from harness.board.site import columns, compare, facts, plots
+from harness.board.site.shelf import LINKED, Shelf
 from harness.board.tables import Boards
 from harness.protocol import Protocol
+from harness.records.attachments import attachments
 from harness.records.schema import Record
 from harness.records.store import record_folder
 from harness.scoring.pictures import REGION_COLOURS
 
 HERE = Path(__file__).resolve().parent
 LABEL_REPORT = "labels.json"  # beside protocol.json: `harness labels --report --json` of the protocol
+FRONT_ROWS = 50  # of each standing on the front page; a protocol's own page has all
 
 
-def render_site(leaderboard: Path, boards: Boards, records: Sequence[Record]) -> dict[str, str]:
-    """Every file of the site: path below its folder -> text. The same records give the same bytes.
+class Page(NamedTuple):
+    """A file of the site: the digest of all that its text follows from ("" where that is not known), and its text."""
+
+    made_of: str
+    text: Callable[[], str]
+
+
+class _Context(NamedTuple):
+    """What the pages of a protocol's records share."""
+
+    leaderboard: Path
+    shelf: Shelf
+    read: tuple[str, ...]  # where attachments are published
+    newest: Mapping[str, Protocol]
+    rows: Mapping[str, Row]  # by record id
+    history: Mapping[str, Sequence[Record]]  # by slug, newest first
+    protocol: Protocol
+    comparable: frozenset[str]  # ids
+    noisy: Record | None
+
+
+def site_pages(
+    leaderboard: Path, boards: Boards, records: Sequence[Record], shelf: Shelf, read: tuple[str, ...]
+) -> dict[str, Page]:
+    """Every file of the site: path below its folder -> page. The same records and shelf give the same bytes.
 
     `records` are all of them, those that a newer one superseded too: each has a page.
     """
-    environment = _environment()
-    site = {f"static/{path.name}": path.read_text() for path in sorted((HERE / "static").iterdir())}
-    rows = {row.record.id: row for _, board in boards for row in board}
+    site = {f"static/{path.name}": Page("", path.read_text) for path in sorted((HERE / "static").iterdir())}
     newest: dict[str, Protocol] = {}
     for protocol, _ in boards:
         newest.setdefault(protocol.name, protocol)
-    shared = {"newest": newest, "regions": REGION_COLOURS}
-
-    def page(path: str, template: str, **context: Any) -> None:
-        root = "../" * path.count("/")
-        site[path] = environment.get_template(template).render(root=root, **shared, **context)
-
-    page("index.html", "index.html", boards=boards, older=[one for one, _ in boards if newest[one.name] is not one])
+    history: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda one: (one.observed.date, one.id), reverse=True):
+        history.setdefault(record.result.submission.slug, []).append(record)
+    own: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        own.setdefault((record.result.protocol.name, record.result.protocol.version), []).append(record)
+    older = [one for one, _ in boards if newest[one.name] is not one]
+    front = [(protocol, _front(rows), len(rows)) for protocol, rows in boards]
+    site["index.html"] = _page("index.html", "index.html", newest, boards=front, older=older)
+    rows = {row.record.id: row for _, board in boards for row in board}
     for protocol, board in boards:
-        own = [one for one in records if (one.result.protocol.name, one.result.protocol.version) == _key(protocol)]
-        folder = leaderboard / "records" / protocol.identity
-        comparison = compare.data(leaderboard, protocol, board)
-        page(
-            f"{protocol.identity}/index.html",
+        comparison = compare.overview(protocol, board)
+        context = _Context(
+            leaderboard=leaderboard,
+            shelf=shelf,
+            read=read,
+            newest=newest,
+            rows=rows,
+            history=history,
+            protocol=protocol,
+            comparable=frozenset(one["id"] for one in comparison["rows"]) if comparison else frozenset(),
+            noisy=next((row.record for row in board if _is_input(row)), None),
+        )
+        site |= _protocol_pages(context, board, comparison)
+        for record in own.get((protocol.name, protocol.version), ()):
+            site |= _record_pages(context, record)
+        site |= _exports(protocol, board)
+    return site
+
+
+def _protocol_pages(context: _Context, board: Sequence[Row], comparison: Any) -> dict[str, Page]:
+    """A protocol's board and, where rows can be compared, the page that compares two."""
+    protocol = context.protocol
+    name = f"{protocol.identity}/index.html"
+    folder = context.leaderboard / "records" / protocol.identity
+    site = {
+        name: _page(
             "protocol.html",
+            name,
+            context.newest,
             protocol=protocol,
             rows=board,
             columns=columns.of_every_metric(protocol, board),
@@ -61,56 +116,133 @@ def render_site(leaderboard: Path, boards: Boards, records: Sequence[Record]) ->
             label_report=_label_report(folder / LABEL_REPORT),
             comparable=comparison is not None,
         )
-        if comparison is not None:
-            page(f"{protocol.identity}/compare.html", "compare.html", protocol=protocol, comparison=comparison)
-        noisy = facts.spectra(leaderboard, next((row.record for row in board if _is_input(row)), None))
-        for record in own:
-            page(
-                f"{protocol.identity}/{record.result.submission.slug}/{record.id}.html",
-                "record.html",
-                **_record_context(leaderboard, protocol, record, rows, records, noisy),
-                comparable=comparison is not None,
-            )
-        for row in board:
-            place = f"{protocol.identity}/{row.record.result.submission.slug}"
-            if not row.withdrawn:  # what stands now; a failure after a scored record comes later in the rows
-                site.setdefault(f"{place}/badge.svg", exports.badge(protocol, row))
-            if not row.withdrawn and row.record.result.status == "scored":
-                site[f"{place}/model-card.yaml"] = exports.model_card(protocol, row)
+    }
+    site[f"{protocol.identity}/standings.js"] = Page("", lambda: _standings(board))
+    if comparison is not None:
+        name = f"{protocol.identity}/compare.html"
+        site[name] = _page("compare.html", name, context.newest, protocol=protocol, comparison=comparison)
     return site
 
 
-def _record_context(
-    leaderboard: Path,
-    protocol: Protocol,
-    record: Record,
-    rows: Mapping[str, Row],
-    records: Sequence[Record],
-    noisy: facts.Curves,
-) -> dict[str, Any]:
-    slug = record.result.submission.slug
-    history = sorted(
-        (one for one in records if one.result.submission.slug == slug),
-        key=lambda one: (one.observed.date, one.id),
-        reverse=True,
+def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
+    """A record's page, and its numbers for the page that compares two."""
+    protocol, row = context.protocol, context.rows.get(record.id)
+    files = context.shelf.files(protocol, record)
+    history = context.history[record.result.submission.slug]
+    standings = [_standing(context.rows.get(one.id)) for one in history]
+    made_of = _digest(
+        (
+            record,
+            row and (row.standing, row.reason, row.signed_by, row.withdrawn),  # no rank: a new row shifts those
+            protocol,
+            files,
+            context.read,
+            [(one.identity, name) for name, one in context.newest.items()],
+            record.id in context.comparable,
+            context.noisy and (context.noisy.id, context.noisy.observed.files),
+            [(one.id, one.observed.date, one.result.submission.version) for one in history],
+            standings,
+        )
     )
-    return {
-        "protocol": protocol,
-        "record": record,
-        "row": rows.get(record.id),
-        "rows": rows,
-        "history": history,
-        "pictures": facts.pictures(leaderboard, protocol, record),
-        "extremes": facts.extremes(leaderboard, record),
-        "unit": facts.gate_unit(record),
-        "kept": facts.ATTACHMENTS,
-        "spectra": plots.spectra(facts.spectra(leaderboard, record), noisy),
-        "costs": facts.costs(record),
-        "commands": facts.commands(protocol, record),
-        "folder": record_folder(Path(".."), record).as_posix(),
-    }
+    name = facts.record_url(record)
+
+    def text() -> str:
+        own = facts.spectra(context.leaderboard, record)
+        noisy = facts.spectra(context.leaderboard, context.noisy)
+        pictures = facts.pictures(context.leaderboard, protocol, record)
+        shown = [name for one in (pictures.slices if pictures else ()) for name in one.files.values()]
+        return _render(
+            "record.html",
+            name,
+            context.newest,
+            protocol=protocol,
+            record=record,
+            row=row,
+            history=list(zip(history, standings, strict=True)),
+            comparable=record.id in context.comparable,
+            pictures=pictures,
+            viewable=bool(shown) and all(name in files for name in shown),
+            folder=record_folder(Path(), record).as_posix(),
+            files=files,
+            absent=_absent(context, record, files),
+            read=context.read,
+            extremes=facts.extremes(context.leaderboard, record),
+            unit=facts.gate_unit(record),
+            linkable=LINKED,
+            spectra=plots.spectra(own, noisy),
+            costs=facts.costs(record),
+            commands=facts.commands(protocol, record),
+        )
+
+    site = {name: Page(made_of, text)}
+    if record.id in context.comparable:
+        site[f"{protocol.identity}/compare/{record.id}.js"] = Page(
+            _digest((record, protocol, files)),
+            lambda: compare.script(context.leaderboard, protocol, record, files),
+        )
+    return site
 
 
+def _absent(context: _Context, record: Record, files: Mapping[str, str]) -> list[str]:
+    """What a record keeps in the store, and what of it the site could show but does not have."""
+    folder = record_folder(context.leaderboard, record)
+    known = attachments(record, folder, images=context.protocol.publish.images)
+    return [one.name for one in known if one.name not in files]
+
+
+def _exports(protocol: Protocol, board: Sequence[Row]) -> dict[str, Page]:
+    """Badges and model cards of what stands now; a failure after a scored record comes later in the rows."""
+    site: dict[str, Page] = {}
+    for row in board:
+        if row.withdrawn:
+            continue
+        place = f"{protocol.identity}/{row.record.result.submission.slug}"
+        site.setdefault(f"{place}/badge.svg", Page("", functools.partial(exports.badge, protocol, row)))
+        if row.record.result.status == "scored":
+            site[f"{place}/model-card.yaml"] = Page(
+                _digest((row.record, protocol)), functools.partial(exports.model_card, protocol, row)
+            )
+    return site
+
+
+def _front(rows: Sequence[Row]) -> list[Row]:
+    """The rows that the front page has room for: the first of each standing."""
+    counts: dict[str, int] = {}
+    shown = []
+    for row in rows:
+        counts[row.standing] = counts.get(row.standing, 0) + 1
+        if counts[row.standing] <= FRONT_ROWS:
+            shown.append(row)
+    return shown
+
+
+def _standing(row: Row | None) -> str:
+    """Where a record stands, in a few words; of a ranked one without its rank, which a page's script fills in."""
+    if row is None:
+        return "superseded"
+    return "ranked" if row.rank else row.reason
+
+
+def _standings(rows: Sequence[Row]) -> str:
+    """The script that tells a protocol's pages the ranks: record id -> [rank, tier].
+
+    A page itself holds none, so that a new row does not change the pages of the rows behind it.
+    """
+    ranks = {row.record.id: [row.rank, row.tier] for row in rows if row.rank}
+    return f"standings({json.dumps(ranks, separators=(',', ':'))});\n"
+
+
+# ------------------------------------------------------------------------------------------------ templates
+def _page(template: str, name: str, newest: Mapping[str, Protocol], **values: Any) -> Page:
+    return Page("", lambda: _render(template, name, newest, **values))
+
+
+def _render(template: str, name: str, newest: Mapping[str, Protocol], **values: Any) -> str:
+    root = "../" * name.count("/")
+    return _environment().get_template(template).render(root=root, newest=newest, regions=REGION_COLOURS, **values)
+
+
+@functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
@@ -132,6 +264,16 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
+@functools.cache
+def _code() -> str:
+    """Digest of the code and the templates that pages are made by."""
+    return digest_code("harness.board", "harness.records", "harness.scoring.pictures", "harness.statistics")
+
+
+def _digest(made_of: Any) -> str:
+    return hashlib.sha256(_code().encode() + msgspec.json.encode(made_of)).hexdigest()
+
+
 def _label_report(path: Path) -> Any:
     """The tables of a protocol's label report, where an organiser has put one beside its records."""
     if not path.is_file():
@@ -144,7 +286,3 @@ def _label_report(path: Path) -> Any:
 
 def _is_input(row: Row) -> bool:
     return row.standing == "anchor" and row.record.result.submission.slug == "anchor-input"
-
-
-def _key(protocol: Protocol) -> tuple[str, int]:
-    return protocol.name, protocol.version

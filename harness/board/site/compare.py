@@ -1,8 +1,13 @@
-"""What the page that compares two submissions is given: replicates, per-slice errors, pictures."""
+"""What the page that compares two submissions is given: replicates, per-slice errors, pictures.
+
+The page itself lists the rows. The numbers of each row are a script of its own, which the page loads when the row is
+chosen: it stays small however many rows there are, and a new row writes its own numbers only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,59 +15,70 @@ from scipy.special import stdtrit
 
 from harness.board.ranking import Row, comparable
 from harness.board.site import facts
-from harness.board.tables import reference_table
 from harness.protocol import Protocol
+from harness.records.schema import Record
 from harness.statistics import LEVEL
 
 DIGITS = 6  # of replicates: below what the harness prints of any difference
 
 
-def data(leaderboard: Path, protocol: Protocol, rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Numbers of a board's rows, from which the page makes paired differences as `harness.statistics` does.
-
-    `rows` are those that can be compared. `values[reference][metric][region]` is a list over them: null, or
-    [value, n, value without each of `patients`],
-    null where a patient is not there. `slices` has the gate's metric of every slice. None where fewer than two rows
-    have replicates, without which there are no paired differences.
-    """
-    shown = comparable(rows, protocol)
-    patients = sorted(
-        {
-            patient
-            for row in shown
-            for regions in row.record.result.metrics.values()
-            for value in regions.values()
-            for patient in value.without
-        }
-    )
-    if len(shown) < 2 or not patients:
+def overview(protocol: Protocol, rows: Sequence[Row]) -> dict[str, Any] | None:
+    """The rows that can be compared, and what their scripts need; None for fewer than two rows that have replicates,
+    without which there are no paired differences."""
+    shown = [row for row in comparable(rows, protocol) if _patients(row.record)]
+    if len(shown) < 2:
         return None
+    most = max(len(_patients(row.record)) for row in shown)
     return {
-        "rows": [_row(leaderboard, protocol, row) for row in shown],
-        "patients": patients,
+        "rows": [_row(row) for row in shown],
         # the quantile that `harness.statistics.interval` takes, by the number of patients
-        "quantiles": {count: float(stdtrit(count - 1, 0.5 + LEVEL / 2)) for count in range(2, len(patients) + 1)},
+        "quantiles": {count: float(stdtrit(count - 1, 0.5 + LEVEL / 2)) for count in range(2, most + 1)},
+        "references": ["label", *(["truth"] if any(row.record.result.truth for row in shown) else [])],
         "metrics": _metrics(protocol, shown),
-        "values": _values(protocol, shown, patients),
-        "slices": _slices(leaderboard, shown),
     }
 
 
-def _row(leaderboard: Path, protocol: Protocol, row: Row) -> dict[str, Any]:
-    record = row.record
+def script(leaderboard: Path, protocol: Protocol, record: Record, files: Mapping[str, str]) -> str:
+    """A record's numbers, from which the page makes paired differences as `harness.statistics` does.
+
+    `values[reference][metric][region]` is [value, n, value without each of `patients`], null for a patient who is not
+    there. `slices` has the gate's metric of every slice; `files` are the pictures that can be shown.
+    """
+    patients = _patients(record)
     pictures = facts.pictures(leaderboard, protocol, record)
-    folder = f"../../records/{protocol.identity}/{record.result.submission.slug}/{record.id}"
-    return {
-        "id": record.id,
-        "name": f"{record.result.submission.name} {record.result.submission.version}",
-        "standing": row.standing,
-        "page": f"{record.result.submission.slug}/{record.id}.html",
+    gate = record.result.gate
+    data = {
+        "patients": patients,
+        "values": _values(protocol, record, patients),
+        "slices": {
+            "kind": [gate.metric, gate.region, gate.reference] if gate else [],
+            "values": {
+                one.case: _short(one.value) for one in facts.gate_slices(leaderboard, record) if one.value is not None
+            },
+        },
         "window": list(pictures.window_hu) if pictures and pictures.window_hu else None,
         "pictures": {
-            one.case: {kind: f"{folder}/{name}" for kind, name in one.files.items()}
+            one.case: {kind: f"../../{files[name]}" for kind, name in one.files.items()}
             for one in (pictures.slices if pictures else ())
+            if all(name in files for name in one.files.values())
         },
     }
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"compared({json.dumps(record.id)},{text});\n"
+
+
+def _row(row: Row) -> dict[str, Any]:
+    submission = row.record.result.submission
+    return {
+        "id": row.record.id,
+        "name": f"{submission.name} {submission.version}",
+        "page": f"{submission.slug}/{row.record.id}.html",
+    }
+
+
+def _patients(record: Record) -> list[str]:
+    tables = record.result.metrics.values()
+    return sorted({patient for regions in tables for value in regions.values() for patient in value.without})
 
 
 def _metrics(protocol: Protocol, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
@@ -74,39 +90,16 @@ def _metrics(protocol: Protocol, rows: Sequence[Row]) -> dict[str, dict[str, Any
     return found
 
 
-def _values(protocol: Protocol, rows: Sequence[Row], patients: Sequence[str]) -> dict[str, Any]:
+def _values(protocol: Protocol, record: Record, patients: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for reference in ("label", "truth"):
+    for reference, table in (("label", record.result.metrics), ("truth", record.result.truth or {})):
         for metric in protocol.metrics:
-            for region in protocol.regions:
-                line: list[list[float | int | None] | None] = []
-                for row in rows:
-                    value = reference_table(row, reference).get(metric.name, {}).get(region)
-                    if value is None or not value.without:
-                        line.append(None)
-                    else:
-                        without = [value.without.get(patient) for patient in patients]
-                        line.append([_short(value.value), value.n, *(x if x is None else _short(x) for x in without)])
-                if any(line):
-                    found.setdefault(reference, {}).setdefault(metric.name, {})[region] = line
+            for region, value in table.get(metric.name, {}).items():
+                if value.without:
+                    without = [value.without.get(patient) for patient in patients]
+                    numbers = [_short(value.value), value.n, *(x if x is None else _short(x) for x in without)]
+                    found.setdefault(reference, {}).setdefault(metric.name, {})[region] = numbers
     return found
-
-
-def _slices(leaderboard: Path, rows: Sequence[Row]) -> dict[str, Any]:
-    gates = [row.record.result.gate for row in rows]
-    gate = next((one for one in gates if one is not None), None)
-    if gate is None:
-        return {}
-    kind = (gate.reference, gate.metric, gate.region)
-    of_rows = [facts.slice_values(leaderboard, row.record, kind) for row in rows]
-    cases = sorted({case for values in of_rows for case in values})
-    return {
-        "reference": gate.reference,
-        "metric": gate.metric,
-        "region": gate.region,
-        "cases": cases,
-        "values": [[_short(values[case][1]) if case in values else None for case in cases] for values in of_rows],
-    }
 
 
 def _short(value: float) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,15 +15,14 @@ from harness.board.ranking import Row, comparable
 from harness.board.tables import reference_table
 from harness.protocol import Protocol
 from harness.records.schema import Record
+from harness.records.slice_table import read_slices
 from harness.records.store import record_folder
+from harness.scoring.attachment_names import PICTURES, SPECTRA
 from harness.scoring.per_slice import SliceValue, Spectra
-from harness.scoring.pictures import INDEX, Pictures, Role, choose
+from harness.scoring.pictures import Pictures, Role, choose
 
 FEWEST_ROWS = 5  # below, a rank correlation says nothing
 TRUTH = "anchor-truth"
-SLICES = "slices.csv.gz"
-SPECTRA = "spectra.json"
-ATTACHMENTS = (SLICES, SPECTRA, INDEX, "features.npz")  # linked; a file of any other name is no page of ours
 NAMED = {
     "date",
     "harness",
@@ -70,19 +67,22 @@ def record_url(record: Record) -> str:
 
 def pictures(leaderboard: Path, protocol: Protocol, record: Record) -> Pictures | None:
     """A record's pictures; None where it has none or the protocol, as it stands now, publishes none."""
-    if not protocol.publish.images or INDEX not in record.observed.files:
+    if not protocol.publish.images or PICTURES not in record.observed.files:
         return None
-    return read_json(record_folder(leaderboard, record) / INDEX, Pictures)
+    return read_json(record_folder(leaderboard, record) / PICTURES, Pictures)
 
 
-def slice_values(leaderboard: Path, record: Record, kind: tuple[str, str, str]) -> dict[str, tuple[str, float]]:
-    """Case -> (patient, value) of one (reference, metric, region), where the record keeps slices."""
-    if SLICES not in record.observed.files:
-        return {}
-    lines = gzip.decompress((record_folder(leaderboard, record) / SLICES).read_bytes()).decode().splitlines()
-    wanted = f",{','.join(kind)},"  # thousands of lines hold other metrics
-    table = csv.DictReader([*lines[:1], *(line for line in lines if wanted in line)])
-    return {line["case"]: (line["patient"], float(line["value"])) for line in table if line["value"]}
+def gate_slices(leaderboard: Path, record: Record) -> list[SliceValue]:
+    """The gate's error of every slice; none where the record has no gate or keeps no slices."""
+    gate = record.result.gate
+    if gate is None:
+        return []
+    return read_slices(record, record_folder(leaderboard, record), (gate.reference, gate.metric, gate.region))
+
+
+def gate_errors(leaderboard: Path, record: Record) -> dict[str, float]:
+    """Case -> the gate's error, of the slices that have one."""
+    return {one.case: one.value for one in gate_slices(leaderboard, record) if one.value is not None}
 
 
 def extremes(leaderboard: Path, record: Record) -> list[tuple[Role, SliceValue]]:
@@ -90,14 +90,7 @@ def extremes(leaderboard: Path, record: Record) -> list[tuple[Role, SliceValue]]
     gate = record.result.gate
     if gate is None:
         return []
-    kind = (gate.reference, gate.metric, gate.region)
-    slices = [
-        SliceValue(
-            case=case, patient=patient, reference=gate.reference, metric=gate.metric, region=gate.region, value=value
-        )
-        for case, (patient, value) in slice_values(leaderboard, record, kind).items()
-    ]
-    return choose(slices, kind)
+    return choose(gate_slices(leaderboard, record), (gate.reference, gate.metric, gate.region))
 
 
 def gate_unit(record: Record) -> str:

@@ -18,6 +18,7 @@ WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 16, 48  # pixels around the plotting area
 SMALL_WIDTH, SMALL_HEIGHT = 300, 210
 CHARACTER, LINE, LONGEST_NAME = 6.5, 13, 32  # pixels of a letter and a line of names; letters of a name
+MOST_NAMES = 40  # in a plot; more would lie over each other
 
 
 class Axis(Strict, frozen=True, kw_only=True):
@@ -65,7 +66,8 @@ def pareto(protocol: Protocol, rows: Sequence[Row]) -> Markup | None:
     for second, value, row in points:
         dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="5"/>')
         parts.append(dot.format(row.standing, x.at(second), y.at(value)))
-    parts += _names([(x.at(second), y.at(value), row.record.result.submission.name) for second, value, row in points])
+    shown = [(x.at(second), y.at(value), row.record.result.submission.name) for second, value, row in points]
+    parts += _names(shown[:MOST_NAMES])  # rows come best first
     metric = f"{protocol.rank_by.metric}, {protocol.rank_by.region}"
     better = "higher" if higher else "lower"
     parts += _titles("seconds per slice, on the machine of each run", f"{metric} ({better} is better)", WIDTH, HEIGHT)

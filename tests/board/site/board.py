@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import msgspec
@@ -10,13 +9,15 @@ import msgspec
 from harness.base.structs import canonical_json
 from harness.protocol import FidelityGate, Protocol
 from harness.records.schema import About, Record, make_record
+from harness.records.slice_table import write_slices
 from harness.records.store import keep_protocol, write_record
 from harness.records.withdrawal import withdraw
 from harness.run.result import Times
+from harness.scoring.attachment_names import SLICES, SPECTRA
 from harness.scoring.per_slice import MeanSpectrum
 from harness.scoring.pictures import make_pictures
 from tests.board_records import PROTOCOL, failed, scored, value
-from tests.picture_set import CASES, picture_set, scorecard
+from tests.picture_set import CASES, picture_set, scorecard, slice_values
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>{{ 7 * 7 }} 中文 \u202e'
 LOG = "epoch 1 </pre><script>alert(3)</script>"
@@ -33,13 +34,11 @@ def error_of(index: int, shift: float) -> float:
 def attachments(folder: Path, shift: float) -> dict[str, bytes]:
     """Slices, a spectrum and pictures, as the pipeline writes them."""
     errors = {case: error_of(index, shift) for index, case in enumerate(CASES)}
-    lines = ["case,patient,reference,metric,region,value"]
-    lines += [f"{case},{case[:2]},truth,RMSE,whole,{error}" for case, error in errors.items()]
     spectrum = MeanSpectrum(frequency=(0.1, 0.2, 0.3), power=(100.0 * shift, 40.0, 5.0), n=6, unit="HU")
     dataset, labels, outputs = picture_set(folder, noise=5.0 * shift)
     return {
-        "slices.csv.gz": gzip.compress("\n".join(lines).encode(), mtime=0),
-        "spectra.json": canonical_json({"truth": {"lung": spectrum}}),
+        SLICES: write_slices(slice_values(dict(errors))),
+        SPECTRA: canonical_json({"truth": {"lung": spectrum}}),
         **make_pictures(dataset, labels, outputs, scorecard(dict(errors)), FidelityGate()),
     }
 

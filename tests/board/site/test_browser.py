@@ -19,7 +19,9 @@ from PIL import Image
 from harness.base.files import write_text
 from harness.board.build import render, write_board
 from harness.board.site.columns import number
+from harness.records.attachments import attachment
 from harness.records.schema import Record
+from harness.records.store import read_record, record_folder
 from harness.scoring.score import Value
 from harness.statistics import Replicates, paired_difference
 from tests.board.site.board import leaderboard
@@ -267,12 +269,14 @@ def test_regions_lie_over_the_slice_only_when_asked(tab: Tab, records: tuple[Pat
 def test_slices_are_loaded_on_demand(tab: Tab, records: tuple[Path, dict[str, Record]]) -> None:
     loaded: list[str] = []
     tab.page.on("request", lambda request: loaded.append(request.url.rsplit("/", 1)[-1]))
+    folder = record_folder(records[0].parent, records[1]["first"])
+    best = {attachment(read_record(folder), folder, f"best-{kind}.webp").file for kind in ("input", "output")}
     open_viewer(tab, records[0], records[1]["first"])
-    assert not any(name.startswith("best-") for name in loaded)
+    assert not best & set(loaded)
     tab.page.locator("summary", has_text="best").click()
     tab.page.locator(".viewer").nth(2).scroll_into_view_if_needed()
     tab.page.wait_for_function("document.querySelectorAll('.viewer')[2].querySelector('.over').naturalWidth > 0")
-    assert {"best-input.webp", "best-output.webp"} <= set(loaded)
+    assert best <= set(loaded)
 
 
 # ------------------------------------------------------------------------------------------------ compare
@@ -291,11 +295,25 @@ def test_differences_are_those_of_the_statistics_module(tab: Tab, records: tuple
     assert shown == [f"◀ {number(expected.value)}", f"[{number(expected.low, 3)}, {number(expected.high, 3)}]"]
 
 
+def test_the_numbers_of_a_row_are_loaded_when_it_is_chosen(tab: Tab, records: tuple[Path, dict[str, Record]]) -> None:
+    site, made = records
+    loaded: list[str] = []
+    tab.page.on("request", lambda request: loaded.append(request.url.rsplit("/", 1)[-1]))
+    tab.page.goto(f"{address(site, 'compare.html')}#a={made['first'].id}&b={made['second'].id}")
+    tab.page.locator("#differences tbody tr").first.wait_for()
+    scripts = {name for name in loaded if name.endswith(".js")}
+    assert scripts == {"site.js", f"{made['first'].id}.js", f"{made['second'].id}.js"}
+    control(tab.page, "b").select_option(label="ANCHOR-INPUT 1")
+    tab.page.wait_for_url(f"**#a={made['first'].id}&b={made['anchor'].id}")
+    assert f"{made['anchor'].id}.js" in loaded
+
+
 def test_slices_that_differ_most_come_first_with_their_pictures(
     tab: Tab, records: tuple[Path, dict[str, Record]]
 ) -> None:
     site, made = records
     tab.page.goto(f"{address(site, 'compare.html')}#a={made['first'].id}&b={made['second'].id}")
+    tab.page.locator("#most tbody tr").first.wait_for()
     found = tab.page.locator("#most tbody tr th").all_inner_texts()
     # errors differ by 2 * (index % 3): by 4 in the third and the sixth slice, not at all in the first and the fourth
     assert set(found[:2]) == {CASES[2], CASES[5]}

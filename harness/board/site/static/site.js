@@ -126,6 +126,14 @@ function fill(cell, triple, low, high, hidden) {
   cell.append(bar);
 }
 
+// ---------------------------------------------------------------- ranks: a script of the protocol's, so that pages hold none
+window.standings = (ranks) => {
+  for (const place of all("[data-rank]")) {
+    const [rank, tier] = ranks[place.dataset.rank] ?? [];
+    if (rank) place.textContent = `Rank ${rank}${tier ? `, tier ${tier}` : ""}`;
+  }
+};
+
 // ---------------------------------------------------------------- slice viewer
 // Windows and differences are filters of the style sheet: a canvas could not be read on a page opened from disk.
 const PRESETS = { lung: [-600, 1500], "soft tissue": [40, 400], bone: [400, 1800] };
@@ -199,16 +207,36 @@ function viewer(root) {
 
 // ---------------------------------------------------------------- paired differences (harness.statistics.paired_difference)
 function difference(first, second, quantiles) {
-  const without = [];
-  for (let index = 2; index < first.length; index++) {
-    if (first[index] !== null && second[index] !== null) without.push(first[index] - second[index]);
-  }
-  const value = first[0] - second[0], count = without.length;
-  if (first[1] !== second[1] || count < 2) return { value };
+  const without = Object.keys(first.without).filter((patient) => patient in second.without)
+    .map((patient) => first.without[patient] - second.without[patient]);
+  const value = first.value - second.value, count = without.length;
+  if (first.n !== second.n || count < 2) return { value };
   const mean = without.reduce((sum, x) => sum + x, 0) / count;
   const squares = without.reduce((sum, x) => sum + (x - mean) ** 2, 0);
   const half = quantiles[count] * Math.sqrt(((count - 1) / count) * squares);
   return { value, low: value - half, high: value + half };
+}
+
+// The numbers of a row are a script of its own, loaded when the row is chosen: pages opened from disk cannot fetch data.
+const numbers = new Map();
+window.compared = (id, found) => numbers.set(id, found);
+
+function load(id) {
+  if (numbers.has(id)) return Promise.resolve(numbers.get(id));
+  return new Promise((done, failed) => {
+    const script = element("script", { src: `compare/${id}.js` });
+    script.onload = () => done(numbers.get(id));
+    script.onerror = () => failed(new Error(`compare/${id}.js cannot be loaded`));
+    document.head.append(script);
+  });
+}
+
+function valueOf(row, reference, metric, region) {
+  const found = row.values[reference]?.[metric]?.[region];
+  if (!found) return undefined;
+  const [value, n, ...without] = found;
+  const pairs = row.patients.map((patient, at) => [patient, without[at]]).filter(([, x]) => x !== null);
+  return { value, n, without: Object.fromEntries(pairs) };
 }
 
 function compare(form) {
@@ -226,20 +254,26 @@ function compare(form) {
   const next = form.elements.a.value === "0" ? 1 : 0;
   form.elements.b.value = index(asked.get("b"), next);
 
-  const update = () => {
-    const a = Number(form.elements.a.value), b = Number(form.elements.b.value);
-    history.replaceState(null, "", `#a=${data.rows[a].id}&b=${data.rows[b].id}`);
+  const update = async () => {
+    const rows = [form.elements.a, form.elements.b].map((select) => data.rows[Number(select.value)]);
+    const [first, second] = await Promise.all(rows.map(async (row) => ({ ...row, ...(await load(row.id)) })));
+    if (rows[0] !== data.rows[Number(form.elements.a.value)] || rows[1] !== data.rows[Number(form.elements.b.value)]) return;
+    history.replaceState(null, "", `#a=${first.id}&b=${second.id}`);
     const body = document.querySelector("#differences tbody");
     body.replaceChildren();
-    for (const [metric, of] of Object.entries(data.values[form.elements.reference.value])) {
-      const { unit, higher } = data.metrics[metric];
+    const reference = form.elements.reference.value;
+    for (const [metric, { unit, higher }] of Object.entries(data.metrics)) {
+      if (!first.values[reference]?.[metric] && !second.values[reference]?.[metric]) continue;
       const sign = higher === null ? "" : higher ? " ↑" : " ↓";
       const head = element("th", { scope: "row" }, metric, unit ? element("small", {}, ` ${unit}`) : "", sign);
       const row = element("tr", {}, head);
-      for (const region of regions) row.append(differenceCell(of[region]?.[a], of[region]?.[b], higher, data.quantiles));
+      for (const region of regions) {
+        const [one, other] = [first, second].map((each) => valueOf(each, reference, metric, region));
+        row.append(differenceCell(one, other, higher, data.quantiles));
+      }
       body.append(row);
     }
-    mostDifferent(data, a, b);
+    mostDifferent(first, second);
   };
   form.hidden = false;
   all(".scripted").forEach((section) => (section.hidden = false));
@@ -264,32 +298,35 @@ function differenceCell(first, second, higher, quantiles) {
   return cell;
 }
 
-function mostDifferent(data, a, b) {
-  const { cases, values, metric, region, reference } = data.slices;
+function mostDifferent(first, second) {
   const place = document.querySelector("#most tbody");
   place.replaceChildren();
-  const found = (cases ?? []).map((name, at) => [name, values[a][at], values[b][at]]);
-  const both = found.filter(([, x, y]) => x !== null && y !== null && x !== y);
-  both.sort((one, other) => Math.abs(other[1] - other[2]) - Math.abs(one[1] - one[2]));
-  const [first, second] = [data.rows[a], data.rows[b]];
+  const [metric, region, reference] = first.slices.kind;
+  const [of, other] = [first.slices.values, second.slices.values];
+  const both = Object.keys(of).filter((name) => name in other && of[name] !== other[name])
+    .map((name) => [name, of[name], other[name]]);
+  both.sort((one, another) => Math.abs(another[1] - another[2]) - Math.abs(one[1] - one[2]));
   for (const [name, x, y] of both.slice(0, 8)) {
     const links = [[first, "first"], [second, "second"]].filter(([row]) => row.pictures[name]);
     const cell = element("td");
     links.forEach(([row, word], at) => cell.append(at ? ", " : "", element("a", { href: `${row.page}#slices-title` }, word)));
     if (!links.length) cell.append("–");
-    const numbers = [x, y, x - y].map((value) => element("td", { className: "num" }, number(value)));
-    place.append(element("tr", {}, element("th", { scope: "row" }, element("code", {}, name)), ...numbers, cell));
+    const values = [x, y, x - y].map((value) => element("td", { className: "num" }, number(value)));
+    place.append(element("tr", {}, element("th", { scope: "row" }, element("code", {}, name)), ...values, cell));
   }
-  document.getElementById("most-note").textContent = both.length
-    ? `By ${metric} (${region}, against the ${reference}); a record keeps pictures of its worst, median and best slice.`
-    : "The records keep no values by slice that differ.";
+  const shown = Object.keys(first.pictures).length + Object.keys(second.pictures).length > 0;
+  document.getElementById("most-note").textContent = !both.length
+    ? "The records keep no per-slice values that differ."
+    : `By ${metric} (${region}, against the ${reference}). ` + (shown
+      ? "A record keeps pictures of its worst, median and best slice."
+      : "Pictures of these slices are not in this copy of the board; each record's page says how to get them.");
   pairViewer(first, second);
 }
 
 function pairViewer(first, second) {
   const common = Object.keys(first.pictures).filter((name) => second.pictures[name]);
   const section = document.getElementById("pair"), select = document.getElementById("pair-case");
-  section.hidden = !common.length || first === second;
+  section.hidden = !common.length || first.id === second.id;
   if (section.hidden) return;
   select.replaceChildren(...common.map((name) => new Option(name, name)));
   select.onchange = () => {

@@ -1,0 +1,178 @@
+"""Attachments: features and pictures of records, in a store that is addressed by SHA-256.
+
+A record says the SHA-256 of each of its files. Small ones lie in its folder; the others lie in the store, a folder of
+files named `<sha256><suffix>`, and are fetched from wherever the leaderboard publishes them when they are needed. Equal
+files are stored once: rows that show the same slice share the pictures of its input, label and truth.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from harness.base.digests import digest_file
+from harness.base.errors import InfrastructureError, UsageError
+from harness.base.files import write_bytes
+from harness.base.structs import Strict, read_yaml
+from harness.records.locations import NotThere, check_location, fetch
+from harness.records.schema import Record
+from harness.scoring.attachment_names import PICTURE_SUFFIXES, SMALL
+
+FOLDER = "attachments"  # in the leaderboard's folder
+
+SETTINGS = "store.yaml"
+
+FOLDER_VARIABLE = "HARNESS_STORE"
+
+READ_VARIABLE = "HARNESS_STORE_READ"
+
+
+class Settings(Strict, frozen=True, kw_only=True):
+    """`store.yaml` of a leaderboard: where its attachments are published, tried in this order."""
+
+    schema: Literal[1] = 1
+    read: tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=500)], ...] = ()
+
+
+class Attachment(Strict, frozen=True, kw_only=True):
+    """A file of a record: its name, its SHA-256 (hex), and the record's folder."""
+
+    name: str
+    sha256: str
+    folder: Path
+
+    @property
+    def file(self) -> str:
+        """Its name in a store."""
+        suffix = Path(self.name).suffix
+        return self.sha256 + (suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else "")
+
+
+class Store(Strict, frozen=True, kw_only=True):
+    """Where attachments are written to and looked for, and the locations that they are fetched from."""
+
+    folder: Path
+    read: tuple[str, ...] = ()
+
+    def put(self, attachment: Attachment, data: bytes) -> None:
+        """Write an attachment; one that is here already, undamaged, stays."""
+        path = self.folder / attachment.file
+        if not path.is_file() or digest_file(path) != attachment.sha256:
+            write_bytes(path, data)
+
+    def here(self, attachment: Attachment) -> Path | None:
+        """The file of an attachment on this machine, not verified; None where it is not here.
+
+        Older leaderboards keep it in the record's folder.
+        """
+        places = (attachment.folder / attachment.name, self.folder / attachment.file)
+        return next((path for path in places if path.is_file()), None)
+
+    def verified(self, attachment: Attachment) -> Path | None:
+        """The file of an attachment on this machine; None where it is not here, UsageError where it is damaged."""
+        path = self.here(attachment)
+        if path is not None and (found := digest_file(path)) != attachment.sha256:
+            raise UsageError(
+                f"{path}: damaged or altered: its SHA-256 is {found}, but {attachment.name} of {attachment.folder} "
+                f"has {attachment.sha256}",
+                fix="remove the file, then: harness store pull",
+            )
+        return path
+
+    def adopt(self, attachment: Attachment) -> bool:
+        """Move an attachment from the record's folder, where older versions kept it, into the store.
+
+        Returns whether it was there. UsageError where it is damaged.
+        """
+        old = attachment.folder / attachment.name
+        if not old.is_file():
+            return False
+        self.verified(attachment)
+        self.put(attachment, old.read_bytes())
+        old.unlink()
+        return True
+
+    def get(self, attachment: Attachment) -> Path:
+        """The verified file of an attachment, fetched from a location if it is not here.
+
+        UsageError where it is damaged or published nowhere, InfrastructureError where a location does not answer.
+        """
+        path = self.verified(attachment)
+        if path is not None:
+            return path
+        target = self.folder / attachment.file
+        reasons = []
+        unreachable = False
+        for location in self.read:
+            try:
+                fetch(location, target, sha256=attachment.sha256)
+            except NotThere as error:
+                reasons.append(str(error))
+            except InfrastructureError as error:
+                reasons.append(error.message)
+                unreachable = True
+            else:
+                return target
+        message = f"{attachment.folder}: its {attachment.name} is not in {self.folder}"
+        if not reasons:
+            raise UsageError(
+                f"{message}, and no location to fetch it from is configured",
+                fix=f"list the locations in {SETTINGS} of the leaderboard or in ${READ_VARIABLE}, name a folder that "
+                f"holds it with ${FOLDER_VARIABLE}, or score the submission again",
+            )
+        message = f"{message}, and no location has it:\n  " + "\n  ".join(reasons)
+        if unreachable:
+            raise InfrastructureError(message, fix="check the network, then run again")
+        raise UsageError(message, fix=f"correct the locations in {SETTINGS} of the leaderboard or ${READ_VARIABLE}")
+
+
+def open_store(leaderboard: Path, environment: Mapping[str, str] | None = None) -> Store:
+    """The store of a leaderboard.
+
+    Its folder is `$HARNESS_STORE`, else `attachments/` in the leaderboard; it is fetched from `$HARNESS_STORE_READ`
+    (locations between blanks), else from those that `store.yaml` lists. UsageError for a bad location.
+    """
+    environment = os.environ if environment is None else environment
+    folder = environment.get(FOLDER_VARIABLE)
+    named = environment.get(READ_VARIABLE)
+    settings = leaderboard / SETTINGS
+    if named is not None:
+        read, where = tuple(named.split()), f"${READ_VARIABLE}"
+    else:
+        read = read_yaml(settings, Settings).read if settings.is_file() else ()
+        where = str(settings)
+    for location in read:
+        check_location(location, where=where)
+    return Store(folder=Path(folder).expanduser() if folder else leaderboard / FOLDER, read=read)
+
+
+def attachments(record: Record, folder: Path, *, images: bool = True) -> list[Attachment]:
+    """What a record keeps in the store; `folder` is the record's. Without pictures unless `images`.
+
+    UsageError for a digest that is none: it is part of a file's name.
+    """
+    found = [attachment(record, folder, name) for name in sorted(record.observed.files) if name not in SMALL]
+    return [one for one in found if images or not is_picture(one.name)]
+
+
+def attachment(record: Record, folder: Path, name: str) -> Attachment:
+    """A record's file by its name, which the record must have."""
+    sha256 = record.observed.files[name]
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise UsageError(f"{folder / 'record.json'}: the digest of {name!r} is no SHA-256 (64 hex digits): {sha256!r}")
+    return Attachment(name=name, sha256=sha256, folder=folder)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file shows slices, which a protocol may forbid to publish."""
+    return Path(name).suffix in PICTURE_SUFFIXES
+
+
+def unique(found: Sequence[Attachment]) -> list[Attachment]:
+    """Each file once, in the order of first use."""
+    return list({one.file: one for one in found}.values())

@@ -1,0 +1,116 @@
+"""Encoding: a record as the bytes of `record.json` and back, with its digest.
+
+The first format is the record as it is, indented. The second says each name once: a value is a list whose fields the
+file's `columns` name, its last one the values without each of the file's `patients` (null for a patient who is not
+there, `[]` where the value has none). Both hold the same result, which digests to the same id.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.base.digests import digest_bytes, digest_json
+from harness.base.errors import UsageError
+from harness.base.structs import canonical_json
+from harness.records.schema import Record
+from harness.records.upgrades import upgraded
+
+FORMAT = 2
+
+COLUMNS = ("value", "low", "high", "n", "higher_is_better", "unit", "extrapolated", "without")
+
+
+def encode(record: Record) -> bytes:
+    """The bytes of `record.json`. ValueError for NaN."""
+    raw = msgspec.to_builtins(record)
+    tables = _tables(raw["result"])
+    patients = sorted({patient for table in tables for value in _values(table) for patient in value["without"]})
+
+    def packed(value: dict[str, Any]) -> list[Any]:
+        without = [value["without"].get(patient) for patient in patients] if value["without"] else []
+        return [*(value[name] for name in COLUMNS[:-1]), without]
+
+    for table in tables:
+        _replace(table, packed)
+    return canonical_json(raw | {"format": FORMAT, "columns": COLUMNS, "patients": patients}) + b"\n"
+
+
+def decode(data: bytes, path: Path) -> Record:
+    """The record in the bytes of `path`, its id verified; one of an older schema is brought up to date in memory.
+
+    The digest is of the result as it was written. UsageError names what is wrong.
+    """
+    try:
+        raw = msgspec.json.decode(data, type=dict[str, Any])
+        if "format" in raw:
+            _unpack(raw)
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{path}: damaged: {error}", fix="restore it from version control, or remove the folder"
+        ) from error
+    said, folder = raw.get("id"), path.parent.name
+    if said != folder or not _digests_to(raw.get("result"), str(said)):
+        raise UsageError(
+            f"{path}: damaged or altered: its result digests to {digest_json(raw.get('result'))[:16]}, "
+            f"its id says {said}, its folder {folder}",
+            fix="restore it from version control, or remove the folder",
+        )
+    try:
+        return msgspec.convert(upgraded(raw), Record)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {error}", fix="it was written by a newer harness, or not by the harness") from error
+
+
+def _unpack(raw: dict[str, Any]) -> None:
+    """Bring the second format into the first, in place."""
+    if raw.pop("format") != FORMAT:
+        raise ValueError(f"its format is none of 1 to {FORMAT}; a newer harness reads it")
+    columns, patients = raw.pop("columns"), raw.pop("patients")
+
+    def unpacked(row: list[Any]) -> dict[str, Any]:
+        value = dict(zip(columns, row, strict=True))
+        without = value["without"]
+        found = dict(zip(patients, without, strict=True)) if without else {}
+        value["without"] = {name: one for name, one in found.items() if one is not None} if None in without else found
+        return value
+
+    for table in _tables(raw["result"]):
+        _replace(table, unpacked)
+
+
+def _digests_to(result: Any, identity: str) -> bool:
+    """Whether a result's canonical JSON digests to an id, by the fast encoder where it writes the same bytes.
+
+    It differs in small numbers alone: 0.00001 for 1e-05, and 1e-6 for 1e-06. A wrong guess costs time only: whatever
+    digests to the id is the result.
+    """
+    fast = msgspec.json.encode(result, order="sorted")
+    if b"0.0000" in fast:
+        fast = re.sub(rb"(?<!\d)0\.0000([1-9])(\d*)", _exponent, fast)
+    if b"e-" in fast:
+        fast = re.sub(rb"e-(\d)(?=[,\]}])", rb"e-0\1", fast)
+    return digest_bytes(fast)[:16] == identity or digest_json(result)[:16] == identity
+
+
+def _exponent(found: re.Match[bytes]) -> bytes:
+    first, others = found.groups()
+    return first + (b"." + others if others else b"") + b"e-05"
+
+
+def _tables(result: dict[str, Any]) -> list[dict[str, dict[str, Any]]]:
+    return [table for table in (result["metrics"], result["truth"]) if table]
+
+
+def _values(table: dict[str, dict[str, Any]]) -> list[Any]:
+    return [value for regions in table.values() for value in regions.values()]
+
+
+def _replace(table: dict[str, dict[str, Any]], change: Callable[[Any], Any]) -> None:
+    for regions in table.values():
+        for region, value in regions.items():
+            regions[region] = change(value)

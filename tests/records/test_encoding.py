@@ -1,0 +1,73 @@
+"""The two formats of `record.json` hold the same record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.base.digests import digest_json
+from harness.base.errors import UsageError
+from harness.base.structs import write_json
+from harness.records import encoding
+from harness.records.encoding import decode, encode
+from harness.records.schema import Record, make_record
+from harness.records.store import read_record, record_folder
+from tests.board_records import failed, observed, scored, value
+
+LEADERBOARD = Path(__file__).resolve().parents[2] / "leaderboard"
+
+
+def again(record: Record) -> Record:
+    return decode(encode(record), Path(record.id) / "record.json")
+
+
+def uneven() -> Record:
+    """Values without replicates, with those of some patients, with tiny and huge numbers."""
+    result = scored("tv", 1.0).result
+    some = msgspec.structs.replace(value(1.5e-5), without={"p1": 1e-07, "p9": 3e22}, extrapolated=2.5e-300)
+    none = msgspec.structs.replace(value(-0.0), low=None, high=None, without={}, higher_is_better=None)
+    return make_record(msgspec.structs.replace(result, metrics={"KID": {"whole": some, "lung": none}}), observed())
+
+
+@pytest.mark.parametrize("record", [scored("tv", 1.0), failed("broken"), uneven()], ids=["scored", "failed", "uneven"])
+def test_a_record_survives_its_encoding(record: Record) -> None:
+    assert again(record) == record
+
+
+def test_committed_records_survive_the_newer_format_and_take_half_the_room() -> None:
+    for path in sorted(LEADERBOARD.glob("records/phantom-3/*/*/record.json"))[:4]:
+        record = read_record(path.parent)
+        data = encode(record)
+        assert decode(data, path) == record
+        assert len(data) < 28_000 < path.stat().st_size
+
+
+def test_the_older_format_is_read(tmp_path: Path) -> None:
+    record = uneven()
+    folder = record_folder(tmp_path, record)
+    write_json(folder / "record.json", record)
+    assert read_record(folder) == record
+
+
+@pytest.mark.parametrize("name", ["format", "columns", "patients"])
+def test_a_file_of_a_newer_or_broken_format_is_refused_by_name(name: str) -> None:
+    raw = json.loads(encode(scored("tv", 1.0)))
+    raw[name] = 3 if name == "format" else raw[name][:1]
+    with pytest.raises(UsageError, match=r"record\.json: damaged"):
+        decode(json.dumps(raw).encode(), Path(raw["id"]) / "record.json")
+
+
+def test_the_fast_digest_is_a_guess_that_the_slow_one_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the fast encoder writes differently costs time, and neither refuses nor accepts another result."""
+    record = uneven()
+    raw = msgspec.to_builtins(record.result)
+    assert digest_json(raw)[:16] == record.id
+    monkeypatch.setattr(encoding, "digest_bytes", lambda *_: "0" * 64)
+    assert again(record) == record
+    altered = json.loads(encode(record))
+    altered["result"]["seed"] += 1
+    with pytest.raises(UsageError, match="damaged or altered"):
+        decode(json.dumps(altered).encode(), Path(record.id) / "record.json")
