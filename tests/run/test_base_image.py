@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def test_a_missing_base_image_is_built_once(engine: Engine, monkeypatch: pytest.
 
 def test_what_the_base_image_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
-    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    monkeypatch.setattr("shutil.which", lambda _name: None)
     with pytest.raises(InfrastructureError, match="mmdebstrap") as caught:
         base_image._debian_tar(False, print)
     assert "harness engine build-base" in caught.value.fix
