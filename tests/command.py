@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -26,31 +27,44 @@ def harness(*arguments: str, cwd: Path | str = ROOT, **environment: str) -> Done
     Whatever `harness` itself does not handle is raised here. `harness_process` is for what only a process of its own
     shows: signals, locks, what is imported, what the entry point does.
     """
-    out, err = io.StringIO(), io.StringIO()
+    return _here(main, ["harness", *arguments], cwd=cwd, **environment)
+
+
+def python(*arguments: str, cwd: Path | str = ROOT, **environment: str) -> Done:
+    """`python3 -m MODULE ARGUMENTS` or `python3 FILE ARGUMENTS` in this process, for the same reason."""
+    if arguments[0] == "-m":
+        module, *rest = arguments[1:]
+        return _here(lambda: runpy.run_module(module, run_name="__main__"), [module, *rest], cwd=cwd, **environment)
+    file = arguments[0]
+    return _here(lambda: runpy.run_path(file, run_name="__main__"), list(arguments), cwd=cwd, **environment)
+
+
+def _here(call: Callable[[], object], command: list[str], *, cwd: Path | str, **environment: str) -> Done:
+    out, err, status = io.StringIO(), io.StringIO(), None
     before, on_sigterm = dict(os.environ), signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(cwd)
-        patch.setattr(sys, "argv", ["harness", *arguments])
+        patch.setattr(sys, "argv", command)
         os.environ.update({**ENVIRONMENT, **environment})
         try:
-            main()
+            call()
         except SystemExit as end:
             status = end.code
         finally:
             signal.signal(signal.SIGTERM, on_sigterm)
             os.environ.clear()  # --engine sets a variable for its process
             os.environ.update(before)
-    assert isinstance(status, int)
-    return Done(["harness", *arguments], status, out.getvalue(), err.getvalue())
+    assert status is None or isinstance(status, int), status
+    return Done(command, status or 0, out.getvalue(), err.getvalue())
 
 
 def harness_process(*arguments: str, cwd: Path | str = ROOT, **environment: str) -> Done:
     """`harness ARGUMENTS` in a process of its own, as a user starts it."""
-    return run([sys.executable, "-m", "harness", *arguments], cwd=cwd, **ENVIRONMENT, **environment)
-
-
-def run(command: Sequence[str], *, cwd: Path | str, **environment: str) -> Done:
-    """A command to its end, however it ends, with its output."""
     return subprocess.run(
-        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=cwd,
+        env={**os.environ, **ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.engines import BASE_IMAGE, Engine
-from tests.command import Done, harness, run
+from tests.command import Done, harness, python
 from tests.docs.commands import DOCUMENTS, HOW, ROOT, As, Command, Dry, Edit, Help, steps
 
 WITH_COMMANDS = [path for path in DOCUMENTS if any(isinstance(step, Command) for step in steps(path))]
@@ -63,11 +63,11 @@ class World:
         Where there is nothing for a shell to do but to split the words of a `harness` this process runs it.
         """
         key = self.folder / "private" / "key.pem"
+        command = command.replace("$RECORD", next(map(str, self.folder.glob("leaderboard/records/*/tv/*")), ""))
         own = {
             "HOME": str(self.folder),
             "HARNESS_CACHE": str(self.cache),
             "COLUMNS": "110",
-            "RECORD": next(map(str, self.folder.glob("leaderboard/records/*/tv/*")), ""),
             **({"HARNESS_SIGNING_KEY": str(key)} if key.exists() else {}),
         }
         if FOR_NO_SHELL.fullmatch(command):
@@ -89,7 +89,7 @@ class World:
 def help_of(program: str) -> str:
     """What `harness VERB` or `python3 ...` of this checkout prints for --help."""
     name, *words = [*shlex.split(program), "--help"]
-    done = harness(*words) if name == "harness" else run([sys.executable, *words], cwd=ROOT)
+    done = {"harness": harness, "python3": python}[name](*words)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
