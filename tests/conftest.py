@@ -6,6 +6,7 @@ A module or test that is to hold for every engine says `@EVERY_ENGINE`; the othe
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import shutil
 import subprocess
@@ -15,15 +16,31 @@ from pathlib import Path
 
 import pytest
 
+from harness import features
 from harness.base import workers as worker_processes
 from harness.base.errors import InfrastructureError
 from harness.engines import Engine, connect
+from harness.features import Extractor
 
 DOCKER = Path(__file__).resolve().parent.parent / "docker"
 
 # Tests have small slices and run side by side: in their own process what starting workers costs is never won back.
 # What they start as a user does, `harness` in a process of its own, has its workers.
 worker_processes.HANDFUL = 12
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _random_networks_once() -> Iterator[None]:
+    """Make networks of random weights once a process: they are always the same, and take seconds each."""
+    load = features.load
+    made = functools.cache(load)
+
+    def remembered(name: str, *, device: str = "cpu") -> Extractor:
+        return (made if name.endswith("-random") else load)(name, device=device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "load", remembered)
+        yield
 
 
 @pytest.fixture

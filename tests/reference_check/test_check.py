@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import shutil
@@ -23,6 +24,7 @@ from harness.pipeline.evaluate import audit, evaluate_anchors, evaluate_folder
 from harness.protocol import Metric, PhantomData, Protocol, Purify, RankBy, load_protocol
 from harness.records.schema import Record
 from harness.records.store import read_record
+from harness.reference_check import tools
 from harness.reference_check.check import Check
 
 # clean-fid uses arguments of scipy's that are going
@@ -58,6 +60,14 @@ def protocol(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Protocol]:
             metrics=METRICS,
             rank_by=RankBy(metric="KID"),
         )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _reference_networks_once() -> Iterator[None]:
+    """Make each tool's network once: the same at every audit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tools, "network", functools.cache(tools.network))
+        yield
 
 
 @pytest.fixture(scope="module")
