@@ -1,17 +1,23 @@
 # make demo   set everything up and run the main job on the embedded phantom
 # make test   set everything up and pass the tests, the hostile submissions last
+# make quick  while working: the tests without a container engine; T=tests/imaging for those of a folder or file
 # make docs   the documents as a site: build/docs/index.html
 PYTHON ?= python3
 BIN := .venv/bin
+# a file is one worker's, in the order of tests/conftest.py: the longest first
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup engine demo lint test hostile docs clean
+.PHONY: setup engine demo lint test quick hostile docs clean
 
 demo: setup engine
 	$(BIN)/harness run submissions/tv
 
 test: setup engine lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --ignore tests/containers
+	$(TESTS) --ignore tests/containers
 	$(MAKE) hostile
+
+quick: setup
+	$(TESTS) -m "not engine" $(T)
 
 # two at a time; a case that takes the machine (tests/containers/cases.py, ALONE) runs alone
 hostile: setup engine
