@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # a file is one worker's, in the order of tests/conftest.py: the longest first
-TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup engine demo lint test quick hostile docs clean
 
@@ -13,15 +13,15 @@ demo: setup engine
 	$(BIN)/harness run submissions/tv
 
 test: setup engine lint
-	$(TESTS) --ignore tests/containers
+	$(TESTS) -n auto --ignore tests/containers
 	$(MAKE) hostile
 
 quick: setup
-	$(TESTS) -m "not engine" $(T)
+	$(TESTS) -n auto -m "not engine" $(T)
 
 # two at a time; a case that takes the machine (tests/containers/cases.py, ALONE) runs alone
 hostile: setup engine
-	$(BIN)/pytest -n 2 --dist loadgroup tests/containers
+	$(TESTS) -n 2 tests/containers
 
 lint: setup
 	$(BIN)/ruff check

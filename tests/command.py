@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import runpy
@@ -32,11 +33,12 @@ def harness(*arguments: str, cwd: Path | str = ROOT, **environment: str) -> Done
 
 def python(*arguments: str, cwd: Path | str = ROOT, **environment: str) -> Done:
     """`python3 -m MODULE ARGUMENTS` or `python3 FILE ARGUMENTS` in this process, for the same reason."""
-    if arguments[0] == "-m":
-        module, *rest = arguments[1:]
-        return _here(lambda: runpy.run_module(module, run_name="__main__"), [module, *rest], cwd=cwd, **environment)
-    file = arguments[0]
-    return _here(lambda: runpy.run_path(file, run_name="__main__"), list(arguments), cwd=cwd, **environment)
+    file, *rest = arguments
+    if file == "-m":
+        found = importlib.util.find_spec(rest.pop(0))
+        assert found is not None
+        file = str(found.origin)
+    return _here(lambda: runpy.run_path(file, run_name="__main__"), [file, *rest], cwd=cwd, **environment)
 
 
 def _here(call: Callable[[], object], command: list[str], *, cwd: Path | str, **environment: str) -> Done:

@@ -32,6 +32,7 @@ worker_processes.HANDFUL = 12
 
 # The files that take longest, in that order: they start first, so that all workers end at the same time.
 LONGEST = (
+    *("containers/test_faults.py", "containers/test_hostile.py", "containers/test_hostile_on_podman.py"),
     *("docs/test_commands.py", "scoring/test_score.py", "pipeline/test_evaluate.py", "cli/test_cli.py"),
     *("ci/test_verdicts.py", "reference_check/test_tools.py", "reference_check/test_check.py", "engines/test_gpu.py"),
     *("labels/test_training_pairs.py", "imaging/test_segment.py", "board/site/test_browser.py"),

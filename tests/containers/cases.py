@@ -91,6 +91,14 @@ ALONE = {
     *("build fork bomb", "build memory hog", "build disk fill", "build many layers", "build many copies"),
     *("build pretends", "build pretends a lot", "build log flood"),
 }
+# On other engines than Docker: what every bound of a run and of a build rests on, and what reads /output.
+TELLING = {
+    *("good", "nothing", "link to label", "fifo", "unix socket"),
+    *("disk fill", "inode flood", "sparse file", "huge file", "volume fill", "memory hog", "fork bomb"),
+    *("sleeps for ever", "holds its init", "log flood", "looks everywhere", "finds what is there", "looks around"),
+    *("environment", "engine socket", "setuid", "kernel doors", "tag clobber"),
+    *("build endless", "build fork bomb", "build memory hog", "build many layers"),
+}
 TITLES = {
     "outputs": "Outputs",
     "quotas": "Disk, memory, processes, time",

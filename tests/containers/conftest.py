@@ -2,40 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.containers.cases import ALL, ALONE, Case
+from harness.engines import BASE_IMAGE, Engine, connect
+from harness.engines.podman import open_client as open_podman
+from tests.containers.cases import ALL, ALONE
+from tests.containers.world import IMAGE, WatchedPodman, Watching, World, client_of
 
-GATE, MACHINE = (Path(tempfile.gettempdir()) / f"ipv2-harness-tests.{name}" for name in ("gate", "machine"))
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what needs Podman on one worker: its list of images fails while another process removes one."""
-    for item in items:
-        if isinstance(item, pytest.Function) and _parameter(item, "engine") == "podman":
-            item.add_marker(pytest.mark.xdist_group("podman"))
-
-
-def _parameter(item: pytest.Function, name: str) -> object:
-    return item.callspec.params.get(name) if hasattr(item, "callspec") else None
+GATE, MACHINE, PODMAN = (
+    Path(tempfile.gettempdir()) / f"ipv2-harness-tests.{name}" for name in ("gate", "machine", "podman")
+)
 
 
 @pytest.fixture(autouse=True)
 def _turn(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let tests of several workers run side by side, but for a case that takes the machine: that one runs alone."""
-    case = _parameter(request.node, "case")
-    alone = isinstance(case, Case) and case.name in ALONE
-    with GATE.open("w") as gate, MACHINE.open("w") as machine:
+    """Let tests of several workers run side by side, but for two kinds.
+
+    A case that takes the machine runs alone. Of those on Podman one runs at a time: its list of images fails while
+    another process removes one.
+    """
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    alone = "case" in parameters and parameters["case"].name in ALONE
+    with contextlib.ExitStack() as held:
+        gate, machine, podman = (held.enter_context(path.open("w")) for path in (GATE, MACHINE, PODMAN))
+        if parameters.get("engine") == "podman":
+            fcntl.flock(podman, fcntl.LOCK_EX)
         fcntl.flock(gate, fcntl.LOCK_EX)  # who waits to be alone holds the gate: nobody goes in before it
         fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(gate, fcntl.LOCK_UN)
         yield
+
+
+@pytest.fixture(scope="module")
+def watched(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watching]:
+    """A connection of a user whose configuration names a proxy and its password: the SDK likes to pass these on."""
+    configured = tmp_path_factory.mktemp("docker-config")
+    proxy = {"httpProxy": "http://user:password@proxy.invalid:3128", "noProxy": "localhost"}
+    (configured / "config.json").write_text(json.dumps({"proxies": {"default": proxy}}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_CONFIG", str(configured))
+        plain = connect(engine.name)  # as `engine` did, which made sure that there is one
+        assert plain.machine == engine.machine
+        client = client_of(plain)
+        assert client._proxy_configs.http, "the configuration was not read: the case would be vacuous"
+        # every case copies the same file: its layer stays, or a case that ends takes it from one that is built just now
+        kept = f"ipv2-harness/hostile:{os.getpid()}"
+        plain.build(IMAGE, tag=kept, arguments={"BASE_IMAGE": BASE_IMAGE})
+        with WatchedPodman(client, reopen=open_podman) if engine.name == "podman" else Watching(client) as found:
+            yield found
+        client.remove_image(kept)
+
+
+@pytest.fixture
+def world(watched: Watching, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The setting of a case; whatever of the case is left anywhere when it ends is an error."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(watched, "plan", None)
+    monkeypatch.setattr(watched, "ended", None)
+    world = World(tmp_path, watched)
+    yield world
+    world.clear()
+    assert world.built() == []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
