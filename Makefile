@@ -19,7 +19,7 @@ test: setup engine lint
 quick: setup
 	$(TESTS) -n auto -m "not engine" $(T)
 
-# two at a time; a case that takes the machine (tests/containers/cases.py, ALONE) runs alone
+# two files at a time; a case that takes the machine (tests/containers/cases.py, ALONE) runs beside no other
 hostile: setup engine
 	$(TESTS) -n 2 tests/containers
 

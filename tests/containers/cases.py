@@ -84,7 +84,7 @@ def run(behaviour: str) -> str:
     return f"COPY build.py /\nRUN python3 /build.py {behaviour}\n"
 
 
-# They take disk, memory, processes or the engine's log until something stops them: nothing runs beside them.
+# They take disk, memory, processes or the engine's log until something stops them: no other case runs beside them.
 ALONE = {
     *("disk fill", "inode flood", "scratch fill", "scratch and crash", "shared memory fill", "volume fill"),
     *("memory hog", "child memory hog", "fork bomb", "many open files", "spins for ever", "log flood", "zlib bomb"),

@@ -26,18 +26,19 @@ GATE, MACHINE, PODMAN = (
 def _turn(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let tests of several workers run side by side, but for two kinds.
 
-    A case that takes the machine runs alone. Of those on Podman one runs at a time: its list of images fails while
-    another process removes one.
+    A case that takes the machine runs beside no other case. Of the tests on Podman one runs at a time: its list of
+    images fails while another process removes one.
     """
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    alone = "case" in parameters and parameters["case"].name in ALONE
+    case = parameters.get("case")
     with contextlib.ExitStack() as held:
         gate, machine, podman = (held.enter_context(path.open("w")) for path in (GATE, MACHINE, PODMAN))
         if parameters.get("engine") == "podman":
             fcntl.flock(podman, fcntl.LOCK_EX)
-        fcntl.flock(gate, fcntl.LOCK_EX)  # who waits to be alone holds the gate: nobody goes in before it
-        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(gate, fcntl.LOCK_UN)
+        if case is not None:
+            fcntl.flock(gate, fcntl.LOCK_EX)  # who waits to be alone holds the gate: nobody goes in before it
+            fcntl.flock(machine, fcntl.LOCK_EX if case.name in ALONE else fcntl.LOCK_SH)
+            fcntl.flock(gate, fcntl.LOCK_UN)
         yield
 
 
