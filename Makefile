@@ -1,21 +1,27 @@
 # make demo   set everything up and run the main job on the embedded phantom
 # make test   set everything up and pass the tests, the hostile submissions last
+# make quick  while working: the tests without a container engine; T=tests/imaging for those of a folder or file
 # make docs   the documents as a site: build/docs/index.html
 PYTHON ?= python3
 BIN := .venv/bin
+# a file is one worker's, in the order of tests/conftest.py: the longest first
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup engine demo lint test hostile docs clean
+.PHONY: setup engine demo lint test quick hostile docs clean
 
 demo: setup engine
 	$(BIN)/harness run submissions/tv
 
 test: setup engine lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --ignore tests/containers
+	$(TESTS) -n auto --ignore tests/containers
 	$(MAKE) hostile
 
-# one at a time: what a case leaves or takes must not be another's
+quick: setup
+	$(TESTS) -n auto -m "not engine" $(T)
+
+# two files at a time; a case that takes the machine (tests/containers/cases.py, ALONE) runs beside no other
 hostile: setup engine
-	$(BIN)/pytest tests/containers
+	$(TESTS) -n 2 tests/containers
 
 lint: setup
 	$(BIN)/ruff check

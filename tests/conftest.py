@@ -1,4 +1,4 @@
-"""The one door to a real container engine for all tests that need it.
+"""What all tests share: the order, networks of random weights, and the one door to a real container engine.
 
 A module or test that is to hold for every engine says `@EVERY_ENGINE`; the others run on Docker.
 """
@@ -6,6 +6,7 @@ A module or test that is to hold for every engine says `@EVERY_ENGINE`; the othe
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import shutil
 import subprocess
@@ -15,15 +16,50 @@ from pathlib import Path
 
 import pytest
 
+from harness import features
 from harness.base import workers as worker_processes
 from harness.base.errors import InfrastructureError
 from harness.engines import Engine, connect
+from harness.features import Extractor
 
-DOCKER = Path(__file__).resolve().parent.parent / "docker"
+TESTS = Path(__file__).resolve().parent
+DOCKER = TESTS.parent / "docker"
 
 # Tests have small slices and run side by side: in their own process what starting workers costs is never won back.
 # What they start as a user does, `harness` in a process of its own, has its workers.
 worker_processes.HANDFUL = 12
+
+
+# The files that take longest, in that order: they start first, so that all workers end at the same time.
+LONGEST = (
+    *("containers/test_faults.py", "containers/test_hostile.py", "containers/test_hostile_on_podman.py"),
+    *("docs/test_commands.py", "scoring/test_score.py", "pipeline/test_evaluate.py", "cli/test_cli.py"),
+    *("ci/test_verdicts.py", "reference_check/test_tools.py", "reference_check/test_check.py", "engines/test_gpu.py"),
+    *("labels/test_training_pairs.py", "imaging/test_segment.py", "board/site/test_browser.py"),
+    *("phantom/test_scan.py", "features/test_inception.py", "imaging/test_lungs.py", "engines/test_docker.py"),
+    *("imaging/test_noise_fit.py", "features/test_features.py", "engines/test_podman.py", "test_baselines.py"),
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the files by how long they take; within a file the order stays."""
+    rank = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _random_networks_once() -> Iterator[None]:
+    """Make networks of random weights once a process: they are always the same, and take seconds each."""
+    load = features.load
+    made = functools.cache(load)
+
+    def remembered(name: str, *, device: str = "cpu") -> Extractor:
+        return (made if name.endswith("-random") else load)(name, device=device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "load", remembered)
+        yield
 
 
 @pytest.fixture

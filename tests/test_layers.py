@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST, TESTS
+
 PACKAGE = Path(__file__).resolve().parent.parent / "harness"
 BASE = ["base"]
 PURE = ["imaging", "phantom", "features", "metrics", "statistics"]
@@ -90,3 +92,7 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "run" in done.stdout
+
+
+def test_the_files_of_tests_that_start_first_are_there() -> None:
+    assert [name for name in LONGEST if not (TESTS / name).is_file()] == []

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,10 +27,10 @@ from harness.protocol import load_protocol
 from harness.records.schema import about, submission_facts
 from harness.records.store import read_records
 from tests.clone import LABEL, Clone
+from tests.command import Done, harness
 from tests.containers.world import client_of
 from tests.github import bash, script
 
-ROOT = Path(__file__).resolve().parents[2]
 SHOUTS = 'CMD ["sh", "-c", "echo \':: ::error::mine ##[add-mask]this @everyone <b> [/b]\' >&2; exit 1"]'
 
 
@@ -44,20 +42,9 @@ def clone(tmp_path: Path) -> Clone:
 
 
 @pytest.fixture
-def ci(clone: Clone, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def ci(clone: Clone, tmp_path: Path) -> Callable[..., Done]:
     """`harness ...` in the clone, on its own cache and leaderboard."""
-
-    def run(*arguments: str, cache: str = "cache") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "harness", *arguments],
-            cwd=clone.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "HARNESS_CACHE": str(tmp_path / cache), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
+    return partial(harness, cwd=clone.folder, HARNESS_CACHE=str(tmp_path / "cache"), COLUMNS="200")
 
 
 @pytest.fixture(autouse=True)
@@ -85,9 +72,7 @@ def test_submissions_are_found_by_what_changed_since_the_branch_left(clone: Clon
     assert read_pull_request(clone.folder, base="main", head="theirs") == pull
 
 
-def test_a_change_without_submissions_is_not_judged(
-    clone: Clone, ci: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_a_change_without_submissions_is_not_judged(clone: Clone, ci: Callable[..., Done]) -> None:
     clone.write("harness/judge.py", "judges better\n")
     assert clone.pull_request().changed == ()
     done = ci(*CHECK)
@@ -115,7 +100,7 @@ def test_a_submission_comes_alone(clone: Clone, path: str, said: str) -> None:
         clone.pull_request()
 
 
-def test_a_refusal_is_a_verdict_too(clone: Clone, ci: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_a_refusal_is_a_verdict_too(clone: Clone, ci: Callable[..., Done]) -> None:
     clone.submission("newer")
     clone.write("a\n::error::b", "theirs\n")
     clone.commit()
@@ -225,9 +210,7 @@ def test_a_verdict_quotes_strangers_as_code() -> None:
 
 
 @pytest.mark.engine
-def test_good_and_failing_submissions_get_their_verdicts(
-    engine: Engine, clone: Clone, ci: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_good_and_failing_submissions_get_their_verdicts(engine: Engine, clone: Clone, ci: Callable[..., Done]) -> None:
     assert engine.find_image(BASE_IMAGE)
     clone.submission("ci-good")
     clone.submission("ci-shouts", SHOUTS)
@@ -260,7 +243,7 @@ def altered(file: Path, **changes: Any) -> None:
 def test_what_is_run_apart_gets_the_record_of_harness_run(
     engine: Engine,
     clone: Clone,
-    ci: Callable[..., subprocess.CompletedProcess[str]],
+    ci: Callable[..., Done],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,24 +14,11 @@ from harness.protocol import protocol_path
 from harness.records.store import keep_protocol, write_record
 from harness.submission.manifest import load_submission
 from tests.board_records import PROTOCOL, failed, scored
+from tests.command import ROOT, Done, harness, harness_process
 from tests.small import small_protocol
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def harness(*arguments: str, cwd: Path | str = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command itself, in a process of its own, as a user starts it."""
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def assert_refused(done: subprocess.CompletedProcess[str], *expected: str) -> None:
+def assert_refused(done: Done, *expected: str) -> None:
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     for text in expected:
@@ -41,11 +26,19 @@ def assert_refused(done: subprocess.CompletedProcess[str], *expected: str) -> No
 
 
 def test_mistakes_exit_with_2_and_say_what_to_do() -> None:
-    assert_refused(harness("run", "submissions/tv", "-p", "phantm"), "phantm", "phantom-mini", "harness list protocols")
+    mistaken = ("run", "submissions/tv", "-p", "phantm")
+    for started in (harness, harness_process):
+        assert_refused(started(*mistaken), "phantm", "phantom-mini", "harness list protocols")
     assert_refused(harness("run", "submissions/no-such"), "no-such", "harness new")
     assert_refused(harness("run"), "SUBMISSION")
-    assert_refused(harness("no-such-verb"), "no-such-verb")
+    assert_refused(harness_process("no-such-verb"), "no-such-verb")
     assert_refused(harness("weights", "import", "no-such-file"), "no-such-file")
+
+
+def test_the_command_in_this_process_is_the_one_that_a_user_starts() -> None:
+    for arguments in (("list", "protocols"), ("run", "submissions/no-such"), ("labels", "--help"), ("--version",)):
+        here, apart = harness(*arguments), harness_process(*arguments)
+        assert (here.returncode, here.stdout, here.stderr) == (apart.returncode, apart.stdout, apart.stderr)
 
 
 def test_a_misspelt_key_is_named_with_its_file(tmp_path: Path) -> None:
@@ -270,7 +263,7 @@ def test_a_shell_completes_verbs_protocols_and_submissions(tmp_path: Path) -> No
             "COMP_WORDS": " ".join(("harness", *words)),
             "COMP_CWORD": str(len(words)),
         }
-        return harness(cwd=cwd, **asked).stdout.split()
+        return harness_process(cwd=cwd, **asked).stdout.split()
 
     assert completed("aud") == ["plain,audit"]
     assert completed("run", "submissions/t") == ["plain,submissions/template", "plain,submissions/tv"]
@@ -279,7 +272,7 @@ def test_a_shell_completes_verbs_protocols_and_submissions(tmp_path: Path) -> No
     assert completed("run", "/tmp/m") == ["file,/tmp/m"]  # the shell goes on with files
     assert completed("run", "-p", "mine", cwd=tmp_path) == ["file,mine"]
     for shell, mark in (("bash", "complete -o nosort"), ("zsh", "#compdef harness"), ("fish", "complete --no-files")):
-        assert mark in harness(_HARNESS_COMPLETE=f"{shell}_source").stdout
+        assert mark in harness_process(_HARNESS_COMPLETE=f"{shell}_source").stdout
 
 
 @pytest.mark.engine

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from msgspec.structs import replace
+
 from harness.sandbox import BuildPolicy, Limits
 
 Kind = Literal["run", "build", "archive", "pull", "manifest"]
@@ -16,8 +18,9 @@ Kind = Literal["run", "build", "archive", "pull", "manifest"]
 LIMITS = Limits(wall_s=60, memory_gb=0.2, cpus=1, shm_gb=0.01, tmp_gb=0.05, pids=40)
 SHORT = Limits(wall_s=2, memory_gb=0.2, cpus=1, shm_gb=0.01, tmp_gb=0.05, pids=40)
 BUILD = BuildPolicy(
-    wall_s=5, memory_bytes=10**8, pids=50, disk_bytes=6 * 10**7, context_bytes=8 * 10**6, log_bytes=2**20
+    wall_s=30, memory_bytes=10**8, pids=50, disk_bytes=6 * 10**7, context_bytes=8 * 10**6, log_bytes=2**20
 )  # fmt: skip
+SHORT_BUILD = replace(BUILD, wall_s=5)
 
 # exit status -> stage and party of the error (docs/contract.md, "Exit status")
 ENDS = {
@@ -49,6 +52,7 @@ class Case:
     dockerfile: str = ""  # of a run: lines to append; of a build: the whole after FROM
     manifest: str = ""  # lines to append
     limits: Limits = LIMITS
+    policy: BuildPolicy = BUILD  # of its build, or its pull
     pulls: int = 0  # bytes of the layer that a registry promises
     held: tuple[int, int] | None = None  # what "held N" in the log or message must lie between
 
@@ -80,6 +84,21 @@ def run(behaviour: str) -> str:
     return f"COPY build.py /\nRUN python3 /build.py {behaviour}\n"
 
 
+# They take disk, memory, processes or the engine's log until something stops them: no other case runs beside them.
+ALONE = {
+    *("disk fill", "inode flood", "scratch fill", "scratch and crash", "shared memory fill", "volume fill"),
+    *("memory hog", "child memory hog", "fork bomb", "many open files", "spins for ever", "log flood", "zlib bomb"),
+    *("build fork bomb", "build memory hog", "build disk fill", "build many layers", "build many copies"),
+    *("build pretends", "build pretends a lot", "build log flood"),
+}
+# On other engines than Docker: what every bound of a run and of a build rests on, and what reads /output.
+TELLING = {
+    *("good", "nothing", "link to label", "fifo", "unix socket"),
+    *("disk fill", "inode flood", "sparse file", "huge file", "volume fill", "memory hog", "fork bomb"),
+    *("sleeps for ever", "holds its init", "log flood", "looks everywhere", "finds what is there", "looks around"),
+    *("environment", "engine socket", "setuid", "kernel doors", "tag clobber"),
+    *("build endless", "build fork bomb", "build memory hog", "build many layers"),
+}
 TITLES = {
     "outputs": "Outputs",
     "quotas": "Disk, memory, processes, time",
@@ -221,12 +240,13 @@ CASES: dict[str, list[Case]] = {
         archive("tag clobber", "calls itself the base image; its command does not exist",
                 20, "127: ", bound="the base image's tag stays"),
         Case(kind="pull", name="endless pull", does="a ref whose registry sends a byte a second", status=10,
-             said="not pulled within 5 s", bound="5 s", pulls=30_000),
+             said="not pulled within 5 s", bound="5 s", pulls=30_000, policy=SHORT_BUILD),
         Case(kind="pull", name="oversize pull", does="a ref with a layer of 30 GB", status=11,
              said="larger than the 0.06 GB", bound="stopped at its first bytes", pulls=3 * 10**10),
     ],
     "builds": [
-        build("build endless", "RUN sleeps for ever", run("endless"), 10, "not finished within 5 s", bound="5 s"),
+        build("build endless", "RUN sleeps for ever", run("endless"), 10, "not finished within 5 s", bound="5 s",
+              policy=SHORT_BUILD),
         build("build fork bomb", "RUN forks without end", run("fork_bomb"), 10, "non-zero code: 1",
               bound="50 processes", held=(40, 49)),
         build("build memory hog", "RUN takes memory without end", run("memory_hog"), 10,
@@ -289,6 +309,7 @@ CASES: dict[str, list[Case]] = {
              bound="the protocol's limits stay", manifest="limits: {memory_gb: 1000, wall_s: 9999999}"),
     ],
 }  # fmt: skip
+ALL = [case for cases in CASES.values() for case in cases]
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 BEGIN, END = "<!-- cases: python tests/containers/cases.py -->\n", "<!-- end of cases -->\n"

@@ -86,8 +86,8 @@ sys.path[:0] = [{here!r}, {root!r}]
 from cases import LIMITS
 from world import make_dataset, make_submission
 from harness.engines import connect
-from harness.run import run_submission
-from harness.submission import load_submission
+from harness.run.execute import run_submission
+from harness.submission.manifest import load_submission
 folder = Path(sys.argv[1])
 with connect() as engine:
     submission = load_submission(make_submission(folder / sys.argv[2], "sleeps_for_ever"))

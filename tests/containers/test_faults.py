@@ -27,6 +27,7 @@ from harness.records.store import read_records
 from harness.sandbox import Limits, output_quota, plan_container
 from tests.containers.world import client_of
 
+# one after the other, in one process: each removes the images of the label, and some stop the engine that they share
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).resolve().parents[2]
 LABEL = "ipv2-harness.faults"

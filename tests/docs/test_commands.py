@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from harness.engines import BASE_IMAGE, Engine
+from tests.command import Done, harness, python
 from tests.docs.commands import DOCUMENTS, HOW, ROOT, As, Command, Dry, Edit, Help, steps
 
 WITH_COMMANDS = [path for path in DOCUMENTS if any(isinstance(step, Command) for step in steps(path))]
 DATA = "data: {source: phantom, patients: 1, slices: 1, size: 128}"
 METRICS = "metrics: [{name: RMSE, metric: rmse}, {name: PSNR, metric: psnr}]\nrank_by: {metric: RMSE}\n"
+FOR_NO_SHELL = re.compile(r"""harness( [\w./=:-]+| "[\w ]+")+""")
 NOISE = "dose: 0.1\nscanner: {photons: 2.0e+5, electronic: 4, kernel: sharp}\n"
 
 
@@ -53,28 +57,41 @@ class World:
             script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
             script.chmod(0o755)
 
-    def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        """A line as a shell takes it, with $RECORD of a run of submissions/tv."""
+    def run(self, command: str) -> Done:
+        """A line as a shell takes it, with $RECORD of a run of submissions/tv; standard error comes with the output.
+
+        Where there is nothing for a shell to do but to split the words of a `harness` this process runs it.
+        """
         key = self.folder / "private" / "key.pem"
+        command = command.replace("$RECORD", next(map(str, self.folder.glob("leaderboard/records/*/tv/*")), ""))
         own = {
-            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
             "HOME": str(self.folder),
             "HARNESS_CACHE": str(self.cache),
             "COLUMNS": "110",
-            "RECORD": next(map(str, self.folder.glob("leaderboard/records/*/tv/*")), ""),
             **({"HARNESS_SIGNING_KEY": str(key)} if key.exists() else {}),
         }
+        if FOR_NO_SHELL.fullmatch(command):
+            done = harness(*shlex.split(command)[1:], cwd=self.folder, **own)
+            return Done(command, done.returncode, done.stdout + done.stderr)
         return subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
-            env={**os.environ, **own},
+            env={**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), **own},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
+
+
+@functools.cache
+def help_of(program: str) -> str:
+    """What `harness VERB` or `python3 ...` of this checkout prints for --help."""
+    name, *words = [*shlex.split(program), "--help"]
+    done = {"harness": harness, "python3": python}[name](*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +111,11 @@ def perform(world: World, command: Command) -> str:
     """Run a command as its table says; what it printed."""
     how = HOW[command.text]
     if isinstance(how, Help):
-        done = world.run(f"cd {ROOT} && {how.of} --help")
+        text = help_of(how.of)
         for option in re.findall(r"(?<= )--?[a-z][a-z-]*", command.text.partition(how.of.split()[-1])[2]):
-            assert option in done.stdout, f"{command.text}: {how.of} knows no {option}"
-    elif isinstance(how, Dry):
+            assert option in text, f"{command.text}: {how.of} knows no {option}"
+        return text
+    if isinstance(how, Dry):
         done = world.run(command.text.replace("make ", "make -n ", 1))
     else:
         done = world.run(how.run if isinstance(how, As) else command.text)

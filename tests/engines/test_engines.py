@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -13,8 +10,8 @@ import pytest
 
 from harness.base.errors import InfrastructureError, UsageError
 from harness.engines import connect, engine_name, engine_names, podman
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.command import harness
+from tests.small import small_protocol
 
 
 def test_the_one_asked_for_comes_before_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,20 +38,11 @@ def test_without_podmans_service_the_message_names_the_command_that_starts_it(mo
     assert "harness engine start --engine podman" in caught.value.fix
 
 
-def harness(*arguments: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "HARNESS_CACHE": str(tmp_path / "cache"), **environment},
-    )
-
-
 def test_the_option_names_what_there_is(tmp_path: Path) -> None:
     for arguments, environment in ((["--engine", "nope"], {}), ([], {"HARNESS_ENGINE": "nope"})):
-        done = harness("check", "submissions/identity", *arguments, tmp_path=tmp_path, **environment)
+        done = harness(
+            "check", "submissions/identity", *arguments, HARNESS_CACHE=str(tmp_path / "cache"), **environment
+        )
         assert done.returncode == 2
         assert "choose one of apptainer, docker, podman" in done.stderr
 
@@ -62,10 +50,11 @@ def test_the_option_names_what_there_is(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("apptainer") is not None, reason="apptainer is installed")
 def test_the_option_reaches_every_process_of_many(tmp_path: Path) -> None:
     submissions = ("submissions/identity", "submissions/median")
-    board = ("-p", "phantom-mini", "--leaderboard", str(tmp_path / "board"))
-    done = harness("run", *submissions, "--engine", "apptainer", *board, tmp_path=tmp_path)
+    (tmp_path / "small.yaml").write_text(small_protocol())
+    board = ("-p", str(tmp_path / "small.yaml"), "--leaderboard", str(tmp_path / "board"))
+    done = harness("run", *submissions, "--engine", "apptainer", *board, HARNESS_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 50
-    assert done.stdout.count("apptainer: no such program") + done.stderr.count("apptainer: no such program") >= 2
+    assert (done.stdout + done.stderr).count("apptainer: no such program") >= 2
     assert not list((tmp_path / "board").glob("records/*/*/*"))
 
 

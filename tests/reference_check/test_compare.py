@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from harness.records.encoding import encode
 from harness.records.schema import Record, make_record
 from harness.records.slice_table import read_slices, write_slices
 from harness.records.store import read_record, record_folder
+from harness.reference_check import reference_tools as tools
 from harness.reference_check.compare import Comparison
 from harness.scoring.attachment_names import FEATURES, SLICES
 
@@ -63,6 +65,14 @@ def protocol(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Protocol]:
             metrics=METRICS,
             rank_by=RankBy(metric="KID"),
         )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _reference_networks_once() -> Iterator[None]:
+    """Make each tool's network once: the same at every audit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tools, "network", functools.cache(tools.network))
+        yield
 
 
 @pytest.fixture(scope="module")

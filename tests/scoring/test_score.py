@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,16 +32,28 @@ def protocol() -> Protocol:
 
 
 @pytest.fixture(scope="module")
-def dataset(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of all tests here: labels and the features of the references are made once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return load_data(protocol)
+        patch.setenv("HARNESS_CACHE", str(folder := tmp_path_factory.mktemp("cache")))
+        yield folder
 
 
-@pytest.fixture
-def labels(protocol: Protocol, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabelSet:
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="module")
+def dataset(protocol: Protocol, cache: Path) -> Dataset:
+    assert cache.is_dir()
+    return load_data(protocol)
+
+
+@pytest.fixture(scope="module")
+def labels(protocol: Protocol, dataset: Dataset) -> LabelSet:
     return build_labels(dataset, protocol.purify)
+
+
+@pytest.fixture(scope="module")
+def of_inputs(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> Scorecard:
+    """What the noisy slices score as they are."""
+    return score_of(lambda case: case.lq, dataset, labels, protocol)
 
 
 @lru_cache(maxsize=1)
@@ -73,18 +85,16 @@ def test_a_set_scored_against_itself_is_perfect(dataset: Dataset, labels: LabelS
     assert all("random weights" in facts.note for facts in card.extractors.values())
 
 
-def test_a_region_of_a_single_slice_has_no_distribution(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:
-    card = score_of(lambda case: case.lq, dataset, labels, protocol)
-    assert card.label["RMSE"]["nodules"].n == 2
-    with np.load(io.BytesIO(card.features)) as features:
+def test_a_region_of_a_single_slice_has_no_distribution(of_inputs: Scorecard) -> None:
+    assert of_inputs.label["RMSE"]["nodules"].n == 2
+    with np.load(io.BytesIO(of_inputs.features)) as features:
         assert features["inception-random/nodules"].shape == (1, 192)
-    assert "nodules" not in card.label["FID"]
+    assert "nodules" not in of_inputs.label["FID"]
 
 
-def test_noisy_input_stands_exactly_at_its_own_gate(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:
-    card = score_of(lambda case: case.lq, dataset, labels, protocol)
-    assert card.gate.value == card.gate.bound
-    assert (card.gate.reference, card.gate.passed) == ("truth", True)
+def test_noisy_input_stands_exactly_at_its_own_gate(of_inputs: Scorecard) -> None:
+    assert of_inputs.gate.value == of_inputs.gate.bound
+    assert (of_inputs.gate.reference, of_inputs.gate.passed) == ("truth", True)
 
 
 def test_sharp_images_of_other_slices_do_not_pass_the_gate(
@@ -98,13 +108,12 @@ def test_sharp_images_of_other_slices_do_not_pass_the_gate(
     assert not card.gate.passed
 
 
-def test_slice_values_average_to_the_table(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:
-    card = score_of(lambda case: case.lq, dataset, labels, protocol)
-    for reference, table in (("label", card.label), ("truth", card.truth or {})):
+def test_slice_values_average_to_the_table(of_inputs: Scorecard, protocol: Protocol) -> None:
+    for reference, table in (("label", of_inputs.label), ("truth", of_inputs.truth or {})):
         for region in protocol.regions:
             values = [
                 one.value
-                for one in card.slices
+                for one in of_inputs.slices
                 if (one.reference, one.metric, one.region) == (reference, "RMSE", region) and one.value is not None
             ]
             assert table["RMSE"][region].value == pytest.approx(np.mean(values))
@@ -112,8 +121,9 @@ def test_slice_values_average_to_the_table(dataset: Dataset, labels: LabelSet, p
 
 
 def test_cached_and_damaged_features_give_the_same_values(
-    dataset: Dataset, labels: LabelSet, protocol: Protocol, tmp_path: Path
+    dataset: Dataset, labels: LabelSet, protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     first = score_of(lambda case: case.lq, dataset, labels, protocol)
     assert score_of(lambda case: case.lq, dataset, labels, protocol) == first
     caches = sorted((tmp_path / "cache" / "features").glob("*.npz"))
