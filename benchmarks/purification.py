@@ -1,6 +1,6 @@
 """Purification as published against corrected: masks and added noise, on the phantom and on real slices.
 
-    python benchmarks/purification.py [--real ../shared/data/ct] [--patients 3] [--pictures docs]
+    python benchmarks/purification.py [--real FOLDER] [--patients 3] [--pictures docs]
 
 The phantom's truth is known. Of a real slice the segmentation of the normal-dose image stands for it, and noise at 2 %
 dose is inserted for want of a low-dose scan. `--pictures` writes phantom pictures only.

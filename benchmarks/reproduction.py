@@ -1,7 +1,7 @@
 """The paper's claims with the harness's own means: four models trained on the pairs of every strategy, scored alike.
 
     .venv/bin/python -m benchmarks.reproduction [--setting reduced] [--seeds 3] [--device cuda] [--amp] [--published]
-    .venv/bin/python -m benchmarks.reproduction --real ../shared/data/ct     # the same networks on real slices
+    .venv/bin/python -m benchmarks.reproduction --real FOLDER     # the same networks on real slices
     .venv/bin/python -m benchmarks.reproduction --tables [--pictures docs]   # from what is finished, no computing
 
 Every cell is a network (`benchmarks/train.py`) run on the test patients of the protocol `phantom` and scored against

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import time
 import uuid
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -44,6 +45,7 @@ REFUSED_CALLS = {
 }
 NEW_NAMESPACES = 0x7E020000  # the flags of clone that create any
 CGROUPS = Path("/sys/fs/cgroup")
+GROUPS_WITHIN_S = 5  # how long Podman may take to remove its cgroups below ours
 
 
 def open_client() -> Any:
@@ -227,10 +229,7 @@ class _PodmanWatch(Watch):
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         self._kill()
-        for top in {self._pids_root(), *CGROUPS.iterdir()}:  # one for each controller in version 1
-            for group in (top / self.group / "run", top / self.group):
-                with contextlib.suppress(OSError):
-                    group.rmdir()
+        _remove_groups(self.group)
 
     @staticmethod
     def _pids_root() -> Path:
@@ -267,6 +266,19 @@ class _PodmanWatch(Watch):
     def _processes(self) -> list[int]:
         groups = (self._pids_root() / self.group).rglob("cgroup.procs")
         return [int(process) for members in groups for process in members.read_text().split()]
+
+
+def _remove_groups(name: str) -> None:
+    """Remove the cgroups of a build once Podman, which may still be removing its own below them, has let go."""
+    groups = [top / name / below for top in (CGROUPS, *CGROUPS.iterdir()) for below in ("run", "")]  # v2, and v1's each
+    until = time.monotonic() + GROUPS_WITHIN_S
+    while True:
+        for group in groups:
+            with contextlib.suppress(OSError):
+                group.rmdir()
+        if time.monotonic() > until or not any(group.exists() for group in groups):
+            return
+        time.sleep(0.1)
 
 
 def _disk_use(folder: Path) -> int:

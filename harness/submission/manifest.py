@@ -134,7 +134,7 @@ def new_submission(into: Path, slug: str, *, name: str, authors: Sequence[str]) 
     """
     folder = into / check_slug(slug)
     if folder.exists():
-        raise UsageError(f"{folder}: exists already", fix="choose another name, or remove it first")
+        raise UsageError(f"{folder}: already exists", fix="choose another name, or remove it first")
     template = shipped("submissions/template")
     with atomic_folder(folder) as part:
         shutil.copytree(template, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))

@@ -25,7 +25,7 @@ class Command:
     @property
     def status(self) -> int:
         """The exit status that the shown output tells of."""
-        said = re.search(r"exit status (\d+)$", "\n".join(self.shown), re.MULTILINE)
+        said = re.search(r"^stage: .*\(exit status (\d+)\)$", "\n".join(self.shown), re.MULTILINE)
         return int(said[1]) if said else 0
 
 

@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from harness.base.errors import InfrastructureError, UsageError
-from harness.engines import connect, engine_name, engine_names
+from harness.engines import connect, engine_name, engine_names, podman
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -66,3 +67,15 @@ def test_the_option_reaches_every_process_of_many(tmp_path: Path) -> None:
     assert done.returncode == 50
     assert done.stdout.count("apptainer: no such program") + done.stderr.count("apptainer: no such program") >= 2
     assert not list((tmp_path / "board").glob("records/*/*/*"))
+
+
+def test_cgroups_of_a_build_go_once_podman_has_removed_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(podman, "CGROUPS", tmp_path)
+    late = tmp_path / "pids" / "build" / "run" / "podmans"
+    late.mkdir(parents=True)
+    (tmp_path / "pids" / "others").mkdir()
+    timer = threading.Timer(0.3, late.rmdir)
+    timer.start()
+    podman._remove_groups("build")
+    timer.join()
+    assert [path.name for path in (tmp_path / "pids").iterdir()] == ["others"]

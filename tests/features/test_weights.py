@@ -189,9 +189,9 @@ def test_download(cache: Path, monkeypatch: pytest.MonkeyPatch, address: str, pa
 @pytest.mark.parametrize(
     ("path", "error", "message"),
     [
-        ("/wrong", InfrastructureError, "SHA-256 is [0-9a-f]{64}, expected [0-9a-f]{64}"),
+        ("/wrong", InfrastructureError, "expected SHA-256 [0-9a-f]{64}, found [0-9a-f]{64}"),
         ("/more", InfrastructureError, "more than the 700000 bytes"),
-        ("/cut", InfrastructureError, "ended after 350000 bytes"),
+        ("/cut", InfrastructureError, "closed after 350000 bytes"),
         ("/absent", InfrastructureError, "404"),
         ("/to-http", UsageError, "https only"),
     ],
@@ -211,7 +211,7 @@ def test_a_name_that_turns_private_after_it_was_checked_is_hung_up_on(
     real = socket.getaddrinfo
     answers = [[(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 443))]]  # what the check hears
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: answers.pop() if answers else real(*a, **k))
-    with pytest.raises(UsageError, match="not public; nothing was fetched"):
+    with pytest.raises(UsageError, match="not public, so nothing was fetched"):
         download(f"{address}/w.bin", tmp_path / "w", sha256="0" * 64, max_bytes=10**6, public_only=True)
     assert not answers
     assert list(tmp_path.iterdir()) == []
