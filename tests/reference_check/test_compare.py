@@ -152,10 +152,11 @@ def test_the_features_of_a_record_can_be_missing(written: Path, leaderboard: Pat
 
 def forged(folder: Path, leaderboard: Path, record: Record) -> Path:
     """A copy of a record with another content and digests that fit it: what a verification of digests cannot see."""
-    target = record_folder(leaderboard, make_record(record.result, record.observed))
+    record = make_record(record.result, record.observed)
+    target = record_folder(leaderboard, record)
     shutil.copytree(folder, target)
     shutil.copytree(open_store(folder.parents[3]).folder, open_store(leaderboard).folder)
-    (target / "record.json").write_bytes(encode(msgspec.structs.replace(record, id=target.name)))
+    (target / "record.json").write_bytes(encode(record))
     shutil.copyfile(folder.parent.parent / "protocol.json", target.parent.parent / "protocol.json")
     return target
 

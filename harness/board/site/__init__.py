@@ -28,6 +28,7 @@ from harness.protocol import Protocol
 from harness.records.attachments import attachments
 from harness.records.schema import Record
 from harness.records.store import record_folder
+from harness.scoring.attachment_names import PREVIEW, STRIP
 from harness.scoring.pictures import REGION_COLOURS
 
 HERE = Path(__file__).resolve().parent
@@ -261,6 +262,7 @@ def _environment() -> jinja2.Environment:
         "record_url": facts.record_url,
     }
     environment.globals |= {"board_columns": columns.of_board, "cell": columns.cell, "ranking_value": ranking_value}
+    environment.globals |= {"STRIP": STRIP, "PREVIEW": PREVIEW}
     return environment
 
 
