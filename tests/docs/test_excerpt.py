@@ -28,7 +28,7 @@ def test_the_excerpt_of_the_board_has_the_rows_of_the_leaderboard() -> None:
     board = board[board.index("(`phantom-3`)") :]
     label = {row["Submission"]: row for row in table(board, LABEL)}
     truth = {row["Submission"]: row for row in table(board, TRUTH)}
-    expected = [
+    expected: list[tuple[str, ...]] = [
         (
             row[""],
             row["tier"],
