@@ -2,7 +2,7 @@
 
 For pairs without known regions. It is meant for images of moderate noise (labels, denoised slices). It is known to
 fail on consolidated lung, bowel gas close to the lung, and arms cut by the field of view. A lung behind a chest wall of
-4 mm, or with a gap of 6 mm, is still found. docs/weak_denoisers_numbers.md has its accuracy on the phantom.
+4 mm, or with a gap of 6 mm, is still found. docs/purification.md has its accuracy on the phantom.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """torchmetrics for 8-bit slices: what SSIM and VIF share.
 
 In float32, the only type that torch convolves fast on a CPU: float64 takes more than ten times as long and changes the
-fifth digit at most (docs/weak_denoisers_numbers.md).
+fifth digit at most (docs/metrics.md).
 """
 
 from __future__ import annotations

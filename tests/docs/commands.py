@@ -74,9 +74,18 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e '.[dev]'": As(
         run="python3 -m venv --help && test -f constraints.txt && grep '^dev = ' pyproject.toml"
     ),
+    ".venv/bin/python -m pip wheel --no-deps -w dist .": Help(
+        of="python3 -m pip wheel", why="tests/test_wheel.py builds it and runs it in an environment of its own"
+    ),
+    "pip install dist/ipv2_harness-*.whl": Help(
+        of="python3 -m pip install", why="tests/test_wheel.py does it without a network"
+    ),
+    "harness engine start": HERE,  # one runs
     "docker/start-engine": As(run="test -x docker/start-engine"),  # the fixture `engine` has just run both
     "docker/build-base": As(run="test -x docker/build-base"),
-    "docker/build-base --torch": As(run="test -f docker/torch/Dockerfile"),  # tests/containers/test_torch.py runs it
+    "harness engine build-base --torch": Help(
+        of="harness engine build-base", why="tests/containers/test_torch.py does it"
+    ),
     ".venv/bin/harness run submissions/tv": As(run="harness run submissions/tv"),
     'eval "$(_HARNESS_COMPLETE=bash_source harness)"': As(
         run='eval "$(_HARNESS_COMPLETE=bash_source harness)" && complete -p harness'
@@ -130,10 +139,10 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     ),
     "harness ci check --base main --head FETCH_HEAD": Help(of="harness ci check", why=PULL_REQUEST),
     "harness ci inputs -p phantom -o inputs/": HERE,
-    "harness ci run --base main --head FETCH_HEAD -p phantom --inputs inputs/ -o handover/": Help(
+    "harness ci run --base main --head FETCH_HEAD -p phantom --inputs inputs/ -o finished/": Help(
         of="harness ci run", why=PULL_REQUEST
     ),
-    "harness ci score handover/ --base main --head FETCH_HEAD -p phantom": Help(
+    "harness ci score finished/ --base main --head FETCH_HEAD -p phantom": Help(
         of="harness ci score", why=PULL_REQUEST
     ),
     # a reviewer's

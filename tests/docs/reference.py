@@ -48,6 +48,9 @@ refused, with the file and the key in the message.
 
     harness list protocols
     harness run submissions/tv -p protocols/phantom-mini.yaml --leaderboard /somewhere/else
+
+`-p NAME` takes `protocols/NAME.yaml` of the current folder if there is one, else the protocol of that name that comes
+with the harness. `-p` with a path that ends in `.yaml` or `.yml` takes that file.
 """
 
 
