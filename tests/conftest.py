@@ -34,7 +34,12 @@ worker_processes.HANDFUL = 12
 LONGEST = (
     *("containers/test_faults.py", "containers/test_hostile.py", "containers/test_hostile_on_podman.py"),
     *("docs/test_commands.py", "scoring/test_score.py", "pipeline/test_evaluate.py", "cli/test_cli.py"),
-    *("ci/test_verdicts.py", "reference_check/test_tools.py", "reference_check/test_check.py", "engines/test_gpu.py"),
+    *(
+        "ci/test_verdicts.py",
+        "reference_check/test_reference_tools.py",
+        "reference_check/test_compare.py",
+        "engines/test_gpu.py",
+    ),
     *("labels/test_training_pairs.py", "imaging/test_segment.py", "board/site/test_browser.py"),
     *("phantom/test_scan.py", "features/test_inception.py", "imaging/test_lungs.py", "engines/test_docker.py"),
     *("imaging/test_noise_fit.py", "features/test_features.py", "engines/test_podman.py", "test_baselines.py"),

@@ -109,7 +109,7 @@ def _is_public(address: str) -> bool:
 def _check_address(url: str, *, public_only: bool) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
-        raise UsageError(f"weights are fetched by https only, found {url!r}")
+        raise UsageError(f"only https addresses are fetched, found {url!r}")
     if not public_only:
         return
     try:
@@ -120,6 +120,4 @@ def _check_address(url: str, *, public_only: bool) -> None:
         ) from error
     for *_, address in found:
         if not _is_public(str(address[0])):
-            raise UsageError(
-                f"{url}: {address[0]} is not a public address, and weights are fetched from public addresses only"
-            )
+            raise UsageError(f"{url}: {address[0]} is not a public address, and only those are fetched")

@@ -64,7 +64,10 @@ click.rich_click.COMMAND_GROUPS = {
     "harness": [
         {"name": "Submit a denoiser", "commands": ["new", "check", "run"]},
         {"name": "Labels and data", "commands": ["labels", "pairs", "noise"]},
-        {"name": "Scores and the leaderboard", "commands": ["list", "score", "anchors", "audit", "board", "withdraw"]},
+        {
+            "name": "Scores and the leaderboard",
+            "commands": ["list", "score", "anchors", "audit", "board", "store", "withdraw"],
+        },
         {"name": "Organise a benchmark", "commands": ["secret", "sign", "ci"]},
         {"name": "This machine", "commands": ["doctor", "engine", "weights"]},
     ]

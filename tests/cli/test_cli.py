@@ -201,7 +201,7 @@ def small(tmp_path: Path) -> Path:
     [
         ("", 0, ("valid: 2 slices", "limits: 600 s", "next: harness run")),
         ("import torch_geometry", 20, ("No module named 'torch_geometry'", "install the package", "Traceback")),
-        ("import urllib.request as u; u.urlopen('https://example.org')", 20, ("no network in the sandbox", "logs/my")),
+        ("import urllib.request as u; u.urlopen('https://example.org')", 20, ("the sandbox has no network", "logs/my")),
         ("open('/weights.bin', 'w')", 20, ("only /output and /tmp", "Read-only file system: '/weights.bin'")),
         ("import os; os.kill(os.getpid(), 11)", 20, ("exit status 139 (killed by SIGSEGV)",)),
         (

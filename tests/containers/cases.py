@@ -303,7 +303,7 @@ CASES: dict[str, list[Case]] = {
         manifest("weights from within", "weights from the metadata address", "not a public address",
                  bound="never connected",
                  manifest=f"weights: [{{url: 'https://169.254.169.254/w', sha256: {'a' * 64}}}]"),
-        manifest("weights from a file", "weights from file:///etc/passwd", "by https only", bound="never read",
+        manifest("weights from a file", "weights from file:///etc/passwd", "only https", bound="never read",
                  manifest=f"weights: [{{url: 'file:///etc/passwd', sha256: {'a' * 64}}}]"),
         Case(name="asks for more", behaviour="good", does="asks for a terabyte and a year", status=0,
              bound="the protocol's limits stay", manifest="limits: {memory_gb: 1000, wall_s: 9999999}"),

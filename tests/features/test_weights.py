@@ -115,7 +115,7 @@ def test_offline_download_names_the_address(cache: Path, monkeypatch: pytest.Mon
 
 def test_plain_http_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, url="http://127.0.0.1:9/w.bin")
-    with pytest.raises(UsageError, match="https only"):
+    with pytest.raises(UsageError, match="only https"):
         weights.fetch("inception")
     assert not cache.exists()
 
@@ -193,7 +193,7 @@ def test_download(cache: Path, monkeypatch: pytest.MonkeyPatch, address: str, pa
         ("/more", InfrastructureError, "more than the 700000 bytes"),
         ("/cut", InfrastructureError, "closed after 350000 bytes"),
         ("/absent", InfrastructureError, "404"),
-        ("/to-http", UsageError, "https only"),
+        ("/to-http", UsageError, "only https"),
     ],
 )
 def test_bad_download_leaves_nothing(

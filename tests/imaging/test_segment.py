@@ -94,7 +94,7 @@ def test_a_chest_wall_of_few_millimetres_keeps_the_lung_in() -> None:
 
 
 def test_no_body_has_nothing_beside_it() -> None:
-    with pytest.raises(ValueError, match="no body"):
+    with pytest.raises(ValueError, match="expected a body, found an empty mask"):
         empty = np.zeros((16, 16), np.uint8)
         lung_left_outside(empty, np.zeros((16, 16), bool), window_hu=None, pixel_mm=1)
 

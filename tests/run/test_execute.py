@@ -257,8 +257,8 @@ def test_cached_weights_need_no_network(cache: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "error", "said"),
     [
-        ("http://example.org/w.bin", UsageError, "by https only"),
-        ("file:///etc/passwd", UsageError, "by https only"),
+        ("http://example.org/w.bin", UsageError, "only https"),
+        ("file:///etc/passwd", UsageError, "only https"),
         ("https://127.0.0.1/w.bin", UsageError, "not a public address"),
         ("https://[::1]/w.bin", UsageError, "not a public address"),
         ("https://169.254.169.254/latest", UsageError, "not a public address"),
