@@ -11,9 +11,11 @@ SHIPPED = ("protocols", "submissions/template", "docker")
 
 class BuildWithShipped(build_py):
     def run(self) -> None:
-        super().run()
         if self.editable_mode:  # the checkout's own folders are used
+            super().run()
             return
+        shutil.rmtree(Path(self.build_lib) / "harness", ignore_errors=True)  # modules that an older build left there
+        super().run()
         for name in SHIPPED:
             target = Path(self.build_lib) / "harness" / "_shipped" / name
             shutil.rmtree(target, ignore_errors=True)

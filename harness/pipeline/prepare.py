@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness.base.errors import SubmissionError, UsageError
 from harness.base.progress import Reporter
 from harness.base.structs import Strict
+from harness.base.text import first_few
 from harness.dataset.cases import Dataset
 from harness.dataset.load import load_data
 from harness.engines import Engine
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from harness.features import Extractor
-
-IMPLAUSIBLE_SHOWN = 8
 
 
 class LabelledData(Strict, frozen=True, kw_only=True):
@@ -92,10 +91,8 @@ def prepare_labels(
     weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
         labels = build_labels(dataset, protocol.purify, weak_outputs=weak_outputs, progress=progress)
-    for line in labels.implausible[:IMPLAUSIBLE_SHOWN]:
-        reporter.note(f"label of {line}")
-    if len(labels.implausible) > IMPLAUSIBLE_SHOWN:
-        reporter.note(f"and {len(labels.implausible) - IMPLAUSIBLE_SHOWN} more implausible labels")
+    for line in first_few([f"label of {line}" for line in labels.implausible]):
+        reporter.note(line)
     return LabelledData(protocol=protocol, dataset=dataset, labels=labels, weak_outputs=weak_outputs)
 
 

@@ -87,8 +87,10 @@ class World:
 
 @functools.cache
 def help_of(program: str) -> str:
-    """What `harness VERB` or `python3 ...` of this checkout prints for --help."""
+    """What `harness VERB` or `python3 ...` of this checkout prints for --help, or pip, in a process of its own."""
     name, *words = [*shlex.split(program), "--help"]
+    if words[:2] == ["-m", "pip"]:
+        return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True).stdout
     done = {"harness": harness, "python3": python}[name](*words)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
