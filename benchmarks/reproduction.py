@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -26,9 +25,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from scipy.stats import t as student
 
 from benchmarks import purification
+from benchmarks.reproduction_cells import FOLDER, REGIONS, Cell, Key, Results
+from benchmarks.reproduction_tables import print_tables
 from benchmarks.train import (
     MODELS,
     SETTINGS,
@@ -44,7 +44,7 @@ from benchmarks.train import (
 from harness.base.files import atomic_folder
 from harness.base.process import source_commit
 from harness.base.slices import read_grey, write_grey
-from harness.base.structs import Strict, read_json, write_json
+from harness.base.structs import read_json, write_json
 from harness.dataset.cases import Dataset
 from harness.dataset.load import load_data
 from harness.imaging.montage import lung_window, montage
@@ -57,55 +57,9 @@ from harness.scoring.score import Scorecard, load_extractors, score
 
 R = TypeVar("R")
 Image = NDArray[np.uint8]
-FOLDER = Path(__file__).resolve().parent / "reproduction"
-REGIONS = ("whole", "background", "lung")
-DISTANCES = ("FID", "KID", "CLIP-FID")
-RECIPES = {
-    "none": "raw pairs",
-    "ipv1": "IPv1",
-    "rb": "Remove Background",
-    "an": "Add Noise",
-    "ipv2": "IPv2",
-    "ipv2 corrected": "IPv2 corrected",
-}
 HU_PER_GREY = 2224 / 255
-Key = tuple[str, str, int]  # model, recipe, seed
-Column = tuple[str, str, str, int]  # heading, metric, region, digits
 RealSlice = tuple[purification.Pair, dict[str, NDArray[np.bool_]]]
 REAL_METRICS = {"RMSE": "rmse", "bias": "bias", "SSIM": "ssim", "noise": "noise"}
-
-
-class Cell(Strict, frozen=True, kw_only=True):
-    """A network and what it is worth. `values` holds metric -> region -> (value, low, high) against label and truth,
-    bounds over patients; `real` metric -> region -> value on real slices with inserted noise. Seconds are of all
-    processors together on a CPU, by the clock on a GPU."""
-
-    model: str
-    recipe: str
-    seed: int
-    weights: str  # SHA-256
-    parameters: int
-    train_s: float
-    apply_s: float
-    score_s: float
-    values: dict[str, dict[str, dict[str, tuple[float, float | None, float | None]]]]
-    real: dict[str, dict[str, float]] | None = None
-
-    @property
-    def key(self) -> Key:
-        return self.model, self.recipe, self.seed
-
-
-class Results(Strict, frozen=True, kw_only=True):
-    """All finished cells of a setting, and what they were made with; with anything else they are made anew."""
-
-    setting: dict[str, Any]
-    protocol: str  # digest
-    test_set: str  # digest
-    machine: str
-    torch: str
-    commit: str | None
-    cells: tuple[Cell, ...] = ()
 
 
 # -------------------------------------------------------------------------------- cells
@@ -309,140 +263,6 @@ def compute_real(path: Path, setting: str, seeds: int, folder: Path, device: str
         results = msgspec.structs.replace(results, cells=tuple(cells))
         write_json(path, results)
         print(f"{task.model}, {recipe_of(task)}, seed {task.seed}: {real['RMSE']}", flush=True)
-
-
-# -------------------------------------------------------------------------------- tables
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and half of its 95 % interval over seeds (Student's t); nan for one seed."""
-    if len(values) < 2:
-        return float(np.mean(values)), float("nan")
-    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return float(np.mean(values)), float(half)
-
-
-def shown(values: Sequence[float], digits: int) -> str:
-    mean, half = spread(values)
-    return f"{mean:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
-
-
-def distance_columns() -> list[Column]:
-    """The columns of the tables against label and truth."""
-    found = []
-    for metric, region in itertools.product(DISTANCES, REGIONS):
-        name = "CLIP-FID masked" if metric == "CLIP-FID" and region != "whole" else metric
-        found.append((f"{metric} {region}", name, region, {"FID": 4, "KID": 5, "CLIP-FID": 3}[metric]))
-    return [*found, ("RMSE lung, HU", "RMSE", "lung", 1), ("RMSE whole, HU", "RMSE", "whole", 1)]
-
-
-LUNG_COLUMNS: list[Column] = [
-    ("RMSE, HU", "RMSE", "lung", 1),
-    ("bias, HU", "bias", "lung", 1),
-    ("noise, HU", "noise", "lung", 1),
-    ("vessel contrast", "vessel contrast", "lung", 2),
-]
-REAL_COLUMNS: list[Column] = [
-    (f"{metric} {region}", metric, region, digits)
-    for metric, region, digits in (
-        ("RMSE", "lung", 1), ("RMSE", "whole", 1), ("bias", "lung", 1), ("SSIM", "lung", 3), ("noise", "lung", 1),
-    )
-]  # fmt: skip
-
-
-def table(
-    cells: Sequence[Cell], columns: Sequence[Column], value: Callable[[Cell, str, str], float], *first: str
-) -> None:
-    """Every model and recipe, mean over seeds of `value(cell, metric, region)`; `first` are rows above them."""
-    print(f"| model | trained on | {' | '.join(head for head, *_ in columns)} |")
-    print("|---|---|" + "--:|" * len(columns))
-    for row in first:
-        print(row)
-    for model, recipe in itertools.product(MODELS, RECIPES):
-        own = [one for one in cells if (one.model, one.recipe) == (model, recipe)]
-        if own:
-            row_of = [
-                shown([value(one, metric, region) for one in own], digits) for _, metric, region, digits in columns
-            ]
-            print(f"| {model} | {RECIPES[recipe]} | {' | '.join(row_of)} |")
-
-
-def against(reference: str) -> Callable[[Cell, str, str], float]:
-    """The values of cells against the label or the truth."""
-    return lambda cell, metric, region: cell.values[reference][metric][region][0]
-
-
-CLAIMS = (
-    ("IPv2 is better than IPv1", "ipv2", "ipv1"),
-    ("Remove Background alone is better than IPv1", "rb", "ipv1"),
-    ("Add Noise alone is better than IPv1", "an", "ipv1"),
-    ("both together are better than Remove Background alone", "ipv2", "rb"),
-    ("both together are better than Add Noise alone", "ipv2", "an"),
-    ("IPv1 is better than raw pairs", "ipv1", "none"),
-    ("corrected IPv2 is better than published IPv2", "ipv2 corrected", "ipv2"),
-)
-
-
-def claims(results: Results, reference: str) -> None:
-    """The change from one recipe to another, in percent, paired by seed; bold where the interval leaves zero out."""
-    heads = [(f"{metric} {model}", metric, model) for metric in (*DISTANCES, "RMSE") for model in MODELS]
-    print(f"| claim, whole slices | {' | '.join(head for head, *_ in heads)} |")
-    print("|---|" + "--:|" * len(heads))
-    for words, better, worse in CLAIMS:
-        row = []
-        for _, metric, model in heads:
-            by_seed = {
-                recipe: {
-                    one.seed: against(reference)(one, metric, "whole")
-                    for one in results.cells
-                    if (one.model, one.recipe) == (model, recipe)
-                }
-                for recipe in (better, worse)
-            }
-            seeds = sorted(by_seed[better].keys() & by_seed[worse].keys())
-            changes = [100 * (by_seed[better][seed] / by_seed[worse][seed] - 1) for seed in seeds]
-            if not changes or min(by_seed[worse].values()) <= 0:  # KID may be: it has no percent then
-                row.append("–")
-                continue
-            mean, half = spread(changes)
-            text = f"{mean:+.0f} %"
-            row.append(f"**{text}**" if abs(mean) > half else text)
-        print(f"| {words} | {' | '.join(row)} |")
-
-
-def real_table(results: Results) -> None:
-    """Paired errors on real slices."""
-    noisy = read_json(FOLDER / "real-input.json", dict[str, Any])["values"]
-    own = [f"{noisy[metric][region]:.{digits}f}" for _, metric, region, digits in REAL_COLUMNS]
-    measured = [(one, one.real) for one in results.cells if one.real is not None]
-    values = {one.key: real for one, real in measured}
-    table(
-        [one for one, _ in measured],
-        REAL_COLUMNS,
-        lambda cell, metric, region: values[cell.key][metric][region],
-        f"| noisy input | – | {' | '.join(own)} |",
-    )
-
-
-def print_tables(path: Path) -> None:
-    results = read_json(path, Results)
-    seeds = sorted({one.seed for one in results.cells})
-    spent = {name: sum(getattr(one, name) for one in results.cells) / 60 for name in ("train_s", "apply_s", "score_s")}
-    print(
-        f"Setting {path.stem}, {len(results.cells)} networks, seeds {seeds}, {results.machine}, torch {results.torch}: "
-        f"{spent['train_s']:.0f} min training, {spent['apply_s']:.0f} min on the test set, "
-        f"{spent['score_s']:.0f} min scoring\n"
-    )
-    for reference in ("label", "truth"):
-        print(f"## Against the {reference}\n")
-        table(results.cells, distance_columns(), against(reference))
-        print()
-        claims(results, reference)
-        print()
-    print("## In the lung, against the truth\n")
-    table(results.cells, LUNG_COLUMNS, against("truth"))
-    print()
-    if (FOLDER / "real-input.json").exists():
-        print("## Real slices with inserted noise\n")
-        real_table(results)
 
 
 # -------------------------------------------------------------------------------- pictures

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from benchmarks import reproduction
-from benchmarks.reproduction import RECIPES, Cell, Results, claims, print_tables, spread
+from benchmarks.reproduction_cells import RECIPES, Cell, Results
+from benchmarks.reproduction_tables import claims, print_tables, spread
 from benchmarks.train import MODELS, SETTINGS
 from harness.base.digests import digest_file
 from harness.base.structs import read_json
