@@ -193,7 +193,7 @@ def test_two_runs_of_the_same_thing_take_turns(engine: Engine, setting: Setting)
     both = [setting.start(), setting.start()]
     said = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    assert sum("a cached run" in one for one in said) == 1, said
+    assert sum("(from the cache)" in one for one in said) == 1, said
     assert len(setting.records()) == 1
     assert setting.half_written() == []
 
@@ -251,7 +251,7 @@ def test_a_full_leaderboard_disk_leaves_no_half_record(engine: Engine, setting: 
         assert setting.half_written() == []
     status, said = setting.run()  # with room again; what was finished is not done again
     assert status == 0, said
-    assert "a cached run" in said
+    assert "(from the cache)" in said
 
 
 # -------------------------------------------------------------------------------- the engine
