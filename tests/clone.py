@@ -10,6 +10,8 @@ from tests.containers.test_faults import PROTOCOL
 
 LABEL = "ipv2-harness.ci"
 COPIES = 'CMD ["sh", "-c", "cp /input/*.png /output"]'
+# what a submission may print to make a log act: commands of CI, a mention, HTML, markup of rich
+SHOUTS = 'CMD ["sh", "-c", "echo \':: ::error::mine ##[add-mask]this @everyone <b> [/b]\' >&2; exit 1"]'
 
 
 class Clone:

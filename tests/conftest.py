@@ -35,7 +35,7 @@ LONGEST = (
     *("containers/test_faults.py", "containers/test_hostile.py", "containers/test_hostile_on_podman.py"),
     *("docs/test_commands.py", "scoring/test_score.py", "pipeline/test_evaluate.py", "cli/test_cli.py"),
     *(
-        "ci/test_verdicts.py",
+        "ci/test_jobs.py",
         "reference_check/test_reference_tools.py",
         "reference_check/test_compare.py",
         "engines/test_gpu.py",

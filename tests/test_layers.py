@@ -1,10 +1,11 @@
-"""The import order (CONTRIBUTING, "How the package is layered"), read from the source, inside functions too."""
+"""What holds of the source as text: the import order (CONTRIBUTING, "How the package is layered"), sizes."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 from tests.conftest import LONGEST, TESTS
 
-PACKAGE = Path(__file__).resolve().parent.parent / "harness"
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "harness"
 BASE = ["base"]
 PURE = ["imaging", "phantom", "features", "metrics", "statistics"]
 STAGES = [
@@ -20,6 +22,8 @@ STAGES = [
     "reference_check", "board", "pipeline", "ci", "doctor", "cli", "__main__",
 ]  # fmt: skip
 ORDER = [*BASE, *PURE, *STAGES]
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines
+LONGER: dict[str, str] = {}  # file, or file::function -> why it may be longer
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
@@ -77,6 +81,33 @@ def test_no_private_name_is_used_outside_its_folder() -> None:
             if private is not None:
                 folder = name.split(f".{private}")[0]
                 assert module_of(path).startswith(folder), f"{path} imports {name}"
+
+
+def too_long(path: Path, root: Path = ROOT) -> Iterator[str]:
+    """A file, and functions in it (docstring included, decorators not), with more lines than are allowed."""
+    name, text = str(path.relative_to(root)), path.read_text()
+    if len(text.splitlines()) > LONGEST_FILE:
+        yield name
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            if node.end_lineno - node.lineno + 1 > LONGEST_FUNCTION:
+                yield f"{name}::{node.name}"
+
+
+def test_files_and_functions_are_short() -> None:
+    files = [path for folder in ("harness", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    assert sorted(name for path in [*files, ROOT / "setup.py"] for name in too_long(path)) == sorted(LONGER)
+
+
+def test_what_is_too_long_is_found(tmp_path: Path) -> None:
+    def function(name: str, lines: int) -> str:
+        return f"def {name}():\n" + "    pass\n" * (lines - 1)
+
+    (tmp_path / "right.py").write_text(function("a", 60) + "\n" * 340)
+    (tmp_path / "long.py").write_text("class C:\n    async " + function("b", 61).replace("    ", " " * 8) + "\n" * 339)
+    assert list(too_long(tmp_path / "right.py", tmp_path)) == []
+    assert list(too_long(tmp_path / "long.py", tmp_path)) == ["long.py", "long.py::b"]
 
 
 def test_help_loads_nothing_heavy() -> None:

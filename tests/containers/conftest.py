@@ -54,7 +54,8 @@ def watched(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         assert plain.machine == engine.machine
         client = client_of(plain)
         assert client._proxy_configs.http, "the configuration was not read: the case would be vacuous"
-        # every case copies the same file: its layer stays, or a case that ends takes it from one that is built just now
+        # every case copies the same files: without this image, a case that ends would remove their layer while another
+        # is being built on it
         kept = f"ipv2-harness/hostile:{os.getpid()}"
         plain.build(IMAGE, tag=kept, arguments={"BASE_IMAGE": BASE_IMAGE})
         with WatchedPodman(client, reopen=open_podman) if engine.name == "podman" else Watching(client) as found:

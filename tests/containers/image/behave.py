@@ -11,14 +11,14 @@ import json
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from faulty_png import faulty_pngs  # type: ignore[import-not-found]  # beside this file in the image
 
 SOURCE, TARGET = Path(os.environ["HARNESS_INPUT"]), Path(os.environ["HARNESS_OUTPUT"])
 CASES = json.loads((SOURCE / "manifest.json").read_text())["cases"]
@@ -77,51 +77,9 @@ def looks_everywhere() -> None:
 
 
 # -------------------------------------------------------------------------------- faulty outputs
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(
-    *extra: tuple[bytes, bytes], height: int = HEIGHT, width: int = WIDTH, depth: int = 8, colour: int = 0,
-    interlace: int = 0, data: bytes | None = None,
-) -> bytes:  # fmt: skip
-    """A PNG of noise; `data` are the compressed rows, right for 8 bits in one channel if None."""
-    rows = b"".join(b"\0" + os.urandom(width) for _ in range(height if data is None else 0))
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
-    chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(rows) if data is None else data), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, content) for kind, content in chunks)
-
-
 def first_is(content: bytes) -> None:
     copy(CASES[1:])
     (TARGET / FIRST).write_bytes(content)
-
-
-def rows_of(sample: bytes) -> bytes:
-    return zlib.compress((b"\0" + sample * WIDTH) * HEIGHT)
-
-
-def bomb() -> bytes:
-    packer = zlib.compressobj(9)
-    zeros = bytes(2**20)
-    return b"".join(packer.compress(zeros) for _ in range(100)) + packer.flush()
-
-
-FIRST_IS: dict[str, Callable[[], bytes]] = {
-    "text": lambda: b"not a picture",
-    "truncated": lambda: (SOURCE / FIRST).read_bytes()[:-30],
-    "wrong_size": lambda: png(height=HEIGHT + 1),
-    "lying_header": lambda: png(height=2**31 - 1, width=2**31 - 1, data=rows_of(b"x")),
-    "colour": lambda: png(colour=2, data=rows_of(b"abc")),
-    "sixteen_bit": lambda: png(depth=16, data=rows_of(b"ab")),
-    "palette": lambda: png((b"PLTE", bytes(range(9))), colour=3),
-    "alpha": lambda: png(colour=4, data=rows_of(b"ab")),
-    "animated": lambda: png((b"acTL", struct.pack(">II", 2, 0))),
-    "interlaced": lambda: png(interlace=1),
-    "zlib_bomb": lambda: png(data=bomb()),
-    "constant": lambda: png(data=rows_of(b"\x80")),
-    "scaled_to_one": lambda: png(data=zlib.compress((b"\0" + b"\0\1" * (WIDTH // 2)) * HEIGHT)),
-}
 
 
 def nothing() -> None:
@@ -431,7 +389,8 @@ def outlives_a_health_check() -> None:
 
 look_for_labels(mounted())
 behaviour = sys.argv[1]
-if behaviour in FIRST_IS:
-    first_is(FIRST_IS[behaviour]())
+faulty = faulty_pngs((SOURCE / FIRST).read_bytes(), HEIGHT, WIDTH)
+if behaviour in faulty:
+    first_is(faulty[behaviour]())
 else:
     globals()[behaviour]()
