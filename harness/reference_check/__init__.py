@@ -14,5 +14,5 @@ from harness.base.errors import UsageError
 if find_spec("torch_fidelity") is None:
     raise UsageError(
         "harness audit needs the package torch-fidelity, which is not installed",
-        fix="pip install 'ipv2-harness[audit]', or in a checkout: pip install -c constraints.txt -e '.[audit]'",
+        fix="pip install torch-fidelity, or in a checkout: pip install -c constraints.txt -e '.[audit]'",
     )
