@@ -39,7 +39,7 @@ def read_json(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
+        raise UsageError(f"{path}: no such file", fix="check the path") from None
     except msgspec.MsgspecError as error:
         raise UsageError(f"{path}: {error}", fix="restore the file; if it lies in the cache, delete it") from error
 
@@ -79,11 +79,13 @@ def read_yaml(path: Path, kind: type[T]) -> T:
             )
         data = yaml.load(path.read_bytes(), Loader=_StrictLoader)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
+        raise UsageError(f"{path}: no such file", fix="check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: not plain YAML: {error}", fix="correct that line") from error
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UsageError(
+            f"{path}: cannot be read: {error.strerror}", fix="check the path and its permissions"
+        ) from error
     try:
         return msgspec.convert(data, type=kind)
     except msgspec.ValidationError as error:
