@@ -22,6 +22,7 @@ from harness.base.structs import Strict, read_yaml
 from harness.records.locations import NotThere, check_location, fetch
 from harness.records.schema import Record
 from harness.scoring.attachment_names import PICTURE_SUFFIXES, SMALL
+from harness.submission.manifest import ANCHOR_PREFIX
 
 FOLDER = "attachments"  # in the leaderboard's folder
 
@@ -123,12 +124,18 @@ class Store(Strict, frozen=True, kw_only=True):
             raise UsageError(
                 f"{message}, and no location to fetch it from is configured",
                 fix=f"list the locations in {SETTINGS} of the leaderboard or in ${READ_VARIABLE}, name a folder that "
-                f"holds it with ${FOLDER_VARIABLE}, or score the submission again",
+                f"holds it with ${FOLDER_VARIABLE}, or make it again: {_command(attachment)}, then repeat this command",
             )
         message = f"{message}, and no location has it:\n  " + "\n  ".join(reasons)
         if unreachable:
             raise InfrastructureError(message, fix="check the network, then run again")
-        raise UsageError(message, fix=f"correct the locations in {SETTINGS} of the leaderboard or ${READ_VARIABLE}")
+        raise UsageError(
+            message,
+            fix=(
+                f"correct the locations in {SETTINGS} of the leaderboard or ${READ_VARIABLE}, "
+                f"or make it again: {_command(attachment)}, then repeat this command"
+            ),
+        )
 
 
 def open_store(leaderboard: Path, environment: Mapping[str, str] | None = None) -> Store:
@@ -164,8 +171,19 @@ def attachment(record: Record, folder: Path, name: str) -> Attachment:
     """A record's file by its name, which the record must have."""
     sha256 = record.observed.files[name]
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise UsageError(f"{folder / 'record.json'}: the digest of {name!r} is no SHA-256 (64 hex digits): {sha256!r}")
+        raise UsageError(
+            f"{folder / 'record.json'}: the digest of {name!r} is no SHA-256 (64 hex digits): {sha256!r}",
+            fix="restore it from version control, or remove the record's folder",
+        )
     return Attachment(name=name, sha256=sha256, folder=folder)
+
+
+def _command(attachment: Attachment) -> str:
+    """The command that makes an attachment again; its record lies in records/<protocol>-<version>/<slug>/<id>."""
+    slug, protocol = attachment.folder.parent.name, attachment.folder.parent.parent.name.rpartition("-")[0]
+    if slug.startswith(ANCHOR_PREFIX):
+        return f"harness anchors -p {protocol}"
+    return f"harness run submissions/{slug} -p {protocol}"
 
 
 def is_picture(name: str) -> bool:
