@@ -112,4 +112,4 @@ def expand_variables(text: str, *, where: str, environment: Mapping[str, str] | 
             fix=f"export {name}=/path/to/the/data",
         ) from None
     except ValueError as error:
-        raise UsageError(f"{where}: {text!r}: {error}") from None
+        raise UsageError(f"{where}: {text!r}: {error}", fix="write ${NAME} for a variable, $$ for a dollar") from None

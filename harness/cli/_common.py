@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from harness.base.errors import HarnessError
 
@@ -21,6 +22,11 @@ CAUSE = {
     "infrastructure": "this machine, not the submission",
 }
 """Whose fault an error is, by its party."""
+
+DEFAULT_LEADERBOARD = Path("leaderboard")
+ID_COLUMNS = ("id", "record")
+NARROWEST = 9  # columns of the screen that a table's column needs to be readable, with its border
+MAX_WIDTH = 10_000  # of a table that goes to a file or a pipe
 
 
 def complete_protocol(_context: click.Context, _option: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -54,7 +60,7 @@ protocol_option = click.option(
 leaderboard_option = click.option(
     "--leaderboard",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("leaderboard"),
+    default=DEFAULT_LEADERBOARD,
     show_default=True,
     help="Folder of records, tables and site.",
 )
@@ -62,9 +68,29 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def record_folder(record: Path, leaderboard: Path) -> Path:
-    """The folder of a record that is given by folder or by id."""
-    known = {path.name: path for path in leaderboard.glob("records/*/*/*")}
-    return record if record.is_dir() else known.get(str(record), record)
+    """The folder of a record that is given by folder, by id or by the beginning of an id.
+
+    UsageError where no record has it, or where several ids begin with it.
+    """
+    if record.is_dir():
+        return record
+    from harness.base.errors import UsageError
+    from harness.base.text import first_few
+
+    folders = [path.parent for path in sorted(leaderboard.glob("records/*/*/*/record.json"))]
+    begun = [path for path in folders if path.name.startswith(str(record)) and not path.name.startswith(".")]
+    found = [path for path in begun if path.name == str(record)] or begun
+    if len(found) == 1:
+        return found[0]
+    there = "" if leaderboard == DEFAULT_LEADERBOARD else f" --leaderboard {leaderboard}"
+    known = f"harness list records{there}"
+    if found:
+        ids = ", ".join(first_few([path.name for path in found]))
+        raise UsageError(
+            f"{record}: several records of {leaderboard} have ids that begin with it: {ids}",
+            fix=f"give more of the id; known ids: {known}",
+        )
+    raise UsageError(f"no record with the id or folder {record} in {leaderboard}", fix=f"known ids: {known}")
 
 
 def _choose_engine(_context: click.Context, _option: click.Parameter, name: str | None) -> None:
@@ -108,6 +134,11 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: "1 file", "2 files"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def print_json(value: Any) -> None:
     import msgspec
 
@@ -118,10 +149,25 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*(rows[0] if rows else ["nothing found"]))
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row.values()))  # text from strangers is no markup
-    console().print(table)
+        table.add_row(*(Text(str(cell)) for cell in row.values()))  # text from strangers is no markup
+    print_table(table)
+
+
+def print_table(table: Table) -> None:
+    """Print a table without cutting a cell: a terminal folds what does not fit, anything else gets whole lines."""
+    screen = console()
+    if not screen.is_terminal:  # a file or a pipe has no width
+        screen.width = max(screen.width, screen.measure(table, options=screen.options.update(width=MAX_WIDTH)).maximum)
+    for column in table.columns:
+        column.overflow = "fold"
+    ids = [column for column in table.columns if column.header in ID_COLUMNS]
+    whole = sum(3 + max((len(str(cell)) for cell in column.cells), default=0) for column in ids)
+    if whole + NARROWEST * (len(table.columns) - len(ids)) <= screen.width:  # rich cuts what may neither wrap nor fit
+        for column in ids:
+            column.no_wrap = True
+    screen.print(table)

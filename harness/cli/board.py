@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from harness.cli._common import json_option, leaderboard_option, print_rows, record_folder
+from harness.cli._common import counted, json_option, leaderboard_option, print_rows, record_folder
 
 
 @click.command()
@@ -42,8 +42,9 @@ def board(leaderboard: Path, only_check: bool, signed: bool, folder: Path | None
         click.echo("the board matches the records")
         return
     written = write_board(leaderboard, tidy=True)
+    rendered = f"{counted(len(written.rendered), 'page')} rendered" if written.rendered else "none changed"
     click.echo(
-        f"{len(written.files)} files ({len(written.rendered)} pages rendered), "
+        f"{counted(len(written.files), 'file')} ({rendered}), "
         f"among them {leaderboard / 'README.md'} and {leaderboard / 'index.html'}"
     )
     for path in written.removed:
@@ -56,11 +57,13 @@ def _publish(leaderboard: Path, folder: Path, *, features: bool) -> None:
 
     with TerminalReporter().stage("attachments") as progress:
         done = publish(leaderboard, folder, features=features, progress=progress)
-    click.echo(f"{folder / 'index.html'}: {len(done.board.files)} files and {done.attachments} attachments")
+    click.echo(
+        f"{folder / 'index.html'}: {counted(len(done.board.files), 'file')} and {counted(done.attachments, 'attachment')}"
+    )
     if done.missing:
         reason = next(iter(done.missing.values()))
         click.echo(
-            f"{len(done.missing)} attachments are missing, and their pages say so. The first: {reason}\n"
+            f"{counted(len(done.missing), 'attachment')} missing, as their pages say. The first: {reason}\n"
             "`harness store list` shows what is missing.",
             err=True,
         )
@@ -94,10 +97,7 @@ def list_(what: str, leaderboard: Path, as_json: bool) -> None:
         protocols = [load_protocol(name) for name in protocol_names()]
         rows = [{"name": one.name, "version": one.version, "title": one.title} for one in protocols]
     elif what == "submissions":
-        from harness.submission.manifest import MANIFEST, load_submission
-
-        entries = [load_submission(path.parent) for path in sorted(Path("submissions").glob(f"*/{MANIFEST}"))]
-        rows = [{"slug": one.slug, "name": one.manifest.name, "version": one.manifest.version} for one in entries]
+        rows = _submissions()
     else:
         from harness.records.store import read_records
 
@@ -112,3 +112,22 @@ def list_(what: str, leaderboard: Path, as_json: bool) -> None:
             for one in read_records(leaderboard)
         ]
     print_rows(rows, as_json=as_json)
+
+
+def _submissions() -> list[dict[str, Any]]:
+    """The submissions below submissions/; where some are broken, every row has an `error`, empty for the sound ones."""
+    from harness.base.errors import UsageError
+    from harness.submission.manifest import MANIFEST, load_submission
+
+    rows: list[dict[str, Any]] = []
+    for path in sorted(Path("submissions").glob(f"*/{MANIFEST}")):
+        try:
+            manifest = load_submission(path.parent).manifest
+        except UsageError as error:
+            rows.append({"slug": path.parent.name, "name": "", "version": "", "error": error.message})
+        else:
+            rows.append({"slug": path.parent.name, "name": manifest.name, "version": manifest.version, "error": ""})
+    if not any(row["error"] for row in rows):
+        for row in rows:
+            del row["error"]
+    return rows

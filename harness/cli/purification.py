@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from harness.base.text import first_few
-from harness.cli._common import console, json_option, leaderboard_option, print_json, print_rows, protocol_option
+from harness.cli._common import (
+    console,
+    json_option,
+    leaderboard_option,
+    print_json,
+    print_rows,
+    print_table,
+    protocol_option,
+)
 
 if TYPE_CHECKING:
     from harness.protocol import Protocol
@@ -69,7 +77,7 @@ def labels(
             table = Table(*found.header, title=found.title)
             for row in found.rows:
                 table.add_row(*row)
-            console().print(table)
+            print_table(table)
 
 
 @click.command()

@@ -197,8 +197,8 @@ def score(folder: Path, protocol: str, slug: str | None, leaderboard: Path, feat
 def audit(record: Path, leaderboard: Path, outputs: Path | None, as_json: bool) -> None:
     """Recompute a record's values with clean-fid, torchmetrics and others, and compare.
 
-    RECORD is its folder or id. The tools start from the images where they are at hand (--outputs, a cached run on this
-    machine, an anchor), else from the features that the record keeps.
+    RECORD is its folder, its id or the beginning of its id. The tools start from the images where they are at hand
+    (--outputs, a cached run on this machine, an anchor), else from the features that the record keeps.
     """
     from harness.base.errors import ScoringError
     from harness.cli.terminal import TerminalReporter

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from harness.cli._common import json_option, leaderboard_option, print_json, print_rows, record_folder
+from harness.cli._common import counted, json_option, leaderboard_option, print_json, print_rows, record_folder
 
 if TYPE_CHECKING:
     from harness.records.attachments import Attachment
@@ -78,7 +78,9 @@ def pull(records: tuple[Path, ...], leaderboard: Path, as_json: bool) -> None:
     _print({"fetched": fetched, "moved": moved, "missing": len(errors)}, as_json)
     if errors:
         first = errors[0]
-        raise type(first)(f"{len(errors)} attachments cannot be fetched. The first: {first.message}", fix=first.fix)
+        raise type(first)(
+            f"{counted(len(errors), 'attachment')} cannot be fetched. The first: {first.message}", fix=first.fix
+        )
 
 
 @store.command()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli._common import console
+from harness.cli._common import console, print_table
 
 if TYPE_CHECKING:
     from harness.pipeline.evaluate import Evaluation
@@ -35,7 +35,7 @@ def print_scores(result: Result, protocol: Protocol) -> None:
                 cells = [regions.get(region) for region in protocol.regions]
                 unit = next((cell.unit for cell in cells if cell is not None), "")
                 table.add_row(f"{metric} {unit}".strip(), *("–" if cell is None else _value(cell) for cell in cells))
-            screen.print(table)
+            print_table(table)
         screen.print("± half the width of the 95 % interval over patients", highlight=False)
         for line in (*(result.flags or ()), *(result.notes or ())):
             screen.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -138,7 +138,7 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
             verdict = "agrees" if all(one.agrees for one in regions) else "[red]differs[/]"
             values = (f"{shown.ours:.6g}", f"{shown.theirs:.6g}", str(len(regions)), f"{largest:.0e}", verdict)
             table.add_row(*line, *values)
-        console().print(table)
+        print_table(table)
     agreeing = sum(one.agrees for one in comparisons)
     console().print(
         f"{agreeing} of {len(comparisons)} values agree with the reference tools: within 1e-4, or within 1e-6 of the "

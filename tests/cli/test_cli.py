@@ -31,6 +31,8 @@ def test_mistakes_exit_with_2_and_say_what_to_do() -> None:
         assert_refused(started(*mistaken), "phantm", "phantom-mini", "harness list protocols")
     assert_refused(harness("run", "submissions/no-such"), "no-such", "harness new")
     assert_refused(harness("run"), "SUBMISSION")
+    assert_refused(harness("labels", "--report", "-p", "no-such.yaml"), "no-such.yaml: no such file", "check the path")
+    assert_refused(harness("audit", "no-such"), "no record with the id or folder no-such", "harness list records")
     assert_refused(harness_process("no-such-verb"), "no-such-verb")
     assert_refused(harness("weights", "import", "no-such-file"), "no-such-file")
 
@@ -59,12 +61,25 @@ def test_list_shows_what_there_is(what: str, expected: str) -> None:
     assert any(expected in row.values() for row in rows)
 
 
+def test_a_broken_manifest_is_a_row_of_the_list(tmp_path: Path) -> None:
+    for slug in ("sound", "broken"):
+        shutil.copytree(ROOT / "submissions" / "template", tmp_path / "submissions" / slug)
+    (tmp_path / "submissions" / "broken" / "submission.yaml").write_text("gqu: none\n")
+    done = harness("list", "submissions", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    broken, sound = json.loads(done.stdout)
+    assert (broken["slug"], sound["slug"], sound["error"]) == ("broken", "sound", "")
+    assert "gqu" in broken["error"]
+    assert "gqu" in harness("list", "submissions", cwd=tmp_path).stdout
+
+
 def test_board_and_list_work_from_records_alone(tmp_path: Path) -> None:
     keep_protocol(tmp_path / "lb", PROTOCOL)
     for record in (scored("tv", 1.0), failed("broken")):
         write_record(tmp_path / "lb", record, {})
     assert_refused(harness("board", "--check", "--leaderboard", "lb", cwd=tmp_path), "stale")
-    assert harness("board", "--leaderboard", "lb", cwd=tmp_path).returncode == 0
+    assert re.search(r"files \(\d+ pages rendered\)", harness("board", "--leaderboard", "lb", cwd=tmp_path).stdout)
+    assert "files (none changed)" in harness("board", "--leaderboard", "lb", cwd=tmp_path).stdout
     assert harness("board", "--check", "--leaderboard", "lb", cwd=tmp_path).returncode == 0
     assert "broken" in harness("list", "records", "--leaderboard", "lb", cwd=tmp_path).stdout
 

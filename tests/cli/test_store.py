@@ -62,6 +62,7 @@ def test_push_and_pull_bring_a_store_from_one_machine_to_another(
     failed = store(root, "pull")
     assert isinstance(failed.exception, UsageError)
     assert "3 attachments cannot be fetched" in failed.exception.message
+    assert "make it again: harness run submissions/nlm -p phantom-mini, then" in failed.exception.fix
     monkeypatch.setenv("HARNESS_STORE_READ", there)
     pulled = {"fetched": 2, "moved": 0, "missing": 0}
     assert counts(store(root, "pull", records["tv"].id, "--json")) == pulled
@@ -78,3 +79,28 @@ def test_check_names_what_is_damaged(board: tuple[Path, dict[str, Record]]) -> N
     assert str(damaged) in done.exception.message
     damaged.unlink()
     assert counts(store(root, "check", "--json")) == {"sound": 2, "not here": 1, "damaged": 0}
+
+
+def test_a_record_is_named_by_the_beginning_of_its_id(board: tuple[Path, dict[str, Record]]) -> None:
+    root, records = board
+    (row,) = json.loads(store(root, "list", records["tv"].id[:8], "--json").stdout)
+    assert row["record"] == records["tv"].id
+    unknown = store(root, "list", "no-such").exception
+    assert isinstance(unknown, UsageError)
+    assert "no record with the id or folder no-such" in unknown.message
+    assert f"harness list records --leaderboard {root}" in unknown.fix
+    first = records["tv"].id
+    twin = root / "records" / "phantom-mini-3" / "tv" / (first[:8] + "0" * (len(first) - 8))
+    shutil.copytree(root / "records" / "phantom-mini-3" / "tv" / first, twin)
+    several = store(root, "list", first[:8]).exception
+    assert isinstance(several, UsageError)
+    assert "several records" in several.message
+    assert first in several.message
+
+
+def test_one_attachment_is_no_plural(board: tuple[Path, dict[str, Record]]) -> None:
+    root, _ = board
+    next((root / "attachments").glob("*.webp")).unlink()
+    failed = store(root, "pull").exception
+    assert isinstance(failed, UsageError)
+    assert failed.message.startswith("1 attachment cannot be fetched")
