@@ -57,9 +57,8 @@ def _publish(leaderboard: Path, folder: Path, *, features: bool) -> None:
 
     with TerminalReporter().stage("attachments") as progress:
         done = publish(leaderboard, folder, features=features, progress=progress)
-    click.echo(
-        f"{folder / 'index.html'}: {counted(len(done.board.files), 'file')} and {counted(done.attachments, 'attachment')}"
-    )
+    files, attachments = counted(len(done.board.files), "file"), counted(done.attachments, "attachment")
+    click.echo(f"{folder / 'index.html'}: {files} and {attachments}")
     if done.missing:
         reason = next(iter(done.missing.values()))
         click.echo(
