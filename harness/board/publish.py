@@ -35,10 +35,13 @@ def publish(
 
     Pictures come from the store or from where they are published. Those that cannot be had are left out, and the pages
     say so. `folder` is new, empty, or one that this function wrote before; its `attachments/` can be listed in
-    `store.yaml`. UsageError for another folder and for damaged records.
+    `store.yaml`. UsageError for another folder, for a file, and for
+    damaged records.
     """
     if folder.resolve() == leaderboard.resolve():
         raise UsageError(f"{folder}: is the leaderboard itself", fix="name another folder to publish to")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is not a folder", fix="name a new or an empty folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / STATE).is_file():
         raise UsageError(f"{folder}: holds other files than a published board", fix="name a new or an empty folder")
     store = open_store(leaderboard)

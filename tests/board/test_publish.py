@@ -136,6 +136,14 @@ def test_other_peoples_folders_are_left_alone(board: tuple[Path, dict[str, Recor
         publish(board[0], board[0])
 
 
+def test_a_file_is_no_folder_to_publish_to(board: tuple[Path, dict[str, Record]], tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match="is not a folder") as error:
+        publish(board[0], tmp_path / "thesis.tex")
+    assert error.value.exit_code == 2
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
 def test_features_are_published_on_request(tmp_path: Path) -> None:
     keep_protocol(tmp_path / "board", PROTOCOL)
     write_record(tmp_path / "board", scored("tv", 1.0), {FEATURES: b"features"})

@@ -65,7 +65,7 @@ class AsItStands:
 
 HERE = AsItStands()
 SETUP = Dry(why="it sets this machine up, or runs all of the tests")
-PULL_REQUEST = "tests/test_ci.py runs it on pull requests of its own"
+PULL_REQUEST = "tests/ci/test_jobs.py runs it on pull requests of its own"
 HOW: dict[str, As | Help | Dry | AsItStands] = {
     # setting up
     "make demo": SETUP,
@@ -86,6 +86,7 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness engine build-base --torch": Help(
         of="harness engine build-base", why="tests/containers/test_torch.py does it"
     ),
+    "harness run submissions/tv": HERE,
     ".venv/bin/harness run submissions/tv": As(run="harness run submissions/tv"),
     'eval "$(_HARNESS_COMPLETE=bash_source harness)"': As(
         run='eval "$(_HARNESS_COMPLETE=bash_source harness)" && complete -p harness'
@@ -118,6 +119,9 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness board --publish public --features": HERE,
     "harness store list": HERE,
     "harness store pull RECORD": As(run="harness store pull $RECORD"),
+    "harness store pull": HERE,
+    "git restore --source d154c7b --worktree -- leaderboard/records": As(run="git restore -h | grep -e --worktree"),
+    "git restore -- leaderboard/records": As(run="git restore -h | grep -e --source"),
     "harness store check": HERE,
     "harness store push --to /mnt/shared/store": As(run="harness store push --to shared/store"),
     "harness store push --to s3://bucket/store": Help(of="harness store push", why="needs a bucket"),
@@ -134,7 +138,7 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
         run='echo "signers: [{name: A, key: $(harness sign | sed s/.*:.//)}]" > leaderboard/signers.yaml && '
         "harness board && harness board --check --signed"
     ),
-    "harness run submissions/my_model --engine podman": Help(
+    "harness run submissions/my-model --engine podman": Help(
         of="harness run", why="tests/engines and tests/containers run on Podman where it is installed"
     ),
     "harness ci check --base main --head FETCH_HEAD": Help(of="harness ci check", why=PULL_REQUEST),
@@ -146,6 +150,7 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
         of="harness ci score", why=PULL_REQUEST
     ),
     # a reviewer's
+    "harness audit a4b3919ff01249c2": As(run="harness audit $RECORD"),
     "harness audit RECORD": As(run="harness audit $RECORD"),
     "harness audit RECORD --outputs FOLDER --json": As(run="harness audit $RECORD --outputs outputs --json"),
     "harness run submissions/tv --fresh --leaderboard /tmp/again": As(
@@ -175,7 +180,8 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness labels -p phantom --report": HERE,
     "harness pairs -p phantom --strategy ipv2 --variant corrected -o pairs/": HERE,
     "harness noise -p mine.yaml -o noise.yaml": Help(
-        of="harness noise", why="it seeks smooth ground in slices of full size, for a minute (tests/test_pairs.py fits)"
+        of="harness noise",
+        why="it seeks smooth ground in slices of full size, for a minute (tests/imaging/test_noise_fit.py fits)",
     ),
     "harness pairs -p mine.yaml --variant corrected --noise noise.yaml -o pairs/": As(
         run="harness pairs -p mine.yaml --variant corrected --noise noise.yaml -o others/"

@@ -19,7 +19,7 @@ from harness.board.site.columns import number
 from harness.board.site.plots import Axis, pareto, ticks
 from harness.labels.quality_report import AcceptanceVerdict, LabelSetQuality, QualityReport
 from harness.protocol import Publish
-from harness.records.schema import Record
+from harness.records.schema import Record, make_record
 from harness.records.store import keep_protocol, record_folder, write_record
 from harness.scoring.attachment_names import STRIP
 from tests.board.site.board import HOSTILE, leaderboard, with_circumstances
@@ -148,6 +148,32 @@ def test_what_a_protocol_does_not_publish_is_on_no_page(tmp_path: Path, publish:
     assert ("epoch 1" in text) == publish.logs
     assert any(".webp" in page or "preview.png" in page for page in site.values()) == publish.images
     assert ("publishes no images" in text) != publish.images
+
+
+@pytest.mark.parametrize(
+    ("stage", "device"), [("build", "none: nothing ran"), ("run", "not recorded"), ("outputs", "not recorded")]
+)
+def test_a_container_that_failed_did_run(stage: str, device: str, tmp_path: Path) -> None:
+    records = leaderboard(tmp_path)
+    board = tmp_path / "leaderboard"
+    result = records["failed"].result
+    assert result.failure
+    failure = msgspec.structs.replace(result.failure, stage=stage)
+    record = make_record(msgspec.structs.replace(result, device=None, failure=failure), records["failed"].observed)
+    write_record(board, record, {})
+    write_board(board)
+    assert f"<dt>device</dt><dd>{device}</dd>" in page_of(board, record).read_text()
+
+
+def test_a_title_with_backticks_is_plain_text(tmp_path: Path) -> None:
+    records = leaderboard(tmp_path)
+    board = tmp_path / "leaderboard"
+    protocol = msgspec.structs.replace(PROTOCOL, title="For `harness check`")
+    keep_protocol(board, protocol)
+    write_board(board)
+    for path in (board / "site" / "index.html", page_of(board, records["first"]).parent.parent / "index.html"):
+        assert "For harness check" in path.read_text()
+        assert "`" not in path.read_text()
 
 
 def test_an_old_record_says_that_it_holds_no_slices() -> None:
