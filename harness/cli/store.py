@@ -64,15 +64,19 @@ def pull(records: tuple[Path, ...], leaderboard: Path, as_json: bool) -> None:
     from harness.records.attachments import open_store
 
     held = open_store(leaderboard)
-    moved = sum(held.adopt(one) for _, group in _attachments(records, leaderboard) for one in group)
     errors: list[HarnessError] = []
-    fetched = 0
+    moved = fetched = 0
+    for _, group in _attachments(records, leaderboard):
+        for one in group:
+            try:
+                moved += held.adopt(one)
+            except HarnessError as error:
+                errors.append(error)
     for one in _each(records, leaderboard, "pull"):
-        if held.verified(one) is not None:
-            continue
         try:
-            held.get(one)
-            fetched += 1
+            if held.verified(one) is None:
+                held.get(one)
+                fetched += 1
         except HarnessError as error:
             errors.append(error)
     _print({"fetched": fetched, "moved": moved, "missing": len(errors)}, as_json)

@@ -23,6 +23,7 @@ from harness.base.private_files import read_private, refuse_shared_folder
 from harness.base.structs import Strict, canonical_json, read_json, write_json
 from harness.protocol import FolderData, Protocol
 
+DISCLOSED = "disclosed.json"  # beside protocol.json: the secret, once everybody may know it
 VARIABLE = "HARNESS_SECRET_FILE"
 
 DOMAIN = b"ipv2-harness secret of a protocol, 1"
@@ -118,7 +119,7 @@ def disclose(protocol: Protocol, leaderboard: Path, environment: Mapping[str, st
 
 def disclosed_file(leaderboard: Path, protocol: Protocol) -> Path:
     """Where a leaderboard keeps the secret of a protocol once it is disclosed."""
-    return leaderboard / "records" / protocol.identity / "disclosed.json"
+    return leaderboard / "records" / protocol.identity / DISCLOSED
 
 
 def _checked(secret: Secret, protocol: Protocol, commitment: str, where: str) -> Secret:

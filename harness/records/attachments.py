@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from harness.base.digests import digest_file
-from harness.base.errors import InfrastructureError, UsageError
+from harness.base.errors import HarnessError, InfrastructureError, UsageError
 from harness.base.files import write_bytes
 from harness.base.structs import Strict, read_yaml
 from harness.records.locations import NotThere, check_location, fetch
@@ -63,27 +63,39 @@ class Store(Strict, frozen=True, kw_only=True):
     def put(self, attachment: Attachment, data: bytes) -> None:
         """Write an attachment; one that is here already, undamaged, stays."""
         path = self.folder / attachment.file
-        if not path.is_file() or digest_file(path) != attachment.sha256:
+        if path.is_file() and digest_file(path) == attachment.sha256:
+            return
+        try:
             write_bytes(path, data)
+        except InfrastructureError as error:
+            raise InfrastructureError(
+                error.message,
+                fix=f"make room, or name another folder with ${FOLDER_VARIABLE}; nothing partial was kept",
+            ) from error
 
     def here(self, attachment: Attachment) -> Path | None:
         """The file of an attachment on this machine, not verified; None where it is not here.
 
         Older leaderboards keep it in the record's folder.
         """
+        return next(iter(self._places(attachment)), None)
+
+    def _places(self, attachment: Attachment) -> list[Path]:
+        """The regular files that may be an attachment."""
         places = (attachment.folder / attachment.name, self.folder / attachment.file)
-        return next((path for path in places if path.is_file()), None)
+        return [path for path in places if path.is_file() and not path.is_symlink()]
 
     def verified(self, attachment: Attachment) -> Path | None:
         """The file of an attachment on this machine; None where it is not here, UsageError where it is damaged."""
-        path = self.here(attachment)
-        if path is not None and (found := digest_file(path)) != attachment.sha256:
+        places = self._places(attachment)
+        sound = next((path for path in places if digest_file(path) == attachment.sha256), None)
+        if sound is None and places:
             raise UsageError(
-                f"{path}: damaged or altered: its SHA-256 is {found}, but {attachment.name} of {attachment.folder} "
-                f"has {attachment.sha256}",
+                f"{places[0]}: damaged or altered: its SHA-256 is not {attachment.sha256}, which {attachment.name} of "
+                f"{attachment.folder} has",
                 fix="remove the file, then: harness store pull",
             )
-        return path
+        return sound
 
     def adopt(self, attachment: Attachment) -> bool:
         """Move an attachment from the record's folder, where older versions kept it, into the store.
@@ -91,9 +103,13 @@ class Store(Strict, frozen=True, kw_only=True):
         Returns whether it was there. UsageError where it is damaged.
         """
         old = attachment.folder / attachment.name
-        if not old.is_file():
+        if not old.is_file() or old.is_symlink():
             return False
-        self.verified(attachment)
+        if digest_file(old) != attachment.sha256:
+            raise UsageError(
+                f"{old}: damaged or altered: its SHA-256 is not {attachment.sha256}",
+                fix="remove the file, then: harness store pull",
+            )
         self.put(attachment, old.read_bytes())
         old.unlink()
         return True
@@ -114,9 +130,9 @@ class Store(Strict, frozen=True, kw_only=True):
                 fetch(location, target, sha256=attachment.sha256)
             except NotThere as error:
                 reasons.append(str(error))
-            except InfrastructureError as error:
+            except HarnessError as error:
                 reasons.append(error.message)
-                unreachable = True
+                unreachable |= isinstance(error, InfrastructureError)
             else:
                 return target
         message = f"{attachment.folder}: its {attachment.name} is not in {self.folder}"
@@ -151,7 +167,8 @@ def open_store(leaderboard: Path, environment: Mapping[str, str] | None = None) 
     if named is not None:
         read, where = tuple(named.split()), f"${READ_VARIABLE}"
     else:
-        read = read_yaml(settings, Settings).read if settings.is_file() else ()
+        listed = read_yaml(settings, Settings).read if settings.is_file() else ()
+        read = tuple(one if "://" in one or one.startswith("~") else str(leaderboard / one) for one in listed)
         where = str(settings)
     for location in read:
         check_location(location, where=where)
@@ -159,23 +176,14 @@ def open_store(leaderboard: Path, environment: Mapping[str, str] | None = None) 
 
 
 def attachments(record: Record, folder: Path, *, images: bool = True) -> list[Attachment]:
-    """What a record keeps in the store; `folder` is the record's. Without pictures unless `images`.
-
-    UsageError for a digest that is none: it is part of a file's name.
-    """
+    """What a record keeps in the store; `folder` is the record's. Without pictures unless `images`."""
     found = [attachment(record, folder, name) for name in sorted(record.observed.files) if name not in SMALL]
     return [one for one in found if images or not is_picture(one.name)]
 
 
 def attachment(record: Record, folder: Path, name: str) -> Attachment:
     """A record's file by its name, which the record must have."""
-    sha256 = record.observed.files[name]
-    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise UsageError(
-            f"{folder / 'record.json'}: the digest of {name!r} is no SHA-256 (64 hex digits): {sha256!r}",
-            fix="restore it from version control, or remove the record's folder",
-        )
-    return Attachment(name=name, sha256=sha256, folder=folder)
+    return Attachment(name=name, sha256=record.observed.files[name], folder=folder)
 
 
 def _command(attachment: Attachment) -> str:

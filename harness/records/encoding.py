@@ -22,6 +22,12 @@ from harness.records.upgrades import upgraded
 
 FORMAT = 2
 
+NAME = r"[a-z0-9][a-z0-9-]{0,99}"
+
+FILE = r"[a-z0-9][a-z0-9-]{0,63}(\.[a-z0-9]{1,8}){1,2}"
+
+DIGEST = r"[0-9a-f]{64}"
+
 COLUMNS = ("value", "low", "high", "n", "higher_is_better", "unit", "extrapolated", "without")
 
 
@@ -61,9 +67,27 @@ def decode(data: bytes, path: Path) -> Record:
             fix="restore it from version control, or remove the folder",
         )
     try:
-        return msgspec.convert(upgraded(raw), Record)
+        record = msgspec.convert(upgraded(raw), Record)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path}: {error}", fix="it was written by a newer harness, or not by the harness") from error
+    _check_names(record, path)
+    return record
+
+
+def _check_names(record: Record, path: Path) -> None:
+    """Refuse what is part of a path and would lead out of its folder: a record may be a stranger's."""
+    names = {
+        "protocol": (record.result.protocol.name, NAME),
+        "slug": (record.result.submission.slug, NAME),
+        **{f"file {number}": (name, FILE) for number, name in enumerate(record.observed.files)},
+        **{f"digest of file {number}": (one, DIGEST) for number, one in enumerate(record.observed.files.values())},
+    }
+    for what, (name, pattern) in names.items():
+        if not re.fullmatch(pattern, name):
+            raise UsageError(
+                f"{path}: {what}: expected {pattern}, found {name[:80]!a}",
+                fix="no harness wrote this record: remove its folder",
+            )
 
 
 def _unpack(raw: dict[str, Any]) -> None:
@@ -86,20 +110,21 @@ def _unpack(raw: dict[str, Any]) -> None:
 def _digests_to(result: Any, identity: str) -> bool:
     """Whether a result's canonical JSON digests to an id, by the fast encoder where it writes the same bytes.
 
-    It differs in small numbers alone: 0.00001 for 1e-05, and 1e-6 for 1e-06. A wrong guess costs time only: whatever
-    digests to the id is the result.
+    It differs in small numbers alone: 0.00001 for 1e-05, and 1e-6 for 1e-06; strings are left as they are.
     """
-    fast = msgspec.json.encode(result, order="sorted")
-    if b"0.0000" in fast:
-        fast = re.sub(rb"(?<!\d)0\.0000([1-9])(\d*)", _exponent, fast)
-    if b"e-" in fast:
-        fast = re.sub(rb"e-(\d)(?=[,\]}])", rb"e-0\1", fast)
+    fast = _SMALL_NUMBERS.sub(_as_python, msgspec.json.encode(result, order="sorted"))
     return digest_bytes(fast)[:16] == identity or digest_json(result)[:16] == identity
 
 
-def _exponent(found: re.Match[bytes]) -> bytes:
-    first, others = found.groups()
-    return first + (b"." + others if others else b"") + b"e-05"
+_SMALL_NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<!\d)0\.0000([1-9])(\d*)|e-(\d)(?=[,\]}])')
+"""A string, or a number below 0.0001: its digits, or the one digit of its exponent."""
+
+
+def _as_python(found: re.Match[bytes]) -> bytes:
+    first, others, exponent = found.groups()
+    if exponent:
+        return b"e-0" + exponent
+    return found[0] if first is None else first + (b"." + others if others else b"") + b"e-05"
 
 
 def _tables(result: dict[str, Any]) -> list[dict[str, dict[str, Any]]]:

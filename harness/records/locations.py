@@ -41,9 +41,12 @@ def fetch(location: str, target: Path, *, sha256: str) -> None:
             _fetch_by_fsspec(address, part)
         else:
             try:
-                shutil.copyfile(Path(location).expanduser() / target.name, part)
+                data = (Path(location).expanduser() / target.name).read_bytes()
             except FileNotFoundError:
                 raise NotThere(f"{address}: no such file") from None
+            except (OSError, RuntimeError) as error:  # RuntimeError: ~ of nobody
+                raise NotThere(f"{address}: {getattr(error, 'strerror', None) or error}") from None
+            part.write_bytes(data)
         if (found := digest_file(part)) != sha256:
             raise NotThere(f"{address}: SHA-256 is {found}, expected {sha256}")
 

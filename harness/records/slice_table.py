@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import lzma
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,8 @@ DIGITS = 5  # significant ones; a mean over slices is then that of the record to
 HEAD = ("reference", "metric", "region")
 
 PATIENTS = ("", "", "patient")
+
+MOST_BYTES = 256 << 20  # of an unpacked table: a stranger may have packed it
 
 
 def write_slices(slices: Sequence[SliceValue]) -> bytes:
@@ -52,10 +55,12 @@ def read_slices(record: Record, folder: Path, kind: Kind | None = None) -> list[
         return []
     path = folder / name
     try:
-        if name == SLICES:
-            return list(_wide(lzma.decompress(path.read_bytes()).decode(), kind))
-        return list(_long(gzip.decompress(path.read_bytes()).decode(), kind))
-    except (OSError, EOFError, ValueError, LookupError, lzma.LZMAError) as error:
+        with lzma.open(path) if name == SLICES else gzip.open(path) as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes")
+        return list((_wide if name == SLICES else _long)(text.decode(), kind))
+    except (OSError, EOFError, ValueError, LookupError, lzma.LZMAError, csv.Error) as error:
         raise UsageError(f"{path}: no table of slices: {error}", fix="restore it from version control") from error
 
 
@@ -83,11 +88,14 @@ def _long(text: str, kind: Kind | None) -> Iterator[SliceValue]:
 
 def _value(case: str, patient: str, kind: Kind, text: str) -> SliceValue:
     reference, metric, region = kind
+    number = float(text) if text else None
+    if number is not None and not math.isfinite(number):
+        raise ValueError(f"{text} is no value of {metric}")
     return SliceValue(
         case=case,
         patient=patient,
         reference=reference,
         metric=metric,
         region=region,
-        value=float(text) if text else None,
+        value=number,
     )

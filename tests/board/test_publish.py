@@ -150,3 +150,48 @@ def test_features_are_published_on_request(tmp_path: Path) -> None:
     assert publish(tmp_path / "board", tmp_path / "a").attachments == 0
     assert publish(tmp_path / "board", tmp_path / "b", features=True).attachments == 1
     assert [path.read_bytes() for path in (tmp_path / "b" / "attachments").iterdir()] == [b"features"]
+
+
+def test_only_what_publish_wrote_is_replaced(board: tuple[Path, dict[str, Record]], tmp_path: Path) -> None:
+    root, _ = board
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    write_board(other)
+    before = sorted(path for path in other.rglob("*") if path.is_file())
+    for folder in (other, root / "public", root.parent):
+        with pytest.raises(UsageError):
+            publish(root, folder)
+    assert sorted(path for path in other.rglob("*") if path.is_file()) == before
+    publish(root, tmp_path / "public")
+    with pytest.raises(UsageError, match="no records to publish"):
+        publish(tmp_path / "typo", tmp_path / "public")
+    assert (tmp_path / "public" / "records").is_dir()
+
+
+def test_nothing_but_files_of_records_is_published(board: tuple[Path, dict[str, Record]], tmp_path: Path) -> None:
+    root, records = board
+    folder, public = record_folder(root, records["first"]), tmp_path / "public"
+    (tmp_path / "secret").write_text("TOPSECRET")
+    (folder / "notes.html").symlink_to(tmp_path / "secret")
+    (folder / "more.html").write_text("TOPSECRET")
+    publish(root, public)
+    assert not [path for path in public.rglob("*") if path.is_file() and b"TOPSECRET" in path.read_bytes()]
+    (folder / "withdrawn.json").symlink_to(root / "records" / PROTOCOL.identity / "protocol.json")
+    with pytest.raises(UsageError):
+        publish(root, tmp_path / "again")
+
+
+def test_what_is_not_published_any_more_is_taken_down(board: tuple[Path, dict[str, Record]], tmp_path: Path) -> None:
+    root, _ = board
+    public = tmp_path / "public"
+    write_record(root, scored("other", 3.0), {FEATURES: b"features"})
+    publish(root, public, features=True)
+    assert list((public / "attachments").glob("*.npz"))
+    publish(root, public)
+    assert not list((public / "attachments").glob("*.npz"))
+    assert list((public / "attachments").glob("*.webp"))
+    hidden = msgspec.structs.replace(PROTOCOL, publish=Publish(logs=True, images=False))
+    (root / "records" / PROTOCOL.identity / "protocol.json").unlink()
+    keep_protocol(root, hidden)
+    publish(root, public)
+    assert not [path for path in (public / "attachments").rglob("*") if path.is_file()]

@@ -18,7 +18,9 @@ import pytest
 
 from harness.base.errors import InfrastructureError, UsageError
 from harness.records.attachments import Attachment, Store, attachment, attachments, open_store, unique
+from harness.records.encoding import encode
 from harness.records.locations import send
+from harness.records.schema import make_record
 from harness.records.store import read_record, record_folder, write_record
 from harness.scoring.attachment_names import FEATURES, SLICES
 from tests.board_records import scored
@@ -87,12 +89,65 @@ def test_pictures_are_left_out_where_they_may_not_be_shown(tmp_path: Path) -> No
     assert [one.name for one in attachments(read_record(folder), folder, images=False)] == [FEATURES]
 
 
-def test_a_digest_that_is_a_path_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "files",
+    [
+        {FEATURES: "../../etc/passwd"},
+        {"../../../../outside.txt": DIGEST},
+        {"/proc/self/environ": DIGEST},
+        {".hidden.png": DIGEST},
+        {"\x1b[31mred.webp": DIGEST},
+        {"a.webp\n::error::x.webp": DIGEST},
+    ],
+)
+def test_names_and_digests_that_lead_elsewhere_are_refused(tmp_path: Path, files: dict[str, str]) -> None:
     record = scored("tv", 1.0)
-    observed = msgspec.structs.replace(record.observed, files={FEATURES: "../../etc/passwd"})
-    record = msgspec.structs.replace(record, observed=observed)
-    with pytest.raises(UsageError, match="is no SHA-256"):
-        attachments(record, record_folder(tmp_path, record))
+    folder = record_folder(tmp_path, record)
+    folder.mkdir(parents=True)
+    observed = msgspec.structs.replace(record.observed, files=files)
+    (folder / "record.json").write_bytes(encode(msgspec.structs.replace(record, observed=observed)))
+    with pytest.raises(UsageError, match=r"file 0: expected") as caught:
+        read_record(folder)
+    assert "\x1b" not in caught.value.message
+    assert "\n::" not in caught.value.message
+
+
+def test_a_slug_that_is_a_path_is_refused(tmp_path: Path) -> None:
+    result = scored("tv", 1.0).result
+    submission = msgspec.structs.replace(result.submission, slug="../../../../pwned")
+    record = make_record(msgspec.structs.replace(result, submission=submission), scored("tv", 1.0).observed)
+    folder = tmp_path / "records" / "phantom-1" / "tv" / record.id
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_bytes(encode(record))
+    with pytest.raises(UsageError, match="slug"):
+        read_record(folder)
+
+
+def test_links_are_no_attachments(tmp_path: Path) -> None:
+    one = wanted(tmp_path)
+    one.folder.mkdir()
+    (tmp_path / "elsewhere").write_bytes(CONTENT)
+    (one.folder / one.name).symlink_to(tmp_path / "elsewhere")
+    held = store(tmp_path)
+    assert held.here(one) is None
+    assert not held.adopt(one)
+    assert (tmp_path / "elsewhere").read_bytes() == CONTENT
+
+
+def test_a_file_of_the_same_name_in_the_records_folder_does_not_hide_a_sound_one(tmp_path: Path) -> None:
+    one = wanted(tmp_path)
+    one.folder.mkdir()
+    (one.folder / one.name).write_bytes(b"alien")
+    held = store(tmp_path)
+    held.put(one, CONTENT)
+    assert held.verified(one) == tmp_path / "store" / NAME
+
+
+def test_one_unusable_location_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / NAME).write_bytes(CONTENT)
+    bad = ("nosuch://x/y", "/etc/passwd", "~nosuchuser/x")
+    assert store(tmp_path, *bad, str(tmp_path / "good")).get(wanted(tmp_path)).read_bytes() == CONTENT
 
 
 def test_what_older_versions_kept_beside_the_record_moves_into_the_store(tmp_path: Path) -> None:

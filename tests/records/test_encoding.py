@@ -71,3 +71,20 @@ def test_the_fast_digest_is_a_guess_that_the_slow_one_checks(monkeypatch: pytest
     altered["result"]["seed"] += 1
     with pytest.raises(UsageError, match="damaged or altered"):
         decode(json.dumps(altered).encode(), Path(record.id) / "record.json")
+
+
+def test_the_fast_digest_reads_numbers_alone(tmp_path: Path) -> None:
+    """A text that looks like a small number is no number: altered, it is found out."""
+    result = scored("tv", 1.0).result
+    true, forged = (
+        make_record(
+            msgspec.structs.replace(result, submission=msgspec.structs.replace(result.submission, name=name)),
+            observed(),
+        )
+        for name in ("scale 1e-05, v e-5]", "scale 0.00001, v e-05]")
+    )
+    assert true.id != forged.id
+    path = tmp_path / true.id / "record.json"
+    with pytest.raises(UsageError, match="damaged or altered"):
+        decode(encode(msgspec.structs.replace(true, result=forged.result)), path)
+    assert decode(encode(true), path) == true

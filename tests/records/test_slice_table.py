@@ -70,3 +70,18 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path, data: bytes) -> None:
     record, folder = with_table(tmp_path, SLICES, data)
     with pytest.raises(UsageError, match=r"slices\.csv\.xz: no table of slices"):
         read_slices(record, folder)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
+def test_what_is_no_number_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    table = f"reference,metric,region,a\n,,patient,p\nlabel,RMSE,lung,{text}\n"
+    record, folder = with_table(tmp_path, SLICES, lzma.compress(table.encode()))
+    with pytest.raises(UsageError, match=SLICES):
+        read_slices(record, folder)
+
+
+def test_a_table_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.records.slice_table.MOST_BYTES", 10_000)
+    record, folder = with_table(tmp_path, SLICES, lzma.compress(bytes(20_000)))
+    with pytest.raises(UsageError, match="unpacks to more than 10000 bytes"):
+        read_slices(record, folder)

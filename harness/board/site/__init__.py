@@ -11,13 +11,15 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
 import msgspec
 
-from harness.base.code_digest import digest_code
+from harness.base.digests import digest_folder, digest_json
+from harness.base.shipped import PACKAGE
 from harness.base.structs import read_json
 from harness.board import exports
 from harness.board.ranking import Row, ranking_value
@@ -268,8 +270,9 @@ def _environment() -> jinja2.Environment:
 
 @functools.cache
 def _code() -> str:
-    """Digest of the code and the templates that pages are made by."""
-    return digest_code("harness.board", "harness.records", "harness.scoring.pictures", "harness.statistics")
+    """Digest of what pages are made by: all of the package, templates included, and the libraries that write text."""
+    libraries = [version(name) for name in ("jinja2", "markupsafe", "msgspec", "scipy")]
+    return digest_json([digest_folder(PACKAGE), libraries])
 
 
 def _digest(made_of: Any) -> str:
