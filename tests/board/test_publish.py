@@ -58,6 +58,7 @@ def test_a_clone_without_a_store_says_what_is_not_here_and_how_to_get_it(
     assert VIEWER not in text
     assert f"harness store pull {records['first'].id}" in text
     assert "published nowhere yet" in text
+    assert "fetches" not in text, "nothing can be fetched from nowhere"
     assert "strip.webp" in text
     assert dead_links(root) == []
     (root / "store.yaml").write_text(f"schema: 1\nread: [{away}]\n")
