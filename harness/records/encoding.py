@@ -108,23 +108,40 @@ def _unpack(raw: dict[str, Any]) -> None:
 
 
 def _digests_to(result: Any, identity: str) -> bool:
-    """Whether a result's canonical JSON digests to an id, by the fast encoder where it writes the same bytes.
+    """Whether a result's canonical JSON digests to an id, by the fast encoder where it can write the same bytes.
 
-    It differs in small numbers alone: 0.00001 for 1e-05, and 1e-6 for 1e-06; strings are left as they are.
+    It differs in small numbers alone: 0.00001 for 1e-05, and 1e-6 for 1e-06. These are put right where no text of the
+    result looks like one; else the slow encoder decides.
     """
-    fast = _SMALL_NUMBERS.sub(_as_python, msgspec.json.encode(result, order="sorted"))
-    return digest_bytes(fast)[:16] == identity or digest_json(result)[:16] == identity
+    if not _has_such_text(result):
+        fast = msgspec.json.encode(result, order="sorted")
+        if b"0.0000" in fast:
+            fast = re.sub(rb"(?<!\d)0\.0000([1-9])(\d*)", _exponent, fast)
+        if b"e-" in fast:
+            fast = re.sub(rb"e-(\d)(?=[,\]}])", rb"e-0\1", fast)
+        if digest_bytes(fast)[:16] == identity:
+            return True
+    return digest_json(result)[:16] == identity
 
 
-_SMALL_NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<!\d)0\.0000([1-9])(\d*)|e-(\d)(?=[,\]}])')
-"""A string, or a number below 0.0001: its digits, or the one digit of its exponent."""
+def _exponent(found: re.Match[bytes]) -> bytes:
+    first, others = found.groups()
+    return first + (b"." + others if others else b"") + b"e-05"
 
 
-def _as_python(found: re.Match[bytes]) -> bytes:
-    first, others, exponent = found.groups()
-    if exponent:
-        return b"e-0" + exponent
-    return found[0] if first is None else first + (b"." + others if others else b"") + b"e-05"
+def _has_such_text(result: Any) -> bool:
+    """Whether a name, unit or other text of a result holds what is a small number elsewhere, or may hold it."""
+    try:
+        others = {key: value for key, value in result.items() if key not in ("metrics", "truth")}
+        texts = {msgspec.json.encode(others).decode()}
+        for table in _tables(result):
+            for metric, regions in table.items():
+                texts.add(metric)
+                for region, value in regions.items():
+                    texts |= {region, str(value.get("unit", "")), *value.get("without", ())}
+    except (AttributeError, LookupError, TypeError):  # no result at all: the slow way, which refuses it
+        return True
+    return any("0.0000" in text or ("e-" in text and re.search(r"e-\d", text)) for text in texts)
 
 
 def _tables(result: dict[str, Any]) -> list[dict[str, dict[str, Any]]]:

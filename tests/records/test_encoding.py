@@ -88,3 +88,11 @@ def test_the_fast_digest_reads_numbers_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="damaged or altered"):
         decode(encode(msgspec.structs.replace(true, result=forged.result)), path)
     assert decode(encode(true), path) == true
+
+
+@pytest.mark.parametrize(
+    "result", [None, [], "x", {"schema": 1}, {"metrics": [], "truth": 3}, {"metrics": {"a": {"b": 1}}}]
+)
+def test_what_is_no_result_is_refused_by_name(tmp_path: Path, result: object) -> None:
+    with pytest.raises(UsageError, match=r"record\.json"):
+        decode(json.dumps({"id": tmp_path.name, "result": result, "observed": {}}).encode(), tmp_path / "record.json")
