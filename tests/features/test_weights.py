@@ -2,9 +2,6 @@ import hashlib
 import http.server
 import shutil
 import socket
-import ssl
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from harness import features
 from harness.base.download import download
 from harness.base.errors import InfrastructureError, UsageError
 from harness.features import weights
+from tests.https_server import https_server
 
 CONTENT = b"weights" * 100_000
 
@@ -147,22 +145,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A real https server on this machine and the certificate to trust."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: no certificate for a local https server")
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-    subprocess.run(
-        ["openssl", *request.split(), "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        listening.socket = context.wrap_socket(listening.socket, server_side=True)
-        thread = threading.Thread(target=listening.serve_forever, daemon=True)
-        thread.start()
-        yield f"https://127.0.0.1:{listening.server_port}", certificate
-        listening.shutdown()
+    with https_server(tmp_path_factory.mktemp("tls"), Handler) as found:
+        yield found
 
 
 @pytest.fixture

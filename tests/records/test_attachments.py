@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.server
 import shutil
-import ssl
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from harness.records.schema import make_record
 from harness.records.store import read_record, record_folder, write_record
 from harness.scoring.attachment_names import FEATURES, SLICES
 from tests.board_records import scored
+from tests.https_server import https_server
 
 CONTENT = b"features" * 50_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -247,20 +245,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A real https server on this machine and the certificate to trust."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: no certificate for a local https server")
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-    command = ["openssl", *request.split(), "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        listening.socket = context.wrap_socket(listening.socket, server_side=True)
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        yield f"https://127.0.0.1:{listening.server_port}", certificate
-        listening.shutdown()
+    with https_server(tmp_path_factory.mktemp("tls"), Handler) as found:
+        yield found
 
 
 @pytest.fixture

@@ -80,11 +80,6 @@ def gate_slices(leaderboard: Path, record: Record) -> list[SliceValue]:
     return read_slices(record, record_folder(leaderboard, record), (gate.reference, gate.metric, gate.region))
 
 
-def gate_errors(leaderboard: Path, record: Record) -> dict[str, float]:
-    """Case -> the gate's error, of the slices that have one."""
-    return {one.case: one.value for one in gate_slices(leaderboard, record) if one.value is not None}
-
-
 def extremes(leaderboard: Path, record: Record) -> list[tuple[Role, SliceValue]]:
     """The slices that pictures are made of (`harness.scoring.pictures.choose`), for records that have no pictures."""
     gate = record.result.gate
