@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.imaging.portable import gaussian_blur
+
 _ROUNDING = 0.289  # 1 / sqrt(12)
 
 
@@ -26,7 +28,7 @@ def noise_level(image: NDArray[np.uint8]) -> float:
 def fine_detail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What a Gaussian of 2 pixels removes from a slice, uint8 (height, width) to float32 of its shape."""
     pixels = image.astype(np.float32)
-    return pixels - np.asarray(cv2.GaussianBlur(pixels, (0, 0), 2.0))
+    return pixels - gaussian_blur(pixels, 2.0)
 
 
 def spread(values: NDArray[np.float32]) -> float:

@@ -74,7 +74,8 @@ def field_of_view(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """
     height, width = image.shape
     rows, columns = np.ogrid[:height, :width]
-    distance = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2) / (width / 2)
+    # squares of half pixels are exact, and a square root is rounded in one way; hypot need not be
+    distance = np.sqrt((rows - (height - 1) / 2) ** 2 + (columns - (width - 1) / 2) ** 2) / (width / 2)
     corners = image[distance > 1.05]  # a denoiser may have blurred the circle's edge
     if height != width or corners.size == 0 or corners.min() != corners.max():
         return np.ones(image.shape, bool)
@@ -98,4 +99,5 @@ def dilate(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
 def _disk(radius: float) -> NDArray[np.uint8]:
     """Pixels at most `radius` pixels from the middle one; for a small radius much faster than a distance transform."""
     reach = np.arange(-int(radius), int(radius) + 1)
-    return (np.hypot(reach[:, None], reach) <= radius).astype(np.uint8)
+    disk: NDArray[np.uint8] = (np.sqrt(reach[:, None] ** 2 + reach**2) <= radius).astype(np.uint8)
+    return disk

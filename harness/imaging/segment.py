@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
+from harness.imaging.portable import gaussian_blur
 from harness.imaging.regions import Code, dilate, erode, field_of_view
 
 Mask = NDArray[np.bool_]
@@ -224,7 +225,7 @@ def _objects(hu: Image, body: Mask, seen: Mask, mm: float) -> Mask:
 # ------------------------------------------------------------------------------------------- masks and components
 def blur(image: Image, sigma: float) -> Image:
     """A Gaussian blur of `sigma` pixels that continues the image's border."""
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), dtype=np.float32)
+    return gaussian_blur(image, sigma, border="edge")
 
 
 def _open(mask: Mask, radius: float) -> Mask:

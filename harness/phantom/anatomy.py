@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from harness.base.structs import Strict
+from harness.imaging.draws import Draws
 
 View = Literal["full", "tight", "table-across", "closed-cavity"]
 VIEWS: tuple[View, ...] = get_args(View)
@@ -106,24 +107,24 @@ def draw_anatomy(rng: np.random.Generator, *, view: View) -> Anatomy:
     Every seed's person depends on the order of the draws: do not change it.
     """
 
-    def uniform(low: float, high: float) -> float:
-        return float(rng.uniform(low, high))
+    draws = Draws(rng)
+    uniform = draws.uniform
 
-    female = bool(rng.random() < 0.45)
+    female = draws.share() < 0.45
     size = uniform(0.92, 1.08) * (0.96 if female else 1.02)
     half_width, half_depth = uniform(152, 172) * size, uniform(106, 122) * size
     lung_height = uniform(235, 275) * size
     dome_right = lung_height - uniform(55, 75)
-    contrast = bool(rng.random() < 0.4)
-    nodules = _draw_nodules(uniform, int(rng.integers(0, 4)), half_width, half_depth, lung_height)
+    contrast = draws.share() < 0.4
+    nodules = _draw_nodules(uniform, draws.integer(0, 4), half_width, half_depth, lung_height)
     opacities = tuple(
         Opacity(
-            x=float(rng.choice([-1, 1])) * uniform(70, 110),
+            x=(-1.0, 1.0)[draws.integer(0, 2)] * uniform(70, 110),
             y=uniform(-20, 70),
             z=uniform(0.3, 0.75) * lung_height,
             radius=uniform(12, 28),
         )
-        for _ in range(rng.integers(1, 4) if rng.random() < 0.35 else 0)
+        for _ in range(draws.integer(1, 4) if draws.share() < 0.35 else 0)
     )
     offset_x, offset_y = uniform(-8, 8), uniform(-14, 4)
     margin = uniform(8, 24)
@@ -146,7 +147,7 @@ def draw_anatomy(rng: np.random.Generator, *, view: View) -> Anatomy:
         dome_left=dome_right + uniform(8, 18),
         lung_hu=uniform(-885, -835),
         gravity_hu=uniform(25, 70),
-        emphysema=uniform(0.2, 1) if rng.random() < 0.3 else 0.0,
+        emphysema=uniform(0.2, 1) if draws.share() < 0.3 else 0.0,
         nodules=nodules,
         opacities=opacities,
         contrast=contrast,
@@ -156,7 +157,7 @@ def draw_anatomy(rng: np.random.Generator, *, view: View) -> Anatomy:
         roll=uniform(-0.05, 0.05),
         offset_x=offset_x,
         offset_y=offset_y,
-        table=int(rng.integers(0, 3)),
+        table=draws.integer(0, 3),
         view=view,
         fov_mm=2 * reach,
     )
@@ -179,10 +180,11 @@ def _draw_nodules(
 
 def draw_breath(rng: np.random.Generator, *, exhaled: tuple[float, float]) -> Breath:
     """Draw the state of one scan; `exhaled` is the range of `Breath.exhaled`."""
+    draws = Draws(rng)
     return Breath(
-        exhaled=float(rng.uniform(*exhaled)),
-        heart_scale=float(rng.uniform(0.98, 1.02)),
-        shift_x=float(rng.normal(0, 1.5)),
-        shift_y=float(rng.normal(0, 0.7)),
-        roll=float(rng.normal(0, 0.006)),
+        exhaled=draws.uniform(*exhaled),
+        heart_scale=draws.uniform(0.98, 1.02),
+        shift_x=draws.normal(0, 1.5),
+        shift_y=draws.normal(0, 0.7),
+        roll=draws.normal(0, 0.006),
     )

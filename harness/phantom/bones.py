@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from harness.imaging.portable import cosines, power, sin
 from harness.phantom.section import Section
 from harness.phantom.shapes import OUTSIDE, ellipse, ramp
 
@@ -25,7 +26,7 @@ def _paint_ribs(section: Section) -> None:
     bone, cartilage = np.full_like(section.hu, OUTSIDE), np.full_like(section.hu, OUTSIDE)
     ring = np.abs(off_axis) < 8
     angle, off_axis = from_spine[ring], off_axis[ring]
-    descent = np.float32(a.rib_slope * 1.25 / 1.9) * (1 - np.cos(angle * np.float32(0.92)))
+    descent = np.float32(a.rib_slope * 1.25 / 1.9) * (1 - cosines(angle * 0.92)).astype(np.float32)
     in_ring_bone, in_ring_cartilage = bone[ring], cartilage[ring]
     for rib in range(12):
         middle = np.float32(a.rib_start + rib * a.rib_pitch) + descent * np.float32(0.75 + 0.055 * rib)
@@ -46,7 +47,7 @@ def _paint_ribs(section: Section) -> None:
 
 def _paint_sternum(section: Section) -> None:
     if 0.18 < section.t < 0.72:
-        half_width = 17 * section.patient.anatomy.size + 5 * math.sin(6 * section.t)
+        half_width = 17 * section.patient.anatomy.size + 5 * sin(6 * section.t)
         depth = np.abs(section.chest - np.float32(6)) - np.float32(5)
         plate = np.maximum(np.abs(section.x) - np.float32(half_width), depth)
         plate = np.where(section.y < 0, plate + np.float32(0.8) * section.coarse, OUTSIDE)
@@ -79,7 +80,7 @@ def _paint_spine(section: Section) -> None:
 def _paint_shoulder_girdle(section: Section) -> None:
     a, s, t = section.patient.anatomy, section.patient.anatomy.size, section.t
     if 0.03 < t < 0.60:
-        span = 0.36 * math.sin(math.pi * (t - 0.03) / 0.57) ** 0.6
+        span = 0.36 * power(sin(math.pi * (t - 0.03) / 0.57), 0.6)
         for side in (-1, 1):
             beyond = (np.abs(np.float32(side) * section.angle - np.float32(2.22)) - np.float32(span)) * np.float32(110)
             muscle = np.abs(section.chest - np.float32(8 + 0.4 * a.muscle)) - np.float32(4)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.imaging.draws import generator
 from harness.phantom.anatomy import Anatomy, Breath, View, draw_anatomy, draw_breath
 from harness.phantom.shapes import Array, Texture, turned
 from harness.phantom.vessels import grow_trees
@@ -51,7 +52,7 @@ def make_patient(seed: int, index: int, *, view: View = "full") -> Patient:
 
     A patient's body is the same in every view: only the table and the field of view differ.
     """
-    rng = np.random.default_rng([seed, index])
+    rng = generator(seed, index)
     anatomy = draw_anatomy(rng, view=view)
     arteries, veins = grow_trees(anatomy, rng)
     return Patient(

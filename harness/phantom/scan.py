@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from harness.base.structs import Strict
+from harness.imaging.draws import generator
 from harness.imaging.regions import Code
 from harness.imaging.tomography import detect, fbp, hu_to_mu, mu_to_hu, radon
-from harness.phantom.anatomy import Breath
+from harness.phantom.anatomy import Anatomy, Breath
 from harness.phantom.bones import paint_bones
 from harness.phantom.parenchyma import paint_lungs
 from harness.phantom.patient import Patient
@@ -86,9 +86,17 @@ def nodule_levels(patient: Patient) -> list[float]:
     left out.
     """
     a, breath = patient.anatomy, patient.low_dose_breath
-    heights = [brentq(lambda z, n=n: material_height(a, z, breath) - n.z, 0, n.z) for n in a.nodules]
-    found = sorted(height / a.lung_height for height in heights)
+    found = sorted(_height_of(a, nodule.z, breath) / a.lung_height for nodule in a.nodules)
     return [level for level in found if (cut(patient, level, breath, size=128).regions == Code.NODULE).any()]
+
+
+def _height_of(a: Anatomy, tissue: float, breath: Breath) -> float:
+    """The height at which a breath finds the tissue that lay at height `tissue` at full inspiration: bisection."""
+    low, high = 0.0, tissue
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if material_height(a, middle, breath) < tissue else (low, middle)
+    return low
 
 
 def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> PhantomSlice:
@@ -103,7 +111,7 @@ def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> Pha
     views = round(VIEWS_PER_CHANNEL * size)
 
     def noise(scan: int) -> np.random.Generator:
-        return np.random.default_rng([patient.seed, patient.index, round(level * 1e6), scan])
+        return generator(patient.seed, patient.index, round(level * 1e6), scan)
 
     def exposed(sinogram: Array, photons: float, rng: np.random.Generator) -> Array:
         return detect(sinogram, photons=photons, pixel_mm=pixel_mm, electronic=ELECTRONIC_NOISE, rng=rng)
@@ -183,8 +191,12 @@ def _disk(size: int) -> NDArray[np.bool_]:
 def _binned(image: NDArray[np.generic]) -> Array:
     """Mean over SUPERSAMPLING x SUPERSAMPLING pixels."""
     n = len(image) // SUPERSAMPLING
-    binned: Array = image.reshape(n, SUPERSAMPLING, n, SUPERSAMPLING).mean(axis=(1, 3), dtype=np.float32)
-    return binned
+    parts = image[: n * SUPERSAMPLING, : n * SUPERSAMPLING].astype(np.float32)
+    binned = np.zeros((n, n), np.float32)
+    for row in range(SUPERSAMPLING):  # numpy's mean may add them up in any order
+        for column in range(SUPERSAMPLING):
+            binned += parts[row::SUPERSAMPLING, column::SUPERSAMPLING]
+    return binned * np.float32(1 / SUPERSAMPLING**2)
 
 
 def _middle(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.imaging.portable import angles
 from harness.phantom.anatomy import Breath
 from harness.phantom.patient import Patient
 from harness.phantom.shapes import Array, coverage
@@ -37,7 +38,10 @@ class Section:
         self.diaphragm = diaphragm(a, self.x, self.y, breath)
         self.lungs = lungs(self.chest, self.mediastinum, self.diaphragm, z)
         # Angle seen from the chest's middle: 0 in front, pi at the spine, positive on the patient's left.
-        self.angle = np.arctan2(self.x, np.float32(5) - self.y)
+        down = (np.float32(5) - self.y).astype(np.float64)
+        self.angle: Array = (
+            angles(self.x.ravel().astype(np.float64), down.ravel()).astype(np.float32).reshape(size, size)
+        )
 
     def fill(
         self,

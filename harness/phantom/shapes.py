@@ -10,9 +10,13 @@ import math
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage
+
+from harness.imaging.draws import Draws
+from harness.imaging.portable import cos, gaussian_weights, sin
 
 Array = NDArray[np.float32]
+GRID = 2.0**12
+"""Steps of a texture between 0 and 1: no last bit of a sum moves a value to the next one."""
 OUTSIDE = np.float32(1e3)
 """A signed distance far outside everything."""
 
@@ -24,7 +28,7 @@ def ellipse(
 
     `square` from 0 (ellipse) to 1 (rectangle) bulges the corners (Fernandez-Guasti's squircle).
     """
-    return _ellipse(x, y, *centre, *radii, square, math.cos(turn), math.sin(turn))  # type: ignore[no-any-return]
+    return _ellipse(x, y, *centre, *radii, square, cos(turn), sin(turn))  # type: ignore[no-any-return]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -71,7 +75,7 @@ def coverage(distance: Array, pixel_mm: float) -> Array:
 
 def turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
     """Coordinates in a frame that is turned by `angle` rad."""
-    cosine, sine = np.float32(math.cos(angle)), np.float32(math.sin(angle))
+    cosine, sine = np.float32(cos(angle)), np.float32(sin(angle))
     return cosine * x + sine * y, cosine * y - sine * x
 
 
@@ -81,13 +85,27 @@ def ramp(start: float, end: float, value: float) -> float:
     return t * t * (3 - 2 * t)
 
 
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _smooth_first(block: NDArray[np.float64], taps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convolve a periodic block along its first axis."""
+    side, reach = block.shape[0], len(taps) // 2
+    smoothed = np.zeros(block.shape)
+    for i in range(side):
+        for k in range(len(taps)):
+            smoothed[i] += taps[k] * block[(i + k - reach) % side]
+    return smoothed
+
+
 class Texture:
     """A periodic block of smooth Gaussian noise in three dimensions, mean 0 and standard deviation 1."""
 
     def __init__(self, rng: np.random.Generator, *, side: int, smooth: float) -> None:
-        noise = rng.standard_normal((side, side, side), dtype=np.float32)
-        block = ndimage.gaussian_filter(noise, smooth, mode="wrap")
-        self.block: Array = (block - block.mean()) / block.std()
+        block = Draws(rng).normals((side, side, side))
+        for _ in range(3):  # along one axis after the other
+            block = np.moveaxis(_smooth_first(block, gaussian_weights(smooth)), 0, -1)
+        # Mean and deviation are sums, which numpy may order as it likes: their last bits are lost in the rounding.
+        block = (block - block.mean()) / block.std()
+        self.block: Array = (np.rint(block * GRID) / GRID).astype(np.float32)
 
     def __call__(self, x: Array, y: Array, z: float, voxel_mm: float) -> Array:
         """Values at the points (x, y) of the plane z, with the block's voxels `voxel_mm` wide."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.imaging.portable import exps
 from harness.phantom.section import Section
 from harness.phantom.shapes import OUTSIDE, Array, ellipse, ramp
 from harness.phantom.surfaces import AIRWAYS, GREAT_VESSELS, NECK_VESSELS, breast
@@ -23,7 +24,8 @@ def paint_body_wall(section: Section) -> None:
             section.fill(gland, 25, fine=8, opacity=0.8)
 
     def bulge(middle: float, width: float) -> Array:
-        share: Array = np.exp(-(((angle - np.float32(middle)) * np.float32(1 / width)) ** 2))
+        away = ((angle - np.float32(middle)) * np.float32(1 / width)).astype(np.float64)
+        share: Array = exps(-(away * away).ravel()).astype(np.float32).reshape(angle.shape)
         return share
 
     # Pectorals in front, latissimus at the side, trapezius and rhomboids behind.

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from harness.imaging.portable import sin
 from harness.phantom.anatomy import Anatomy, Breath
 from harness.phantom.shapes import Array, ellipse, join, ramp
 
@@ -37,7 +38,7 @@ def body_outline(a: Anatomy, x: Array, y: Array, z: float, breath: Breath) -> Ar
 
 def breast(a: Anatomy, t: float) -> float:
     """How far the breast swells at relative height t, 0 to 1."""
-    return math.sin(math.pi * (t - 0.30) / 0.55) if a.female and 0.30 < t < 0.85 else 0.0
+    return sin(math.pi * (t - 0.30) / 0.55) if a.female and 0.30 < t < 0.85 else 0.0
 
 
 def chest_wall(a: Anatomy, x: Array, y: Array, z: float, breath: Breath) -> Array:

@@ -70,7 +70,7 @@ def _closed(section: Section, a: Anatomy, top: float) -> None:
     room = math.sqrt((a.fov_mm / 2 - 6) ** 2 - (top + 4 + depth) ** 2)
     beside = np.abs(section.scanner_x) - np.float32(min(room, 190) - corner)
     above = np.abs(section.scanner_y - np.float32(top + 4 + depth / 2)) - np.float32(depth / 2 - corner)
-    round_corner = np.hypot(np.maximum(beside, 0), np.maximum(above, 0))
+    round_corner = np.sqrt(np.maximum(beside, 0) ** 2 + np.maximum(above, 0) ** 2)
     box = round_corner + np.minimum(np.maximum(beside, above), 0) - np.float32(corner)
     section.fill(box, -1000)
     section.fill(np.abs(box + np.float32(2)) - np.float32(2), 100)

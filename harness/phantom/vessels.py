@@ -11,6 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from harness.imaging.draws import Draws
+from harness.imaging.portable import powers
 from harness.phantom.anatomy import INSPIRED, Anatomy
 from harness.phantom.shapes import Array
 from harness.phantom.surfaces import chest_wall, diaphragm, lungs, mediastinum
@@ -27,58 +29,63 @@ def grow_trees(a: Anatomy, rng: np.random.Generator) -> tuple[Array, Array]:
     """Arteries and veins of both lungs, two trees (segments, 8)."""
     arteries: list[Array] = []
     veins: list[Array] = []
+    draws = Draws(rng)
     for side in (-1, 1):
-        inside = _points_in_lung(a, rng, side=side)
+        inside = _points_in_lung(a, draws, side=side)
         hilum = np.array([side * 36 * a.size, 6.0, 0.46 * a.lung_height])
         for trees, tips, shift in (
             (arteries, ARTERY_TIPS, (0.0, -6.0, 0.0)),
             (veins, VEIN_TIPS, (0.0, 6.0, 14.0)),
         ):
-            fed = inside[rng.choice(len(inside), tips, replace=False)]
-            trees.append(_grow(fed, hilum + shift, rng))
+            fed = inside[draws.chosen(tips, len(inside))]
+            trees.append(_grow(fed, hilum + shift, draws))
     return np.concatenate(arteries), np.concatenate(veins)
 
 
-def _points_in_lung(a: Anatomy, rng: np.random.Generator, *, side: int) -> Points:
+def _points_in_lung(a: Anatomy, draws: Draws, *, side: int) -> Points:
     """Points (n, 3) spread evenly over one lung, at least as many as the arteries need."""
     slab = 6.0
     found: list[Points] = []
     while sum(map(len, found)) < ARTERY_TIPS:
         for z in np.arange(slab / 2, a.lung_height + 60, slab):
             # One row of points: the surfaces take arrays of two dimensions.
-            x, y = side * rng.uniform(0, a.half_width, (1, 400)), rng.uniform(-a.half_depth, a.half_depth, (1, 400))
+            x = side * draws.uniforms(0, a.half_width, (1, 400))
+            y = draws.uniforms(-a.half_depth, a.half_depth, (1, 400))
             x32, y32 = x.astype(np.float32), y.astype(np.float32)
             chest, middle = chest_wall(a, x32, y32, z, INSPIRED), mediastinum(a, x32, y32, z, INSPIRED)
             inside = lungs(chest, middle, diaphragm(a, x32, y32, INSPIRED), z) < -1.5
-            heights = rng.uniform(z - slab / 2, z + slab / 2, x.shape)
+            heights = draws.uniforms(z - slab / 2, z + slab / 2, x.shape)
             found.append(np.stack([x[inside], y[inside], heights[inside]], axis=1))
     return np.concatenate(found)
 
 
-def _grow(tips: Points, root: Points, rng: np.random.Generator) -> Array:
+def _grow(tips: Points, root: Points, draws: Draws) -> Array:
     """Grow one tree (segments, 8) from the point `root` to every one of the `tips` (n, 3).
 
     All branches of a generation grow at once: each goes part of the way to the middle of the tips that it feeds, splits
     them, and repeats. A short way (0.22 to 0.38) sends branches outwards from the hilum; half or more would turn them
     back.
+
+    Where a branch forks decides all that follows: sums over tips and axes are added up in order, and nothing here
+    calls BLAS, LAPACK or a vectorised power.
     """
     segments: list[Array] = []
     start, heading = root[None], np.zeros((1, 3))
     fed = np.array([len(tips)])  # tips per branch; each branch's tips lie together
     while len(fed):
-        middle = np.add.reduceat(tips, _firsts(fed)) / fed[:, None]
+        middle = _sums(tips, fed) / fed[:, None]
         way = middle - start
-        length = np.linalg.norm(way, axis=1, keepdims=True)
+        length = _length(way)
         course = way / (length + 1e-9) + 0.4 * np.minimum(1, length / 12) * heading
-        course /= np.linalg.norm(course, axis=1, keepdims=True) + 1e-9
-        end = start + course * length * rng.uniform(0.22, 0.38, length.shape)
+        course /= _length(course) + 1e-9
+        end = start + course * length * draws.uniforms(0.22, 0.38, length.shape)
         arrived = (fed == 1)[:, None] | (length < 1.5)
         end = np.where(arrived, middle, end)
-        reach = np.linalg.norm(end - start, axis=1, keepdims=True)
+        reach = _length(end - start)
         direction = (end - start) / (reach + 1e-9)
-        bow = (start + end) / 2 + reach * rng.normal(0, 0.02, end.shape)
+        bow = (start + end) / 2 + reach * (0.02 * draws.normals(end.shape))
         bow += 0.13 * reach * (heading - direction) * heading.any(axis=1, keepdims=True)
-        radius = TIP_RADIUS * fed[:, None] ** MURRAY
+        radius = TIP_RADIUS * powers(fed.astype(np.float64), MURRAY)[:, None]
         segments.append(np.hstack([start, bow, radius, 0.97 * radius]).astype(np.float32))
         segments.append(np.hstack([bow, end, 0.97 * radius, 0.93 * radius]).astype(np.float32))
 
@@ -86,7 +93,7 @@ def _grow(tips: Points, root: Points, rng: np.random.Generator) -> Array:
         tips, fed = tips[np.repeat(forks, fed)], fed[forks]
         middle, end, direction = middle[forks], end[forks], direction[forks]
         tips = _along_main_spread(tips, fed, middle, direction)
-        lower = np.clip(np.rint(fed * rng.uniform(0.36, 0.64, fed.shape)).astype(int), 1, fed - 1)
+        lower = np.clip(np.rint(fed * draws.uniforms(0.36, 0.64, fed.shape)).astype(int), 1, fed - 1)
         fed = np.stack([lower, fed - lower], axis=1).ravel()
         start, heading = np.repeat(end, 2, axis=0), np.repeat(direction, 2, axis=0)
     return np.concatenate(segments)
@@ -98,14 +105,64 @@ def _along_main_spread(tips: Points, fed: NDArray[np.int64], middle: Points, dir
         return tips
     branch = np.repeat(np.arange(len(fed)), fed)
     offset, ahead = tips - middle[branch], direction[branch]
-    offset -= 0.75 * (offset * ahead).sum(axis=1, keepdims=True) * ahead
-    scatter = np.add.reduceat(offset[:, :, None] * offset[:, None, :], _firsts(fed))
-    axis = np.linalg.eigh(scatter).eigenvectors[:, :, -1]
-    return tips[np.lexsort(((offset * axis[branch]).sum(axis=1), branch))]
+    offset -= 0.75 * _dot(offset, ahead) * ahead
+    scatter = _sums((offset[:, :, None] * offset[:, None, :]).reshape(-1, 9), fed).reshape(-1, 3, 3)
+    return tips[np.lexsort((_dot(offset, _main_axes(scatter)[branch])[:, 0], branch))]
 
 
-def _firsts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(counts)[:-1]])
+def _dot(a: Points, b: Points) -> Points:
+    """Scalar products (n, 1) of vectors (n, 3)."""
+    products: Points = a[:, :1] * b[:, :1] + a[:, 1:2] * b[:, 1:2] + a[:, 2:] * b[:, 2:]
+    return products
+
+
+def _length(vectors: Points) -> Points:
+    """Lengths (n, 1) of vectors (n, 3)."""
+    return np.sqrt(_dot(vectors, vectors))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _sums(rows: Points, counts: NDArray[np.int64]) -> Points:
+    """Sums of so many rows after another, in their order."""
+    sums = np.zeros((len(counts), rows.shape[1]))
+    row = 0
+    for group in range(len(counts)):
+        for _ in range(counts[group]):
+            for column in range(rows.shape[1]):
+                sums[group, column] += rows[row, column]
+            row += 1
+    return sums
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _main_axes(scatter: Points) -> Points:
+    """Unit vectors (n, 3) of the largest eigenvalue of symmetric matrices (n, 3, 3): Jacobi's rotations
+    (Golub & Van Loan, Matrix Computations, section 8.5)."""
+    axes = np.empty((len(scatter), 3))
+    for index in range(len(scatter)):
+        m, v = scatter[index].copy(), np.eye(3)
+        for _ in range(12):  # sweeps; they converge quadratically, and five would do
+            for p in range(2):
+                for q in range(p + 1, 3):
+                    if m[p, q] == 0.0:
+                        continue
+                    theta = (m[q, q] - m[p, p]) / (2.0 * m[p, q])
+                    t = 1.0 / (abs(theta) + math.sqrt(theta * theta + 1.0))
+                    t = -t if theta < 0.0 else t
+                    c = 1.0 / math.sqrt(t * t + 1.0)
+                    s = t * c
+                    for k in range(3):
+                        m[k, p], m[k, q] = c * m[k, p] - s * m[k, q], s * m[k, p] + c * m[k, q]
+                    for k in range(3):
+                        m[p, k], m[q, k] = c * m[p, k] - s * m[q, k], s * m[p, k] + c * m[q, k]
+                    for k in range(3):
+                        v[k, p], v[k, q] = c * v[k, p] - s * v[k, q], s * v[k, p] + c * v[k, q]
+        largest = 0
+        for k in range(1, 3):
+            if m[k, k] > m[largest, largest]:
+                largest = k
+        axes[index] = v[:, largest]
+    return axes
 
 
 def draw_tubes(tubes: Array, *, z: float, thickness: float, size: int, pixel_mm: float) -> Array:

@@ -146,6 +146,33 @@ def test_counting_noise_grows_with_attenuation_and_falls_with_dose() -> None:
     assert spread[1e4] / spread[4e4] == pytest.approx(2, rel=0.08)
 
 
+@given(view=st.integers(0, 11), channel=st.integers(0, 8), to=st.floats(0, 12, width=32))
+@settings(max_examples=30, deadline=None)
+def test_a_ray_that_changes_changes_no_other(view: int, channel: int, to: float) -> None:
+    """Rejection sampling took more or fewer numbers for it, and all rays behind it read otherwise."""
+    paths = np.linspace(0, 9, 12 * 9, dtype=np.float32).reshape(12, 9)
+    other = paths.copy()
+    other[view, channel] = to
+    before, after = (
+        detect(p, photons=2e4, pixel_mm=1.0, electronic=4.0, rng=np.random.default_rng(5)) for p in (paths, other)
+    )
+    same = paths == other
+    np.testing.assert_array_equal(before[same], after[same])
+
+
+@pytest.mark.parametrize(("path", "electronic"), [(2.0, 0.0), (3.0, 4.0), (1.0, 10.0)])
+def test_readings_have_the_mean_and_variance_of_counts_and_electronics(path: float, electronic: float) -> None:
+    paths = np.full((20_000, 9), path, np.float32)
+    measured = detect(paths, photons=4e3, pixel_mm=1e-3, electronic=electronic, rng=np.random.default_rng(6))
+    counts, expected = 4e3 * np.exp(-measured.astype(np.float64)), 4e3 * math.exp(-path)
+    spread = expected + electronic**2
+    assert counts.mean() == pytest.approx(expected, abs=4 * math.sqrt(spread / counts.size))
+    assert counts.var() == pytest.approx(spread, rel=4 * math.sqrt(2 / counts.size))
+    # One number moves neither its neighbour nor the next view's.
+    for a, b in ((counts[:, 1:], counts[:, :-1]), (counts[1:], counts[:-1])):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 4 / math.sqrt(a.size)
+
+
 def test_starved_rays_stay_finite() -> None:
     dark = np.full((50, 9), 20.0, np.float32)
     measured = detect(dark, photons=1e3, pixel_mm=1.0, electronic=4.0, rng=np.random.default_rng(0))
