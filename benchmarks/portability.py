@@ -40,7 +40,7 @@ Numbers = dict[str, float]
 def of_slice(scan: PhantomSlice) -> Numbers:
     """Numbers of one slice; HU and noise in HU."""
     low, high = scan.window_hu
-    images = (scan.gt, scan.lq, scan.truth, scan.again)
+    images = (scan.gt, scan.lq, scan.truth, scan.aligned_gt)
     gt, lq, truth, again = ((high - low) / 255 * image.astype(float) + low for image in images)
     inside = {name: scan.regions == Code[name.upper()] for name in ("lung", "body", "table", "air", "gas")}
     found: Numbers = {f"share of the image, {name} (%)": 100 * float(mask.mean()) for name, mask in inside.items()}

@@ -251,9 +251,9 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
     here = partial(harness, HARNESS_CACHE=cache)
     done = here("run", "submissions/tv", *options)
     assert done.returncode == 0, done.stderr
-    (page,) = board.glob("site/phantom-mini-3/tv/*.html")
-    (record,) = board.glob("records/phantom-mini-3/tv/*")
-    panel = done.stdout[done.stdout.index("Total variation on phantom-mini-3 ─") :]
+    (page,) = board.glob("site/phantom-mini-4/tv/*.html")
+    (record,) = board.glob("records/phantom-mini-4/tv/*")
+    panel = done.stdout[done.stdout.index("Total variation on phantom-mini-4 ─") :]
     for said in ("rank 1 of 1 (tier 1) by RMSE, whole", "2 slices in ", "; peak memory ", str(record), str(page)):
         assert said in panel
     again = here("run", "submissions/tv", *options).stdout
@@ -263,7 +263,7 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
     (tmp_path / "broken" / "denoise.py").write_text("raise SystemExit('no weights today')\n")
     failed = here("run", str(tmp_path / "broken"), *options)
     assert failed.returncode == 20
-    (page,) = board.glob("site/phantom-mini-3/broken/*.html")
+    (page,) = board.glob("site/phantom-mini-4/broken/*.html")
     assert "failed, not ranked: exit status 20" in failed.stdout
     assert str(page) in failed.stdout
     circular = here("run", "submissions/cnn", *options).stdout

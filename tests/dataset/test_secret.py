@@ -23,7 +23,7 @@ FIXED = Secret(protocol="phantom-mini-3", secret="07" * 32)
 
 def committed_to(secret: Secret) -> Protocol:
     data = PhantomData(patients=2, slices=1, size=64, seed=secret.commitment)
-    return msgspec.structs.replace(load_protocol("phantom-mini"), data=data)
+    return msgspec.structs.replace(load_protocol("phantom-mini"), version=3, data=data)
 
 
 @pytest.fixture
