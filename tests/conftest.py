@@ -33,6 +33,7 @@ worker_processes.HANDFUL = 12
 # The files that take longest, in that order: they start first, so that all workers end at the same time.
 LONGEST = (
     *("containers/test_faults.py", "containers/test_hostile.py", "containers/test_hostile_on_podman.py"),
+    "processors/test_processors.py",
     *("docs/test_commands.py", "scoring/test_score.py", "pipeline/test_evaluate.py", "cli/test_cli.py"),
     *(
         "ci/test_jobs.py",

@@ -26,6 +26,7 @@ from harness.dataset.cases import Case, Dataset
 from harness.dataset.fingerprints import TRAINED_ON, fingerprints, write_fingerprints
 from harness.imaging import insertion, noise
 from harness.imaging.blend import STRATEGIES, training_input
+from harness.imaging.draws import generator
 from harness.labels.noise_fit import refuse_uncalibrated
 from harness.labels.recipe import (
     Purified,
@@ -135,7 +136,7 @@ def _with_noise(case: Case, normal: Image, purify: Purify, seed: int, window_hu:
         sinogram=sinogram,
         scanner=purify.noise.scanner,
         dose=purify.noise.dose,
-        rng=np.random.default_rng(own),
+        rng=generator(own),
     )
 
 

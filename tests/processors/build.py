@@ -1,0 +1,92 @@
+"""Builds a small protocol and everything that a row's bytes hang on; prints the digests as JSON.
+
+    python tests/processors/build.py [--write]
+
+`--write` replaces the committed digests, which belong to the present version of the embedded protocols.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import msgspec
+
+from harness.base.digests import digest_bytes, digest_pixels
+from harness.base.slices import read_grey
+from harness.dataset.cases import Dataset
+from harness.dataset.from_phantom import KINDS, phantom_slices
+from harness.imaging import denoise
+from harness.imaging.draws import generator
+from harness.imaging.insertion import Scanner, insert_noise
+from harness.imaging.lungs import corrected_masks
+from harness.imaging.segment import segment
+from harness.labels.label_set import build_labels
+from harness.protocol import PhantomData, Purify
+
+COMMITTED = Path(__file__).with_name("digests.json")
+
+DATA = PhantomData(patients=2, slices=1, size=192, dose=0.02, view="mixed", nodule_slices=1, seed=2603)
+"""Two patients of two difficult fields of view: vessels, nodules, table, bones and padding are all painted."""
+
+
+def digests() -> dict[str, str]:
+    """What was built -> its digest, in the order in which one follows from the other."""
+    dataset = phantom_slices(DATA, None)
+    found = {f"{kind} of {case.name}": _file(getattr(case, kind)) for case in dataset.cases for kind in KINDS}
+    found["data"] = dataset.digest
+    for number, case in enumerate(dataset.cases):
+        low, normal = read_grey(Path(case.lq)), read_grey(Path(case.gt))
+        assert dataset.window_hu is not None
+        assert case.pixel_mm is not None
+        found[f"segmentation of {case.name}"] = digest_pixels(
+            segment(low, window_hu=dataset.window_hu, pixel_mm=case.pixel_mm)
+        )
+        masks = corrected_masks(low, normal, window_hu=dataset.window_hu, pixel_mm=case.pixel_mm)
+        found[f"corrected masks of {case.name}"] = digest_bytes(masks.common.tobytes(), masks.lungs.tobytes())
+        noisy = insert_noise(
+            normal,
+            window_hu=dataset.window_hu,
+            pixel_mm=case.pixel_mm,
+            scanner=Scanner(photons=2e5, electronic=4, kernel="sharp"),
+            dose=0.02,
+            rng=generator(7, number),
+        )
+        found[f"noise inserted into {case.name}"] = digest_pixels(noisy)
+    return found | _labels(dataset)
+
+
+def _labels(dataset: Dataset) -> dict[str, str]:
+    """Labels by every weak denoiser and variant, and once more without true regions, so that these are sought."""
+    found = {}
+    for weak in denoise.names():
+        for variant in ("published", "corrected"):
+            purify = Purify(variant=variant, weak_denoiser=weak)
+            found[f"labels, {variant}, {weak}"] = build_labels(dataset, purify).digest
+    blind = msgspec.structs.replace(
+        dataset,
+        cases=tuple(msgspec.structs.replace(case, regions=None) for case in dataset.cases),
+        digest=digest_bytes(dataset.digest.encode(), b"without regions"),
+    )
+    purify = Purify(variant="corrected", weak_denoiser="tv")
+    return found | {"labels and consensus regions": build_labels(blind, purify).digest}
+
+
+def _file(path: str) -> str:
+    return digest_pixels(read_grey(Path(path)))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as cache, mock.patch.dict("os.environ", HARNESS_CACHE=cache):
+        found = digests()
+    text = json.dumps(found, indent=1) + "\n"
+    if "--write" in sys.argv:
+        COMMITTED.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The same bytes on other processors, as far as one machine can be one: a library's dispatch at a time is held down by
+its own variable, and everything is built once more in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BUILD = Path(__file__).with_name("build.py")
+COMMITTED = json.loads(BUILD.with_name("digests.json").read_text())
+CPU_INFO = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+
+PROCESSORS: dict[str, dict[str, str]] = {
+    "as it is": {},
+    "numpy without AVX-512": {"NPY_DISABLE_CPU_FEATURES": "X86_V4"},
+    "numpy without AVX2": {"NPY_DISABLE_CPU_FEATURES": "X86_V3"},
+    "libm without AVX2 and FMA": {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F,-FMA4"},
+    "OpenBLAS for Prescott": {"OPENBLAS_CORETYPE": "Prescott"},
+    "OpenBLAS for Haswell": {"OPENBLAS_CORETYPE": "Haswell"},
+    "OpenCV without AVX2 and FMA": {"OPENCV_CPU_DISABLE": "AVX2,AVX,FP16,FMA3,SSE4_2"},
+    "OpenCV without IPP": {"OPENCV_IPP": "disabled"},
+    "torch without vectors": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "numba for any x86-64": {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""},
+    "one thread": {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
+    "four threads": {"OMP_NUM_THREADS": "4", "NUMBA_NUM_THREADS": "4"},
+}
+"""Name -> environment. numpy's levels are X86_V2 to X86_V4; a machine that lacks one says so and goes on."""
+
+
+def built_on(processor: str, scratch: Path) -> dict[str, str]:
+    """What `build.py` makes as that processor would."""
+    # code that numba compiled for this processor lies in its cache, so that another one needs its own
+    own = {"NUMBA_CACHE_DIR": str(scratch)} if "NUMBA_CPU_NAME" in PROCESSORS[processor] else {}
+    inherited = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, BUILD],
+        env=inherited | PROCESSORS[processor] | own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    digests: dict[str, str] = json.loads(done.stdout)
+    return digests
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_every_processor_builds_the_committed_bytes(processor: str, tmp_path: Path) -> None:
+    built = built_on(processor, tmp_path)
+    differing = [name for name in COMMITTED if built.get(name) != COMMITTED[name]]
+    assert not differing, f"{processor}: these differ, the first of them first: {differing}"
+    assert built.keys() == COMMITTED.keys()
+
+
+@pytest.mark.skipif("avx2" not in CPU_INFO, reason="this processor has nothing to hold down")
+def test_the_matrix_does_change_what_is_computed() -> None:
+    """A variable that no library reads would make the test above pass for nothing."""
+    script = "import numpy; print(numpy.exp(numpy.linspace(-9, 9, 100_003, dtype=numpy.float32)).tobytes().hex())"
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | environment, capture_output=True, check=True
+        ).stdout
+        for name, environment in PROCESSORS.items()
+        if name in ("as it is", "numpy without AVX2")
+    }
+    assert len(outputs) == 2
