@@ -142,7 +142,7 @@ def test_the_board_states_what_a_secret_seed_was_committed_to(tmp_path: Path) ->
     text = (tmp_path / "README.md").read_text()
     assert text.count("secret") == 1
     assert commitment in text
-    assert "records/hidden-3/disclosed.json" in text
+    assert f"records/{hidden.identity}/disclosed.json" in text
 
 
 def test_versions_of_a_protocol_have_tables_of_their_own(tmp_path: Path) -> None:

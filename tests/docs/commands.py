@@ -125,7 +125,7 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness store check": HERE,
     "harness store push --to /mnt/shared/store": As(run="harness store push --to shared/store"),
     "harness store push --to s3://bucket/store": Help(of="harness store push", why="needs a bucket"),
-    "harness labels -p phantom --report --json > leaderboard/records/phantom-3/labels.json": HERE,
+    "harness labels -p phantom --report --json > leaderboard/records/phantom-4/labels.json": HERE,
     "harness withdraw RECORD --reason TEXT": As(run="harness withdraw $RECORD --reason TEXT"),
     "harness weights list": HERE,
     "harness weights verify": HERE,
@@ -174,6 +174,21 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     ),
     ".venv/bin/python -m benchmarks.train unet --strategy ipv2 --variant corrected --into submissions/unet": Help(
         of="python3 -m benchmarks.train", why="a minute of training"
+    ),
+    ".venv/bin/python tests/processors/build.py": Help(
+        of="python3 tests/processors/build.py", why="tests/processors runs it once for each processor"
+    ),
+    ".venv/bin/python benchmarks/portability.py statistics new.json --write patients.pickle": Help(
+        of="python3 benchmarks/portability.py statistics", why="minutes of scanning"
+    ),
+    "PYTHONPATH=OTHER_CHECKOUT .venv/bin/python benchmarks/portability.py statistics old.json --read patients.pickle": (
+        Help(of="python3 benchmarks/portability.py statistics", why="it needs a checkout of an earlier version")
+    ),
+    ".venv/bin/python benchmarks/portability.py compare old.json new.json": Help(
+        of="python3 benchmarks/portability.py compare", why="it needs what the two above write"
+    ),
+    ".venv/bin/python benchmarks/portability.py seconds": Help(
+        of="python3 benchmarks/portability.py seconds", why="it needs a checkout of an earlier version"
     ),
     # purification
     "harness labels -p phantom -o labels/": HERE,

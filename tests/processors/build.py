@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -80,10 +80,13 @@ def _file(path: str) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="replace the committed digests")
+    write = parser.parse_args().write
     with tempfile.TemporaryDirectory() as cache, mock.patch.dict("os.environ", HARNESS_CACHE=cache):
         found = digests()
     text = json.dumps(found, indent=1) + "\n"
-    if "--write" in sys.argv:
+    if write:
         COMMITTED.write_text(text)
     print(text)
 
