@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from harness.base.digests import digest_json
 from harness.base.errors import UsageError
 from harness.base.shipped import shipped
-from harness.base.structs import Strict, read_yaml
+from harness.base.structs import Strict, read_json, read_yaml
 from harness.imaging.blend import STRATEGIES, StrategyName
 from harness.imaging.insertion import Scanner
 from harness.imaging.regions import Region
@@ -19,6 +19,7 @@ from harness.sandbox import Limits
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
 class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="phantom"):
@@ -129,6 +130,38 @@ class Publish(Strict, frozen=True, kw_only=True):
     images: bool = True  # slices of outputs, inputs and labels
 
 
+class OfficialSlice(Strict, frozen=True, kw_only=True, omit_defaults=True):
+    """One slice of an official test set: its pixel size in mm, and the SHA-256 (hex) of shape and pixels
+    (`harness.base.digests.digest_pixels`) of each of its images, of its label and of its region map."""
+
+    name: str
+    pixel_mm: float | None = None
+    lq: Sha256
+    gt: Sha256
+    truth: Sha256 | None = None
+    aligned_gt: Sha256 | None = None
+    regions: Sha256
+    label: Sha256
+
+
+class OfficialSet(Strict, frozen=True, kw_only=True):
+    """The bytes on which a protocol version ranks, as digests: the content of `<name>-<version>.slices.json`.
+
+    `data` and `labels` are the digests that records state. `data_recipe` and `label_recipe` are those of the parts of
+    the protocol that made data and labels: a protocol that says something else there has no official bytes.
+    """
+
+    schema: Literal[1] = 1
+    name: Name
+    version: Positive
+    data_recipe: Sha256
+    label_recipe: Sha256
+    window_hu: tuple[float, float] | None = None
+    data: Sha256
+    labels: Sha256
+    slices: tuple[OfficialSlice, ...]
+
+
 class Protocol(Strict, frozen=True, kw_only=True):
     """One benchmark. Its identity is `name` with `version`: different versions never rank together."""
 
@@ -146,6 +179,7 @@ class Protocol(Strict, frozen=True, kw_only=True):
     limits: Limits = Limits()
     publish: Publish = Publish()
     seed: int = 2602  # containers get it as HARNESS_SEED; it also seeds the noise added to training inputs
+    official: OfficialSet | None = None  # never in the .yaml: `load_protocol` reads it from the file beside that
 
     def __post_init__(self) -> None:
         names = [metric.name for metric in self.metrics]
@@ -169,9 +203,37 @@ class Protocol(Strict, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the resolved protocol, defaults filled in, without title, description and publish."""
-        plain = msgspec.to_builtins(self)
-        # Keys added after the first records count only where they are used, so that those records stay valid.
+        """SHA-256 of the resolved protocol, defaults filled in, without title, description, publish and official."""
+        plain = self._plain()
+        unread = ("title", "description", "publish", "official")
+        return digest_json({key: plain[key] for key in plain if key not in unread})
+
+    @property
+    def data_recipe(self) -> str:
+        """SHA-256 of what the protocol says of its data."""
+        return digest_json(self._plain()["data"])
+
+    @property
+    def label_recipe(self) -> str:
+        """SHA-256 of what the protocol says of how labels are made of the data."""
+        return digest_json([self.purify.strategy, self.purify.variant, self.purify.weak_denoiser])
+
+    @property
+    def official_data(self) -> OfficialSet | None:
+        """The official test set, if there is one of the data that the protocol describes."""
+        there = self.official is not None and self.official.data_recipe == self.data_recipe
+        return self.official if there else None
+
+    @property
+    def official_labels(self) -> OfficialSet | None:
+        """The official test set, if there is one of these data and of labels made as the protocol says."""
+        official = self.official_data
+        return official if official is not None and official.label_recipe == self.label_recipe else None
+
+    def _plain(self) -> dict[str, Any]:
+        """The protocol as plain data. Keys added after the first records are there only where they are used, so that
+        those records stay valid."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
         if self.purify.noise is None:
             del plain["purify"]["noise"]
         if plain["data"].get("nodule_slices") == 0:
@@ -179,7 +241,7 @@ class Protocol(Strict, frozen=True, kw_only=True):
         for metric in plain["metrics"]:
             if metric["definition"] == "pooled":
                 del metric["definition"]
-        return digest_json({key: plain[key] for key in plain if key not in ("title", "description", "publish")})
+        return plain
 
 
 def protocol_path(name: str) -> Path:
@@ -194,14 +256,46 @@ def protocol_names() -> list[str]:
     return sorted({path.stem for folder in (Path("protocols"), shipped("protocols")) for path in folder.glob("*.yaml")})
 
 
-def load_protocol(name: str) -> Protocol:
-    """Read a protocol by name (`protocol_path`) or by the path of a .yaml file. UsageError names file and mistake."""
+def find_protocol(name: str) -> Path:
+    """The file of a protocol that is given by name (`protocol_path`) or as a .yaml file. UsageError for an unknown
+    name."""
     path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = protocol_path(name)
-        if not path.is_file():
-            raise UsageError(
-                f"no protocol {name!r} (known: {', '.join(protocol_names())})",
-                fix="choose one of harness list protocols, or give the path of a .yaml file",
-            )
-    return read_yaml(path, Protocol)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    path = protocol_path(name)
+    if not path.is_file():
+        raise UsageError(
+            f"no protocol {name!r} (known: {', '.join(protocol_names())})",
+            fix="choose one of harness list protocols, or give the path of a .yaml file",
+        )
+    return path
+
+
+def official_file(path: Path, protocol: Protocol) -> Path:
+    """Where the digests of a protocol's official test set lie: beside its .yaml file `path`."""
+    return path.parent / f"{protocol.identity}.slices.json"
+
+
+def load_protocol(name: str, *, official: bool = True) -> Protocol:
+    """Read a protocol by name (`protocol_path`) or by the path of a .yaml file, with the digests of its official test
+    set where the file of them lies beside it (unless `official` is False).
+
+    UsageError names file and mistake.
+    """
+    path = find_protocol(name)
+    protocol = read_yaml(path, Protocol)
+    if protocol.official is not None:
+        raise UsageError(f"{path}: unknown key official", fix="remove it: digests have a file of their own")
+    digests = official_file(path, protocol)
+    if not official or not digests.is_file():
+        return protocol
+    protocol = msgspec.structs.replace(protocol, official=read_json(digests, OfficialSet))
+    found = protocol.official
+    if found is None or found != protocol.official_labels or f"{found.name}-{found.version}" != protocol.identity:
+        raise UsageError(
+            f"{digests}: holds the digests of another protocol, or of another text of {protocol.identity}: name, "
+            f"version, data or purify differ from {path}",
+            fix="raise the protocol's version, since a changed benchmark is a new one; while it has no records, remove "
+            f"the file and write it again: harness data digests -p {name}",
+        )
+    return protocol

@@ -6,7 +6,7 @@ a set are rebuilt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -39,11 +39,15 @@ class Refused(Strict, frozen=True, kw_only=True):
 def keep_slice(folder: Path, name: str, images: Mapping[str, NDArray[np.uint8]], facts: Facts) -> Facts:
     """Write the images of the slice `name` (kind -> uint8, height x width) as `<kind>/<name>.png`, then the note of
     them with `facts`, a record, which is returned."""
-    paths = {kind: slice_path(kind, name) for kind in images}
-    for kind, path in paths.items():
-        write_grey(folder / path, images[kind])
-    files = {path: digest_file(folder / path) for path in paths.values()}
-    write_json(_note_path(folder, name), Note(facts=facts, files=files))
+    for kind, image in images.items():
+        write_grey(folder / slice_path(kind, name), image)
+    return note_slice(folder, name, images, facts)
+
+
+def note_slice(folder: Path, name: str, kinds: Iterable[str], facts: Facts) -> Facts:
+    """Write the note of the slice `name`, of whose `kinds` the images lie in the set's folder, with `facts`."""
+    paths = [slice_path(kind, name) for kind in kinds]
+    write_json(_note_path(folder, name), Note(facts=facts, files={path: digest_file(folder / path) for path in paths}))
     return facts
 
 
@@ -60,7 +64,7 @@ def make_slices(
     Slices that `folder` does not hold, or holds damaged, are made on all cores by `make(*task, folder)`, which ends in
     `keep_slice` with facts of the type `kind`. `progress` counts slices, those already there as done.
     """
-    there = {name: facts for name in tasks if (facts := _intact(folder, name, kind)) is not None}
+    there = {name: facts for name in tasks if (facts := find_slice(folder, name, kind)) is not None}
     missing = [name for name in tasks if name not in there]
     total, before = len(tasks), len(there)
     results = map_slices(
@@ -77,6 +81,17 @@ def make_slices(
     return {name: there[name] for name in tasks if name in there}, refused
 
 
+def find_slice(folder: Path, name: str, kind: type[Facts]) -> Facts | None:
+    """What is known of the kept slice `name`; None if it is missing, or its files are not as its note says."""
+    try:
+        note = _read_note(folder, name, kind)
+        if all(digest_file(folder / path) == digest for path, digest in note.files.items()):
+            return note.facts
+    except (UsageError, OSError):
+        pass  # missing or unreadable
+    return None
+
+
 def slice_path(kind: str, name: str) -> str:
     """Where a set's folder keeps an image of the slice `name`."""
     return f"{kind}/{name}.png"
@@ -90,17 +105,6 @@ def notes_folder(folder: Path) -> Path:
 def read_facts(folder: Path, name: str, kind: type[Facts]) -> Facts:
     """What is known of the kept slice `name`. UsageError where its note is missing or damaged."""
     return _read_note(folder, name, kind).facts
-
-
-def _intact(folder: Path, name: str, kind: type[Facts]) -> Facts | None:
-    """What is known of a kept slice, if all its files are as its note says."""
-    try:
-        note = _read_note(folder, name, kind)
-        if all(digest_file(folder / path) == digest for path, digest in note.files.items()):
-            return note.facts
-    except (UsageError, OSError):
-        pass  # missing or unreadable: it is made again
-    return None
 
 
 def _read_note(folder: Path, name: str, kind: type[Facts]) -> Note[Facts]:

@@ -18,6 +18,7 @@ from harness.base.errors import HarnessError, InfrastructureError, UsageError
 from harness.cli._common import show_error
 from harness.cli.board import board, list_, withdraw
 from harness.cli.ci import ci
+from harness.cli.data import data
 from harness.cli.engine import engine
 from harness.cli.organiser import secret, sign
 from harness.cli.purification import labels, noise, pairs
@@ -63,7 +64,7 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 click.rich_click.COMMAND_GROUPS = {
     "harness": [
         {"name": "Submit a denoiser", "commands": ["new", "check", "run"]},
-        {"name": "Labels and data", "commands": ["labels", "pairs", "noise"]},
+        {"name": "Labels and data", "commands": ["labels", "pairs", "noise", "data"]},
         {
             "name": "Scores and the leaderboard",
             "commands": ["list", "score", "anchors", "audit", "board", "store", "withdraw"],
@@ -81,7 +82,7 @@ def cli() -> None:
 
 
 for verb in (
-    new, check, run, score, audit, anchors, labels, pairs, noise, board, store, withdraw, list_, weights, secret, sign,
-    ci, engine, doctor,
+    new, check, run, score, audit, anchors, labels, pairs, noise, data, board, store, withdraw, list_, weights, secret,
+    sign, ci, engine, doctor,
 ):  # fmt: skip
     cli.add_command(verb)

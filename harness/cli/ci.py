@@ -85,12 +85,11 @@ def inputs(protocol: str, output: Path, leaderboard: Path) -> None:
     """Write a protocol's noisy slices for `harness ci run`, once for each machine that runs containers."""
     from harness.ci.transfer import write_inputs
     from harness.cli.terminal import TerminalReporter
-    from harness.dataset.load import load_data
+    from harness.pipeline.data import prepare_data
     from harness.protocol import load_protocol
 
     chosen = load_protocol(protocol)
-    with TerminalReporter().stage("data") as progress:
-        dataset = load_data(chosen, leaderboard=leaderboard, progress=progress)
+    dataset = prepare_data(chosen, TerminalReporter(), leaderboard=leaderboard)
     write_inputs(dataset, chosen, output)
     click.echo(f"wrote {len(dataset.cases)} noisy slices to {output}")
 

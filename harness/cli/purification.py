@@ -103,12 +103,11 @@ def pairs(
     chosen = _with_recipe(protocol, recipe, noise=noise)
 
     from harness.cli.terminal import TerminalReporter
-    from harness.dataset.load import load_data
     from harness.labels.training_pairs import write_pairs
+    from harness.pipeline.data import prepare_data
 
     reporter = TerminalReporter()
-    with reporter.stage("data") as progress:
-        dataset = load_data(chosen, leaderboard=leaderboard, progress=progress)
+    dataset = prepare_data(chosen, reporter, leaderboard=leaderboard)
     with reporter.stage("pairs") as progress:
         written = write_pairs(
             dataset,
@@ -140,12 +139,11 @@ def noise(protocol: str, slices: int, output: Path | None, leaderboard: Path, as
 
     from harness.base.files import write_text
     from harness.cli.terminal import TerminalReporter
-    from harness.dataset.load import load_data
     from harness.labels.noise_fit import fit_noise
+    from harness.pipeline.data import prepare_data
 
     reporter = TerminalReporter()
-    with reporter.stage("data") as progress:
-        dataset = load_data(chosen, leaderboard=leaderboard, progress=progress)
+    dataset = prepare_data(chosen, reporter, leaderboard=leaderboard)
     with reporter.stage("fit") as progress:
         fit = fit_noise(dataset, slices=slices, seed=chosen.seed, progress=progress)
     _warn("low-dose slices", fit.low.warnings)

@@ -51,11 +51,15 @@ class Dataset(Inputs, frozen=True, kw_only=True):
     """A checked test set. `digest` covers names, patients, the pixels of every image, window and pixel sizes.
 
     `people` maps the names of the phantom's patients to a digest of what they are generated from; it is empty for
-    other data, where nothing but the name identifies a patient.
+    other data, where nothing but the name identifies a patient. `pixels` holds the SHA-256 of each image
+    (`digest_pixels`) by slice and kind, as the fields of `Case` name them. `notes` are lines that the user should read:
+    where the set comes from if it was imported, and how it differs from the protocol's official one.
     """
 
     cases: tuple[Case, ...]
     people: dict[str, str] = msgspec.field(default_factory=dict)
+    pixels: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def first_cases(dataset: Dataset, count: int) -> Dataset:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.digests import digest_bytes
+from harness.base.digests import digest_bytes, digest_pixels
 from harness.base.errors import UsageError
 from harness.base.slices import read_grey
 from harness.base.structs import expand_variables
@@ -40,6 +40,7 @@ def folder_slices(data: FolderData, protocol: str) -> Dataset:
     cases: list[Case] = []
     sizes: list[str] = []
     constant: list[str] = []
+    pixels: dict[str, dict[str, str]] = {}
     parts = [repr((data.window_hu, data.pixel_mm)).encode()]
     for name in sorted(names["lq"]):
         paths = [root / "lq" / name, root / "gt" / name]
@@ -50,10 +51,11 @@ def folder_slices(data: FolderData, protocol: str) -> Dataset:
         stem = Path(name).stem
         case = Case(name=stem, patient=patient(stem), lq=str(paths[0]), gt=str(paths[1]), pixel_mm=data.pixel_mm)
         cases.append(case)
+        pixels[stem] = {kind: digest_pixels(image) for kind, image in zip(("lq", "gt"), images, strict=True)}
         parts += [stem.encode(), case.patient.encode(), repr(images[0].shape).encode(), *(i.tobytes() for i in images)]
     refuse_slices(sizes, "differ in size (height, width)")
     refuse_slices(constant, "are constant images, which no scanner produces")
-    return Dataset(cases=tuple(cases), window_hu=data.window_hu, digest=digest_bytes(*parts))
+    return Dataset(cases=tuple(cases), window_hu=data.window_hu, digest=digest_bytes(*parts), pixels=pixels)
 
 
 def _patient_pattern(pattern: str | None, protocol: str) -> Callable[[str], str]:

@@ -8,25 +8,71 @@ from pathlib import Path
 import msgspec
 
 from harness.base.progress import Progress
+from harness.base.text import first_few
 from harness.dataset.cases import Dataset
 from harness.dataset.from_folder import folder_slices
-from harness.dataset.from_phantom import phantom_slices
+from harness.dataset.from_phantom import phantom_slices, scanned_before
+from harness.dataset.official import (
+    Imported,
+    difference_note,
+    find_imported,
+    in_words,
+    measured,
+    official_dataset,
+)
 from harness.dataset.secret import find_secret
-from harness.protocol import PhantomData, Protocol
+from harness.protocol import OfficialSet, PhantomData, Protocol
 
 
 def load_data(
-    protocol: Protocol, *, leaderboard: Path = Path("leaderboard"), progress: Progress | None = None
+    protocol: Protocol,
+    *,
+    leaderboard: Path = Path("leaderboard"),
+    progress: Progress | None = None,
+    use_imported: bool = True,
 ) -> Dataset:
-    """The test set of a protocol: generated or found in the cache (phantom), or read and checked (folder).
+    """The test set of a protocol: read and checked (folder), imported, found in the cache or generated (phantom).
 
     `leaderboard` is where a secret seed may have been disclosed. UsageError names the files that do not fit, or the
-    secret that is missing; damaged slices in the cache are generated again.
+    secret that is missing; damaged slices in the cache are generated again. Where the set is not the official one, its
+    notes say so. With `use_imported` False a phantom is always this machine's own.
     """
-    if isinstance(protocol.data, PhantomData):
-        secret = find_secret(protocol, leaderboard, os.environ)
-        if secret is None:
-            return phantom_slices(protocol.data, progress)
-        dataset = phantom_slices(msgspec.structs.replace(protocol.data, seed=secret.seed), progress)
-        return msgspec.structs.replace(dataset, names_key=secret.names_key)
-    return folder_slices(protocol.data, protocol.name)
+    official = protocol.official_data
+    if not isinstance(protocol.data, PhantomData):
+        dataset = folder_slices(protocol.data, protocol.name)
+        return _compared(dataset, official, None, "compare your files of these slices with the organiser's")
+    secret = find_secret(protocol, leaderboard, os.environ)
+    data = protocol.data if secret is None else msgspec.structs.replace(protocol.data, seed=secret.seed)
+    imported = find_imported(official) if official is not None and use_imported else None
+    if official is not None and imported is not None and not imported.damaged:
+        dataset = official_dataset(official, data, Path(imported.folder))
+        dataset = msgspec.structs.replace(dataset, notes=(_use_note(official, data, imported),))
+    else:
+        dataset = _compared(phantom_slices(data, progress), official, imported)
+    return dataset if secret is None else msgspec.structs.replace(dataset, names_key=secret.names_key)
+
+
+def _compared(
+    dataset: Dataset, official: OfficialSet | None, imported: Imported | None, fix: str | None = None
+) -> Dataset:
+    """A test set with notes on how it differs from the official one."""
+    notes: list[str] = []
+    if imported is not None:
+        notes.append(
+            f"the imported test set in {imported.folder} is damaged ({', '.join(first_few(imported.damaged))}), and "
+            "not used: import it again"
+        )
+    if official is not None and dataset.digest != official.data:
+        found = measured(dataset, official, imported)
+        notes.append(difference_note("slices", found, official, **({} if fix is None else {"fix": fix})))
+    return msgspec.structs.replace(dataset, notes=tuple(notes))
+
+
+def _use_note(official: OfficialSet, data: PhantomData, imported: Imported) -> str:
+    """That the imported set is used, and, where this machine's own lies in the cache, how that differs."""
+    said = f"used is the imported official test set of {official.name}-{official.version}"
+    own = scanned_before(data)
+    if own is None or own.digest == official.data:
+        return said
+    found = measured(own, official, imported)
+    return "\n  ".join([f"{said}; of what this machine makes {len(found)} slices differ from it:", *in_words(found)])

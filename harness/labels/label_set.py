@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.code_digest import digest_code
-from harness.base.digests import digest_file, digest_json
+from harness.base.digests import digest_file, digest_json, digest_pixels
 from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, cache_root, refuse_existing
 from harness.base.progress import Progress
@@ -19,6 +20,7 @@ from harness.base.slice_cache import Refused, make_slices, read_facts
 from harness.base.slices import read_grey
 from harness.base.structs import Strict, write_json
 from harness.dataset.cases import Case, Dataset
+from harness.dataset.official import difference_note, differing_images, find_imported
 from harness.imaging import denoise
 from harness.imaging.blend import label as label_of
 from harness.imaging.masks import common_mask, remove_background
@@ -33,11 +35,14 @@ from harness.labels.recipe import (
     quality_of,
     refuse_unpurified,
 )
-from harness.protocol import Purify
+from harness.protocol import OfficialSet, Purify
 
 REGIONS_DENOISER = "nlm"
 """Regions are segmented on this denoiser's output and on the IPv2 label made with it, so that they are the same for all
 strategies; labels of IPv1 and of remove background contain raw noise, on which no segmentation can be trusted."""
+
+
+IMAGES = ("label", "regions")  # of a slice, as `OfficialSlice` names them
 
 
 class LabelSet(Strict, frozen=True, kw_only=True):
@@ -46,13 +51,14 @@ class LabelSet(Strict, frozen=True, kw_only=True):
     `digest` covers names and pixels of every label and of every region map found by segmentation: what an identical run
     must repeat. `consensus` is the mean fraction of a slice on which the segmentations of IPv2 label and denoised
     low-dose slice agree; None where all regions are known. `implausible` has a line for every slice whose purification
-    looks wrong.
+    looks wrong, `notes` are lines on how the set differs from the protocol's official one.
     """
 
     folder: str
     digest: str
     consensus: float | None
     implausible: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def path(self, name: str) -> Path:
         """The label of the case `name`: an 8-bit grey PNG of the case's size."""
@@ -72,15 +78,19 @@ def build_labels(
     purify: Purify,
     *,
     weak_outputs: Mapping[str, Path] | None = None,
+    official: OfficialSet | None = None,
     progress: Progress | None = None,
 ) -> LabelSet:
     """The labels of a test set, built on all cores or found in the cache under `labels/<key>`.
 
-    The key is the digest of recipe, data set and the code that makes labels. Cached slices are verified by their
-    digests; missing or damaged ones are built again. `weak_outputs` are the outputs (case name -> 8-bit grey PNG) of
-    the submission that serves as weak denoiser, required where `purify.weak_submission` names one. `progress` is told
-    (done, total). UsageError if the weak denoiser is unknown or a slice cannot be purified.
+    The key is the digest of recipe, data set, code that makes labels, and imported labels. Cached slices are verified
+    by their digests; missing or damaged ones are built again. `weak_outputs` are the outputs (case name -> 8-bit grey
+    PNG) of the submission that serves as weak denoiser, required where `purify.weak_submission` names one. `official`
+    is the official test set of these data and this recipe: its labels are taken if they were imported, and others are
+    compared with it. `progress` is told (done, total). UsageError if the weak denoiser is unknown or a slice cannot be
+    purified.
     """
+    imported = _imported_labels(dataset, official)
     weak: str | None = None
     if purify.weak_submission is not None and purify.removes_noise:
         if weak_outputs is None:
@@ -89,24 +99,73 @@ def build_labels(
     elif purify.removes_noise:
         weak, weak_outputs = purify.weak_denoiser, None
         denoise.load(weak)  # an unknown name is refused before any work
-    folder = cache_root() / "labels" / _key(dataset, purify, weak)[:20]
+    folder = cache_root() / "labels" / _key(dataset, purify, weak, imported)[:20]
     tasks = {
-        case.name: (case, purify, weak_outputs and weak_outputs[case.name], dataset.window_hu) for case in dataset.cases
+        case.name: (
+            case,
+            purify,
+            weak_outputs and weak_outputs[case.name],
+            imported.get(case.name),
+            dataset.window_hu,
+        )
+        for case in dataset.cases
     }
     slices, refused = make_slices(folder, tasks, _make, Purified, progress=progress)
     refuse_unpurified(refused, "remove them from the test set; IPv2 purifies chest slices that show lung")
     fractions = [made.consensus for made in slices.values() if made.consensus is not None]
-    return LabelSet(
+    labels = LabelSet(
         folder=str(folder),
-        digest=digest_json(
-            {
-                name: (made.files[f"labels/{name}.png"], made.files.get(f"regions/{name}.png"))
-                for name, made in slices.items()
-            }
-        ),
+        digest=labels_digest({name: _digests(made, name) for name, made in slices.items()}),
         consensus=sum(fractions) / len(fractions) if fractions else None,
         implausible=tuple(implausible_slices(slices, purify)),
     )
+    return labels if official is None else msgspec.structs.replace(labels, notes=_notes(dataset, labels, official))
+
+
+def labels_digest(slices: Mapping[str, tuple[str, str | None]]) -> str:
+    """The digest of a label set from those of the pixels of each label and, where it was found by segmentation, of
+    each region map."""
+    return digest_json(slices)
+
+
+def label_digests(dataset: Dataset, labels: LabelSet) -> dict[str, tuple[str, str]]:
+    """The digests of the pixels of each slice's label and region map."""
+    found: dict[str, tuple[str, str]] = {}
+    for case in dataset.cases:
+        label, sought = _digests(read_facts(Path(labels.folder), case.name, Purified), case.name)
+        known = sought or dataset.pixels.get(case.name, {}).get("regions") or digest_pixels(labels.regions(case))
+        found[case.name] = label, known
+    return found
+
+
+def differing_labels(dataset: Dataset, labels: LabelSet, official: OfficialSet) -> dict[str, list[str]]:
+    """The slices whose label or region map is not the official one although their images are."""
+    elsewhere = differing_images(dataset, official)
+    expected = {one.name: (one.label, one.regions) for one in official.slices if one.name not in elsewhere}
+    return {
+        name: [kind for kind, one, other in zip(IMAGES, found, expected[name], strict=True) if one != other]
+        for name, found in label_digests(dataset, labels).items()
+        if name in expected and found != expected[name]
+    }
+
+
+def _imported_labels(dataset: Dataset, official: OfficialSet | None) -> dict[str, Path]:
+    """The imported labels of an official test set, by slice; none where nothing was imported, or it is damaged."""
+    if official is None or dataset.digest != official.data:
+        return {}
+    imported = find_imported(official)
+    if imported is None or imported.damaged:
+        return {}
+    return {case.name: imported.label(case.name) for case in dataset.cases}
+
+
+def _notes(dataset: Dataset, labels: LabelSet, official: OfficialSet) -> tuple[str, ...]:
+    if labels.digest == official.labels:
+        return ()
+    found = differing_labels(dataset, labels, official)
+    if not found and dataset.digest != official.data:
+        return ()  # other images have other labels, and the notes of the data say it
+    return (difference_note("labels", {name: dict.fromkeys(kinds) for name, kinds in found.items()}, official),)
 
 
 def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Path) -> None:
@@ -125,9 +184,14 @@ def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Pat
         write_json(part / "manifest.json", manifest(dataset, purify, slices, labels=labels.digest))
 
 
-def _key(dataset: Dataset, purify: Purify, weak: str | None) -> str:
+def _digests(made: Purified, name: str) -> tuple[str, str | None]:
+    return made.files[f"labels/{name}.png"], made.files.get(f"regions/{name}.png")
+
+
+def _key(dataset: Dataset, purify: Purify, weak: str | None, imported: Mapping[str, Path]) -> str:
     return digest_json(
         {
+            **({"imported": {name: digest_file(path) for name, path in imported.items()}} if imported else {}),
             "strategy": purify.strategy,
             "variant": purify.variant,
             "weak_denoiser": weak,
@@ -142,6 +206,7 @@ def _make(
     case: Case,
     purify: Purify,
     weak_output: Path | None,
+    imported: Path | None,
     window_hu: tuple[float, float] | None,
     folder: str,
 ) -> Purified | Refused:
@@ -151,10 +216,13 @@ def _make(
         mask = mask_of(case, low, normal, purify, window_hu=window_hu)
     except ValueError as error:
         return Refused(reason=str(error))
-    weak = None
-    if purify.removes_noise:
-        weak = read_grey(weak_output) if weak_output else denoise.load(purify.weak_denoiser)(low)
-    label = label_of(purify.strategy, mask, low=low, normal=normal, weak=weak)
+    if imported is not None:
+        label = read_grey(imported)
+    else:
+        weak = None
+        if purify.removes_noise:
+            weak = read_grey(weak_output) if weak_output else denoise.load(purify.weak_denoiser)(low)
+        label = label_of(purify.strategy, mask, low=low, normal=normal, weak=weak)
     images, agreed = {"labels": label}, None
     if not case.regions:
         quiet = denoise.load(REGIONS_DENOISER)(low)

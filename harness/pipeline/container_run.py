@@ -10,8 +10,8 @@ from harness.base.errors import SubmissionError
 from harness.base.progress import Reporter
 from harness.base.structs import Strict
 from harness.dataset.cases import Inputs, first_cases
-from harness.dataset.load import load_data
 from harness.engines import Engine
+from harness.pipeline.data import prepare_data
 from harness.protocol import Protocol
 from harness.records.observe import observe
 from harness.records.schema import Failure, Observed, SubmissionFacts, about, failure_of, submission_facts
@@ -84,8 +84,7 @@ def trial_run(
     submission: Submission, protocol: Protocol, *, slices: int, leaderboard: Path, engine: Engine, reporter: Reporter
 ) -> Run:
     """Run a submission on the first `slices` slices under the production limits. Nothing is scored."""
-    with reporter.stage("data") as progress:
-        dataset = first_cases(load_data(protocol, leaderboard=leaderboard, progress=progress), slices)
+    dataset = first_cases(prepare_data(protocol, reporter, leaderboard=leaderboard), slices)
     with reporter.stage("run") as progress:
         return run_submission(
             submission, dataset, protocol.limits, seed=protocol.seed, engine=engine, fresh=True, progress=progress

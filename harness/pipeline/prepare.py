@@ -13,9 +13,9 @@ from harness.base.progress import Reporter
 from harness.base.structs import Strict
 from harness.base.text import first_few
 from harness.dataset.cases import Dataset
-from harness.dataset.load import load_data
 from harness.engines import Engine
 from harness.labels.label_set import LabelSet, build_labels
+from harness.pipeline.data import prepare_data
 from harness.pipeline.engine import connect_with_base
 from harness.protocol import Protocol
 from harness.records.signing import signing_key
@@ -86,17 +86,22 @@ def prepare_labels(
     Where the weak denoiser is a submission its container runs first, on `engine` or else on the one that
     HARNESS_ENGINE names.
     """
-    with reporter.stage("data") as progress:
-        dataset = load_data(protocol, leaderboard=leaderboard, progress=progress)
-    weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
+    dataset = prepare_data(protocol, reporter, leaderboard=leaderboard)
+    weak_outputs = weak_outputs_of(protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
-        labels = build_labels(dataset, protocol.purify, weak_outputs=weak_outputs, progress=progress)
-    for line in first_few([f"label of {line}" for line in labels.implausible]):
+        labels = build_labels(
+            dataset,
+            protocol.purify,
+            weak_outputs=weak_outputs,
+            official=protocol.official_labels,
+            progress=progress,
+        )
+    for line in (*labels.notes, *first_few([f"label of {line}" for line in labels.implausible])):
         reporter.note(line)
     return LabelledData(protocol=protocol, dataset=dataset, labels=labels, weak_outputs=weak_outputs)
 
 
-def _weak_outputs(
+def weak_outputs_of(
     protocol: Protocol, dataset: Dataset, reporter: Reporter, engine: Engine | None
 ) -> dict[str, Path] | None:
     """Outputs of the submission that is the weak denoiser; None where no submission is."""

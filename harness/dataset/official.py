@@ -1,0 +1,149 @@
+"""The official bytes of a test set: what was imported of them, and where other bytes differ.
+
+A protocol's file of digests (`harness.protocol.OfficialSet`) says which bytes rank. They need not be made here: a
+phantom's test set can be imported as one file (`harness data import`), and is then used in place of what this machine
+makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from harness.base.digests import digest_json
+from harness.base.files import cache_root
+from harness.base.slice_cache import find_slice, slice_path
+from harness.base.slices import read_grey
+from harness.base.structs import Strict
+from harness.base.text import first_few
+from harness.dataset.cases import Dataset
+from harness.dataset.from_phantom import KINDS, Scanned, phantom_dataset, places
+from harness.protocol import OfficialSet, OfficialSlice, PhantomData, Protocol
+
+LABELS = "labels"  # where a set's folder keeps the labels, as `harness.labels.label_set` does
+OTHERWISE = (
+    "harness data import FILE, where FILE is what `harness data export` wrote on a machine on which "
+    "`harness data check` finds no difference; then run it again"
+)
+
+Differences = Mapping[str, Mapping[str, int | None]]
+"""By slice and kind of image, how many grey levels two images differ at most; None where only digests are known."""
+
+
+class Imported(Strict, frozen=True, kw_only=True):
+    """An imported test set: its folder, and the slices that are missing or damaged there since."""
+
+    folder: str
+    damaged: tuple[str, ...]
+
+    def label(self, name: str) -> Path:
+        """The label of a slice."""
+        return Path(self.folder) / slice_path(LABELS, name)
+
+
+def imported_folder(official: OfficialSet) -> Path:
+    """Where an imported test set lies."""
+    return cache_root() / "official" / f"{official.name}-{official.version}-{digest_json(official)[:16]}"
+
+
+def find_imported(official: OfficialSet) -> Imported | None:
+    """The official test set if it was imported, its files checked."""
+    folder = imported_folder(official)
+    if not folder.is_dir():
+        return None
+    damaged = [one.name for one in official.slices if find_slice(folder, one.name, OfficialSlice) != one]
+    return Imported(folder=str(folder), damaged=tuple(damaged))
+
+
+def official_dataset(official: OfficialSet, data: PhantomData, folder: Path) -> Dataset:
+    """The official test set of a phantom, whose images lie in `folder` as `slice_path` says. Its digest is computed
+    from those of the slices. KeyError where `official` lacks a slice or an image of the phantom's."""
+    images = {one.name: images_of(one) for one in official.slices}
+    assert official.window_hu is not None  # every phantom's slice has a window
+    slices = {
+        one.name: Scanned(pixel_mm=one.pixel_mm or 0.0, window_hu=official.window_hu, images=images[one.name])
+        for one in official.slices
+    }
+    return phantom_dataset(data, slices, folder)
+
+
+def images_of(one: OfficialSlice) -> dict[str, str]:
+    """The digests of a slice's images by kind."""
+    return {kind: digest for kind in KINDS if (digest := getattr(one, kind)) is not None}
+
+
+def differing_images(dataset: Dataset, official: OfficialSet) -> dict[str, list[str]]:
+    """The slices of a test set that are not the official ones, each with what differs: kinds of images (as the fields
+    of `Case` name them), pixel size, or the whole slice where one of the sets lacks it."""
+    mine = {case.name: case for case in dataset.cases}
+    theirs = {one.name: one for one in official.slices}
+    found: dict[str, list[str]] = {}
+    for name in sorted(mine.keys() | theirs.keys()):
+        if name not in mine or name not in theirs:
+            found[name] = ["not official" if name in mine else "missing"]
+            continue
+        expected = images_of(theirs[name])
+        kinds = [kind for kind, digest in dataset.pixels[name].items() if digest != expected.get(kind)]
+        kinds += ["pixel size"] if mine[name].pixel_mm != theirs[name].pixel_mm else []
+        if kinds:
+            found[name] = kinds
+    return found
+
+
+def grey_levels(pairs: Iterable[tuple[Path, Path]]) -> int | None:
+    """How many grey levels the images of some pairs differ at most; None for images of other sizes or without pairs."""
+    most: int | None = None
+    for one, other in pairs:
+        left, right = read_grey(one).astype(np.int16), read_grey(other).astype(np.int16)
+        if left.shape != right.shape:
+            return None
+        most = max(most or 0, int(np.abs(left - right).max()))
+    return most
+
+
+def measured(dataset: Dataset, official: OfficialSet, imported: Imported | None) -> dict[str, dict[str, int | None]]:
+    """`differing_images`, with the grey levels where the official bytes were imported."""
+    found: dict[str, dict[str, int | None]] = {}
+    cases = {case.name: case for case in dataset.cases}
+    for name, kinds in differing_images(dataset, official).items():
+        found[name] = dict.fromkeys(kinds)
+        if imported is None or name in imported.damaged:
+            continue
+        for kind in kinds:
+            theirs = Path(imported.folder) / slice_path(kind, name)
+            if kind in dataset.pixels.get(name, {}) and theirs.is_file():
+                found[name][kind] = grey_levels([(Path(getattr(cases[name], kind)), theirs)])
+    return found
+
+
+def in_words(differences: Differences) -> list[str]:
+    """A line for each of the first few slices: `p01-s02: lq by up to 3 grey levels, gt`."""
+    return first_few(
+        [
+            f"{name}: "
+            + ", ".join(
+                kind if most is None else f"{kind} by up to {most} grey level{'' if most == 1 else 's'}"
+                for kind, most in kinds.items()
+            )
+            for name, kinds in differences.items()
+        ]
+    )
+
+
+def difference_note(what: str, differences: Differences, official: OfficialSet, *, fix: str = OTHERWISE) -> str:
+    """What the user should read where `what` (slices or labels) are not the official ones."""
+    identity = f"{official.name}-{official.version}"
+    head = f"{len(differences)} of {len(official.slices)} {what} differ from the official test set of {identity}"
+    if not differences:
+        head = f"no slice differs from the official test set of {identity}, but the {what} as a whole do"
+        fix = f"restore {identity}.slices.json, whose parts do not fit together"
+    return "\n  ".join([f"{head}; no record made with them ranks:", *in_words(differences), f"fix: {fix}"])
+
+
+def official_places(protocol: Protocol) -> bool:
+    """Whether the official test set has the slices that the protocol's phantom has, in their order."""
+    official, data = protocol.official_data, protocol.data
+    names = [] if official is None else [one.name for one in official.slices]
+    return isinstance(data, PhantomData) and names == list(places(data))

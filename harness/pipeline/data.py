@@ -1,0 +1,20 @@
+"""Protocol -> its test set, the user being told what is to be known of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.base.progress import Reporter
+from harness.dataset.cases import Dataset
+from harness.dataset.load import load_data
+from harness.protocol import Protocol
+
+
+def prepare_data(protocol: Protocol, reporter: Reporter, *, leaderboard: Path) -> Dataset:
+    """The test set of a protocol (`harness.dataset.load.load_data`). The reporter is told where it was imported, and
+    how it differs from the official one."""
+    with reporter.stage("data") as progress:
+        dataset = load_data(protocol, leaderboard=leaderboard, progress=progress)
+    for line in dataset.notes:
+        reporter.note(line)
+    return dataset
