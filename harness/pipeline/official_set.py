@@ -89,7 +89,9 @@ def write_digests(protocol: Protocol, path: Path, reporter: Reporter, *, leaderb
         return file, False
     changed = {name: dict.fromkeys(kinds) for name, kinds in differing(made, there).items()}
     raise UsageError(
-        "\n  ".join([f"{file}: this machine makes other bytes than these digests say:", *in_words(changed)]),
+        "\n  ".join(
+            [f"{file}: this machine makes other bytes than these digests say:", *(in_words(changed) or ["the head"])]
+        ),
         fix="raise the protocol's version, since a changed benchmark is a new one; if it has no records yet, remove "
         "the file and write it again",
     )
