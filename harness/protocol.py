@@ -132,10 +132,12 @@ class Publish(Strict, frozen=True, kw_only=True):
 
 class OfficialSlice(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """One slice of an official test set: its pixel size in mm, and the SHA-256 (hex) of shape and pixels
-    (`harness.base.digests.digest_pixels`) of each of its images, of its label and of its region map."""
+    (`harness.base.digests.digest_pixels`) of each of its images, of its label and of its region map. `images` is that
+    of all images of a phantom's slice, from which the digest of the whole set follows."""
 
     name: str
     pixel_mm: float | None = None
+    images: Sha256 | None = None
     lq: Sha256
     gt: Sha256
     truth: Sha256 | None = None

@@ -51,14 +51,17 @@ class Dataset(Inputs, frozen=True, kw_only=True):
     """A checked test set. `digest` covers names, patients, the pixels of every image, window and pixel sizes.
 
     `people` maps the names of the phantom's patients to a digest of what they are generated from; it is empty for
-    other data, where nothing but the name identifies a patient. `pixels` holds the SHA-256 of each image
-    (`digest_pixels`) by slice and kind, as the fields of `Case` name them. `notes` are lines that the user should read:
-    where the set comes from if it was imported, and how it differs from the protocol's official one.
+    other data, where nothing but the name identifies a patient.
+
+    `pixels` is the SHA-256 of each image (`digest_pixels`) by slice and kind, as the fields of `Case` name them;
+    `slices`, for the phantom, that of all images of a slice, from which `digest` follows. `notes` are lines that the
+    user should read: that the set was imported, or how it differs from the protocol's official one.
     """
 
     cases: tuple[Case, ...]
     people: dict[str, str] = msgspec.field(default_factory=dict)
     pixels: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    slices: dict[str, str] = msgspec.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.base.code_digest import digest_code
 from harness.base.digests import digest_bytes, digest_json, digest_pixels
 from harness.base.files import cache_root
@@ -22,10 +25,11 @@ KINDS = ("lq", "gt", "truth", "aligned_gt", "regions")  # the images of a phanto
 
 
 class Scanned(Strict, frozen=True, kw_only=True):
-    """What is known of a scanned slice; `images` is the SHA-256 of each image's pixels."""
+    """What is known of a scanned slice: digests of all its pixels together, and of each image (`digest_pixels`)."""
 
     pixel_mm: float
     window_hu: tuple[float, float]
+    digest: str
     images: dict[str, str]
 
 
@@ -56,7 +60,7 @@ def places(data: PhantomData) -> dict[str, tuple[int, int]]:
 def phantom_dataset(data: PhantomData, slices: Mapping[str, Scanned], folder: Path) -> Dataset:
     """The test set of a phantom whose images lie in `folder` as `slice_path` says.
 
-    Its digest follows from what is known of the slices: names, pixel sizes, window and digests of the images.
+    Its digest follows from what is known of the slices: names, pixel sizes, window and digests.
     """
     cases: list[Case] = []
     people: dict[str, str] = {}
@@ -66,15 +70,20 @@ def phantom_dataset(data: PhantomData, slices: Mapping[str, Scanned], folder: Pa
         paths = {kind: str(folder / slice_path(kind, name)) for kind in KINDS}
         cases.append(Case(name=name, patient=f"p{patient + 1:02d}", pixel_mm=one.pixel_mm, **paths))
         people[cases[-1].patient] = digest_json(["phantom", data.seed, patient, _view(data, patient)])
-        parts += [name.encode(), repr((one.pixel_mm, one.window_hu)).encode()]
-        parts += [one.images[kind].encode() for kind in KINDS]
+        parts += [name.encode(), repr((one.pixel_mm, one.window_hu)).encode(), one.digest.encode()]
     return Dataset(
         cases=tuple(cases),
         window_hu=slices[cases[0].name].window_hu,
         digest=digest_bytes(*parts),
         people=people,
         pixels={name: slices[name].images for name in places(data)},
+        slices={name: slices[name].digest for name in places(data)},
     )
+
+
+def slice_digest(images: Mapping[str, NDArray[np.uint8]]) -> str:
+    """The digest of all pixels of a slice, from its images by kind."""
+    return digest_bytes(*(images[kind].tobytes() for kind in KINDS))
 
 
 def _folder(data: PhantomData) -> Path:
@@ -104,6 +113,7 @@ def _scan(name: str, data: PhantomData, patient: int, number: int, folder: str) 
     facts = Scanned(
         pixel_mm=scanned.pixel_mm,
         window_hu=scanned.window_hu,
+        digest=slice_digest(images),
         images={kind: digest_pixels(image) for kind, image in images.items()},
     )
     return keep_slice(Path(folder), name, images, facts)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.base.digests import digest_json
+from harness.base.errors import UsageError
 from harness.base.files import cache_root
 from harness.base.slice_cache import find_slice, slice_path
 from harness.base.slices import read_grey
@@ -20,7 +21,7 @@ from harness.base.structs import Strict
 from harness.base.text import first_few
 from harness.dataset.cases import Dataset
 from harness.dataset.from_phantom import KINDS, Scanned, phantom_dataset, places
-from harness.protocol import OfficialSet, OfficialSlice, PhantomData, Protocol
+from harness.protocol import OfficialSet, OfficialSlice, PhantomData
 
 LABELS = "labels"  # where a set's folder keeps the labels, as `harness.labels.label_set` does
 OTHERWISE = (
@@ -58,14 +59,25 @@ def find_imported(official: OfficialSet) -> Imported | None:
 
 
 def official_dataset(official: OfficialSet, data: PhantomData, folder: Path) -> Dataset:
-    """The official test set of a phantom, whose images lie in `folder` as `slice_path` says. Its digest is computed
-    from those of the slices. KeyError where `official` lacks a slice or an image of the phantom's."""
-    images = {one.name: images_of(one) for one in official.slices}
-    assert official.window_hu is not None  # every phantom's slice has a window
-    slices = {
-        one.name: Scanned(pixel_mm=one.pixel_mm or 0.0, window_hu=official.window_hu, images=images[one.name])
-        for one in official.slices
-    }
+    """The official test set of a phantom, whose images lie in `folder` as `slice_path` says.
+
+    Its digest is computed from those of the slices. UsageError where `official` has other slices than the phantom, or
+    lacks a digest.
+    """
+    slices: dict[str, Scanned] = {}
+    for one in official.slices:
+        images = images_of(one)
+        if one.pixel_mm is None or one.images is None or official.window_hu is None or len(images) < len(KINDS):
+            break
+        slices[one.name] = Scanned(
+            pixel_mm=one.pixel_mm, window_hu=official.window_hu, digest=one.images, images=images
+        )
+    if list(slices) != list(places(data)):
+        identity = f"{official.name}-{official.version}"
+        raise UsageError(
+            f"{identity}.slices.json: expected all digests of the {len(places(data))} slices of the phantom, in order",
+            fix="restore the file as harness data digests wrote it",
+        )
     return phantom_dataset(data, slices, folder)
 
 
@@ -140,10 +152,3 @@ def difference_note(what: str, differences: Differences, official: OfficialSet, 
         head = f"no slice differs from the official test set of {identity}, but the {what} as a whole do"
         fix = f"restore {identity}.slices.json, whose parts do not fit together"
     return "\n  ".join([f"{head}; no record made with them ranks:", *in_words(differences), f"fix: {fix}"])
-
-
-def official_places(protocol: Protocol) -> bool:
-    """Whether the official test set has the slices that the protocol's phantom has, in their order."""
-    official, data = protocol.official_data, protocol.data
-    names = [] if official is None else [one.name for one in official.slices]
-    return isinstance(data, PhantomData) and names == list(places(data))

@@ -57,6 +57,7 @@ def digests_of(protocol: Protocol, made: Made) -> OfficialSet:
             OfficialSlice(
                 name=case.name,
                 pixel_mm=case.pixel_mm,
+                images=made.dataset.slices.get(case.name),
                 **{**made.dataset.pixels[case.name], "label": labels[case.name][0], "regions": labels[case.name][1]},
             )
             for case in made.dataset.cases
