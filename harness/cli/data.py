@@ -6,7 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from harness.cli._common import counted, json_option, leaderboard_option, print_json, protocol_option
+from harness.cli._common import complete_protocol, counted, json_option, leaderboard_option, print_json, protocol_option
 
 
 @click.group()
@@ -58,3 +58,45 @@ def check(protocol: str, leaderboard: Path, as_json: bool) -> None:
     if found:
         message, _, fix = difference_note("slices", found, official).rpartition("\n  fix: ")
         raise InfrastructureError(message, fix=fix)
+
+
+@data.command("export")
+@protocol_option
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write (new).")
+@leaderboard_option
+def export_(protocol: str, output: Path, leaderboard: Path) -> None:
+    """Write a protocol's official test set, slices and labels, as one file (tar) for `harness data import`.
+
+    Only the official bytes are written, and no secret seed's before it is disclosed.
+    """
+    from harness.cli.terminal import TerminalReporter
+    from harness.pipeline.official_file import export_set, refuse_export
+    from harness.pipeline.prepare import prepare_labels
+    from harness.protocol import load_protocol
+
+    chosen = load_protocol(protocol)
+    refuse_export(chosen, output, leaderboard=leaderboard)
+    made = prepare_labels(chosen, TerminalReporter(), leaderboard=leaderboard)
+    export_set(chosen, made.dataset, made.labels, output, leaderboard=leaderboard)
+    click.echo(f"wrote {counted(len(made.dataset.cases), 'slice')} with labels to {output}")
+
+
+@data.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "-p",
+    "--protocol",
+    help="Name of a protocol or its .yaml file. [default: the name in FILE]",
+    shell_complete=complete_protocol,
+)
+def import_(file: Path, protocol: str | None) -> None:
+    """Take a protocol's official test set from FILE, which `harness data export` wrote on another machine.
+
+    Every image must have the digest that the protocol states, so it does not matter who made FILE. From then on all
+    commands use these bytes in place of those that this machine makes.
+    """
+    from harness.pipeline.official_file import import_set, protocol_of
+    from harness.protocol import load_protocol
+
+    chosen = load_protocol(protocol_of(file) if protocol is None else protocol)
+    click.echo(f"imported the official test set of {chosen.identity} to {import_set(chosen, file)}")
