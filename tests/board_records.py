@@ -11,7 +11,7 @@ from harness.records.schema import Failure, Observed, Record, Result, Submission
 from harness.sandbox import Limits
 from harness.scoring.score import ExtractorFacts, Fidelity, Table, Value
 
-PROTOCOL = load_protocol("phantom-mini")
+PROTOCOL = load_protocol("phantom-mini", official=False)
 FAILURE = Failure(
     stage="run",
     code="container",

@@ -38,7 +38,8 @@ class Row(Strict, frozen=True, kw_only=True):
 def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, str] | None = None) -> list[Row]:
     """Rows of one protocol version: ranked ones first in order, then anchors, then unranked ones with their reason.
 
-    Values on different data or labels are not comparable: records whose digests differ from the majority's do not rank.
+    Values on different data or labels are not comparable: records whose digests are not those of the protocol's
+    official test set do not rank; nor, where the protocol has none, those that differ from the majority's.
     Each submission is represented by its newest scored record, and by a failed one only if that is newer. Equal values
     share a rank. `withdrawn` maps the ids of withdrawn records to the reason: they are shown, and the newest of the
     others represents the submission.
@@ -46,7 +47,7 @@ def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, 
     withdrawn = withdrawn or {}
     given = list(records)
     current = _current(one for one in given if one.id not in withdrawn)
-    test_set = _test_set(current)
+    test_set = _test_set(current, protocol)
     rows = [_place(record, protocol, test_set) for record in current]
     rows += [
         Row(record=one, standing="unranked", reason=f"withdrawn: {withdrawn[one.id]}", withdrawn=True)
@@ -91,12 +92,12 @@ def ranking_value(record: Record, protocol: Protocol) -> Value | None:
 
 
 def comparable(rows: Sequence[Row], protocol: Protocol) -> list[Row]:
-    """The scored rows on the majority's data and labels, without withdrawn ones.
+    """The scored rows on the data and labels that rank, without withdrawn ones.
 
     Any difference between these, ranked or not, comes from their outputs.
     """
     scored = [row for row in rows if row.record.result.status == "scored" and not row.withdrawn]
-    test_set = _test_set([row.record for row in scored])
+    test_set = _test_set([row.record for row in scored], protocol)
     return [
         row
         for row in scored
@@ -126,8 +127,11 @@ def _current(records: Iterable[Record]) -> list[Record]:
     return [*scored.values(), *later]
 
 
-def _test_set(records: list[Record]) -> tuple[str, str] | None:
-    """Digests of data and labels that most scored records share, the newest ones where equally many do."""
+def _test_set(records: list[Record], protocol: Protocol) -> tuple[str, str] | None:
+    """Digests of the data and labels that rank: the protocol's official ones, or else those that most scored records
+    share, the newest ones where equally many do."""
+    if protocol.official_labels is not None:
+        return protocol.official_labels.data, protocol.official_labels.labels
     scored = sorted((one for one in records if one.result.status == "scored"), key=lambda one: one.observed.date)
     counts = Counter((one.result.data, one.result.labels) for one in reversed(scored))
     return counts.most_common(1)[0][0] if counts else None
@@ -143,7 +147,7 @@ def _place(record: Record, protocol: Protocol, test_set: tuple[str, str] | None)
     elif result.protocol.digest != protocol.digest:
         reason = "scored under a different text of this protocol version: run it again"
     elif (result.data, result.labels) != test_set:
-        reason = "scored on different data or labels than the other rows: run it again with this version of the harness"
+        reason = _other_test_set(result.data, protocol)
     elif result.flags:
         reason = f"flagged: {'; '.join(result.flags)}"
     elif result.submission.anchor:
@@ -161,6 +165,18 @@ def _place(record: Record, protocol: Protocol, test_set: tuple[str, str] | None)
     elif ranking_value(record, protocol) is None:
         reason = f"has no {protocol.rank_by.metric} in the region {protocol.rank_by.region}"
     return Row(record=record, standing="unranked" if reason else "ranked", reason=reason)
+
+
+def _other_test_set(data: str, protocol: Protocol) -> str:
+    """Why values on that test set do not rank, and what to do: the record does not say what made it other."""
+    official = protocol.official_labels
+    if official is None:
+        return (
+            "scored on other data or labels than most rows: run it again with the version of the harness, or on the "
+            "machine, that made theirs"
+        )
+    what = "labels" if data == official.data else "data"
+    return f"scored on other {what} than the official ones: harness data import brings those, then run it again"
 
 
 def _key(row: Row, protocol: Protocol) -> tuple[float, str]:

@@ -64,7 +64,7 @@ def prepare(
     """
     key = signing_key(os.environ) if writes else None
     if writes and protocol_file(leaderboard, protocol.name, protocol.version).is_file():
-        keep_protocol(leaderboard, protocol)  # refuses another text of the same version
+        protocol = keep_protocol(leaderboard, protocol)  # refuses another text of the same version
     extractors = load_extractors(protocol, device=feature_device)
     data = prepare_labels(protocol, reporter, leaderboard=leaderboard, engine=engine)
     return Benchmark(

@@ -44,18 +44,31 @@ def read_protocol(leaderboard: Path, name: str, version: int) -> Protocol:
     return read_json(protocol_file(leaderboard, name, version), Protocol)
 
 
-def keep_protocol(leaderboard: Path, protocol: Protocol) -> None:
-    """Write the resolved protocol beside its records.
+def keep_protocol(leaderboard: Path, protocol: Protocol) -> Protocol:
+    """Write the resolved protocol beside its records, with the digests of its official test set; returns what is
+    written. A protocol that comes without these digests leaves those that are there.
 
-    UsageError when its name and version already have records under a different text: they could not be compared.
+    UsageError when its name and version already have records under a different text or another official test set: they
+    could not be compared.
     """
     path = protocol_file(leaderboard, protocol.name, protocol.version)
-    if path.is_file() and read_json(path, Protocol).digest != protocol.digest:
+    there = read_json(path, Protocol) if path.is_file() else protocol
+    if there.digest != protocol.digest:
         raise UsageError(
             f"{path}: protocol {protocol.identity} already has records under a different text",
             fix="raise the protocol's version, since a changed benchmark is a new one, or use another --leaderboard",
         )
+    if protocol.official is None:
+        protocol = msgspec.structs.replace(protocol, official=there.official)
+    elif there.official not in (None, protocol.official):
+        raise UsageError(
+            f"{path}: protocol {protocol.identity} already has records on another official test set: its data and "
+            f"labels have the digests {there.official.data} and {there.official.labels}, here "
+            f"{protocol.official.data} and {protocol.official.labels}",
+            fix="raise the protocol's version, since a changed benchmark is a new one, or use another --leaderboard",
+        )
     write_json(path, protocol)
+    return protocol
 
 
 def write_record(

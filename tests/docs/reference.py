@@ -38,6 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PROTOCOLS, CONTRACT = ROOT / "docs" / "protocols.md", ROOT / "docs" / "contract.md"
 BEGIN, END = "<!-- manifest: python tests/docs/reference.py -->", "<!-- end of manifest -->"
 OF_PROTOCOL = (Protocol, PhantomData, FolderData, Purify, Noise, Scanner, Metric, RankBy, FidelityGate, Limits, Publish)
+NO_KEYS: dict[type, tuple[str, ...]] = {Protocol: ("official",)}  # read from a file of their own
 OF_MANIFEST = (Manifest, Image, Weights, AskedLimits)
 INTRODUCTION = """<!-- written by: python tests/docs/reference.py -->
 # Protocols
@@ -114,6 +115,8 @@ def section(struct: type, *, level: str = "##") -> str:
     if kind.tag_field:
         lines.append(f"| `{kind.tag_field}` | `{kind.tag}` | **required** | says that it is this one |")
     for field in kind.fields:
+        if field.name in NO_KEYS.get(struct, ()):
+            continue
         cells = (f"`{field.encode_name}`", shown(field.type), default(field), said.get(field.name, ""))
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
