@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.board.ranking import comparable, rank
+from harness.protocol import OfficialSet
 from harness.records.schema import Record, make_record
 from tests.board_records import PROTOCOL, failed, observed, scored
 
@@ -102,6 +103,38 @@ def test_records_on_other_data_do_not_rank_with_the_rest() -> None:
     assert standings(*records) == [("a", "ranked", 1), ("b", "ranked", 2), ("c", "unranked", None)]
     newer = with_labels(scored("d", 3.0, date="2027-01-01T00:00:00Z"), "other labels")
     assert standings(scored("a", 1.0), newer) == [("d", "ranked", 1), ("a", "unranked", None)]  # one each: the newest
+
+
+def test_where_official_bytes_are_known_they_rank_however_few_records_have_them() -> None:
+    def on(record: Record, **digests: str) -> Record:
+        return make_record(msgspec.structs.replace(record.result, **digests), record.observed)
+
+    official = OfficialSet(
+        name=PROTOCOL.name,
+        version=PROTOCOL.version,
+        data_recipe=PROTOCOL.data_recipe,
+        label_recipe=PROTOCOL.label_recipe,
+        data="d" * 64,
+        labels="e" * 64,
+        slices=(),
+    )
+    protocol = msgspec.structs.replace(PROTOCOL, official=official)
+    others = [on(scored(slug, 0.1), data="other", labels="other") for slug in ("a", "b", "c")]
+    right = on(scored("tv", 2.0), data="d" * 64, labels="e" * 64)
+    relabelled = on(scored("nlm", 0.2), data="d" * 64, labels="other")
+    rows = rank([*others, right, relabelled], protocol)
+    assert [(row.record.result.submission.slug, row.rank) for row in rows[:1]] == [("tv", 1)]
+    said = {row.record.result.submission.slug: row.reason for row in rows[1:]}
+    fix = "harness data import brings those, then run it again"
+    assert said == dict.fromkeys("abc", f"scored on other data than the official ones: {fix}") | {
+        "nlm": f"scored on other labels than the official ones: {fix}"
+    }
+    assert {row.record.id for row in comparable(rows, protocol)} == {right.id}
+    # digests of another text of the protocol say nothing of this one
+    stale = msgspec.structs.replace(protocol, official=msgspec.structs.replace(official, data_recipe="0" * 64))
+    rows = rank([*others, right], stale)
+    assert {row.record.result.submission.slug for row in rows if row.rank} == {"a", "b", "c"}
+    assert rows[-1].reason.startswith("scored on other data or labels than most rows")
 
 
 def _with_replicates(slug: str, kid: float, *shifts: float) -> Record:

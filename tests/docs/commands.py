@@ -113,6 +113,12 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness run submissions/tv -p patient-uldct": HERE,  # the phantom's slices stand for the patients'
     "harness run submissions/* --jobs 2": HERE,
     "harness anchors -p phantom": HERE,
+    "harness data digests -p protocols/other.yaml": HERE,
+    "harness data check -p phantom": As(run="harness data digests -p phantom && harness data check -p phantom"),
+    "harness data export -p phantom -o phantom-4.tar": As(
+        run="harness data digests -p phantom && harness data export -p phantom -o phantom-4.tar"
+    ),
+    "harness data import phantom-4.tar": HERE,
     "harness board": HERE,
     "harness board --check": HERE,
     "harness board --publish public": HERE,

@@ -51,7 +51,8 @@ refused, with the file and the key in the message.
     harness run submissions/tv -p protocols/phantom-mini.yaml --leaderboard /somewhere/else
 
 `-p NAME` takes `protocols/NAME.yaml` of the current folder if there is one, else the protocol of that name that comes
-with the harness. `-p` with a path that ends in `.yaml` or `.yml` takes that file.
+with the harness. `-p` with a path that ends in `.yaml` or `.yml` takes that file. The digests of its official test set
+lie beside it, in `<name>-<version>.slices.json` ([portability.md](portability.md)).
 """
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from harness.base.digests import digest_json
 from harness.base.errors import ContainerError, UsageError
 from harness.base.structs import read_json
+from harness.protocol import load_protocol
 from harness.records.observe import observe
 from harness.records.schema import failure_of, make_record, rounded
 from harness.records.store import keep_protocol, read_protocol, read_record, read_records, write_record
@@ -176,3 +177,19 @@ def test_a_damaged_withdrawal_is_named(tmp_path: Path) -> None:
     (folder / "withdrawn.json").write_text('{"schema": 1}')
     with pytest.raises(UsageError, match=r"withdrawn\.json"):
         read_withdrawals(tmp_path)
+
+
+def test_a_leaderboard_keeps_the_official_digests_and_takes_no_others(tmp_path: Path) -> None:
+    protocol = load_protocol("phantom-mini")
+    assert protocol.official is not None
+    keep_protocol(tmp_path, PROTOCOL)  # has none
+    assert read_protocol(tmp_path, protocol.name, protocol.version).official is None
+    assert keep_protocol(tmp_path, protocol) == protocol
+    assert keep_protocol(tmp_path, PROTOCOL).official == protocol.official
+    assert read_protocol(tmp_path, protocol.name, protocol.version) == protocol
+    other = msgspec.structs.replace(protocol, official=msgspec.structs.replace(protocol.official, labels="0" * 64))
+    with pytest.raises(UsageError, match="already has records on another official test set") as caught:
+        keep_protocol(tmp_path, other)
+    assert protocol.official.labels in caught.value.message
+    assert "raise the protocol's version" in caught.value.fix
+    assert read_protocol(tmp_path, protocol.name, protocol.version) == protocol
