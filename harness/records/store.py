@@ -67,7 +67,8 @@ def keep_protocol(leaderboard: Path, protocol: Protocol) -> Protocol:
             f"{protocol.official.data} and {protocol.official.labels}",
             fix="raise the protocol's version, since a changed benchmark is a new one, or use another --leaderboard",
         )
-    write_json(path, protocol)
+    plain = msgspec.to_builtins(protocol)
+    write_json(path, {key: plain[key] for key in plain if key != "official" or protocol.official is not None})
     return protocol
 
 
