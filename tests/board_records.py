@@ -73,7 +73,7 @@ def scored(
         data="data",
         labels="labels",
         submission=msgspec.structs.replace(facts, **submission),
-        outputs="outputs",
+        outputs=f"outputs that give {kid}",
         device="cpu",
         seed=1,
         extractors={"inception-random": ExtractorFacts(weights="w", note="random weights")},

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from harness.board.ranking import Row
 from harness.imaging.regions import Region
 from harness.protocol import FolderData, Protocol
+from harness.records.schema import Record
 from harness.scoring.score import Table
 
 MISSING = "–"
@@ -121,8 +122,12 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Regi
 
 def reference_table(row: Row, reference: str) -> Table:
     """The values of a row against `label` or `truth`; empty where it has none."""
-    result = row.record.result
-    return result.metrics if reference == "label" else result.truth or {}
+    return table_of(row.record, reference)
+
+
+def table_of(record: Record, reference: str) -> Table:
+    """The values of a record against `label` or `truth`; empty where it has none."""
+    return record.result.metrics if reference == "label" else record.result.truth or {}
 
 
 def _cell(table: Table, name: str, region: str) -> str:
