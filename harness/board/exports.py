@@ -39,6 +39,8 @@ def _row_json(row: Row) -> dict[str, Any]:
     result = row.record.result
     return {
         "record": row.record.id,
+        "content": row.record.content,
+        "scored_on": row.record.observed.scorer,
         "slug": result.submission.slug,
         "name": result.submission.name,
         "submission_version": result.submission.version,

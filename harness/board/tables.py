@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from harness.board.ranking import Row
 from harness.imaging.regions import Region
 from harness.protocol import FolderData, Protocol
+from harness.records.agreement import processor_of
 from harness.records.schema import Record
 from harness.scoring.score import Table
 
@@ -45,6 +47,7 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row], strips: Mapping[s
         "In brackets: 95 % interval over patients (jackknife), conditional on this test set. "
         "↓ lower is better, ↑ higher is better, no arrow: descriptive. Submissions in one tier cannot be told apart "
         "from the first of the tier by their paired difference (jackknife over patients, Holm over all pairs, 5 %).",
+        *_processor_note(rows),
         *_secret_note(protocol),
         *_extractor_notes(rows),
     ]
@@ -67,6 +70,19 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row], strips: Mapping[s
         lines = [f"* {_text(one.name)} (`{one.slug}`): {_text(reason)}" for one, reason in named]
         parts += ["### Not ranked", "\n".join(lines)]
     return "\n\n".join(part for part in parts if part)
+
+
+def processors(rows: Sequence[Row]) -> list[str]:
+    """The processors that the rows' values were computed on, with the number of rows where there are several."""
+    counts = Counter(processor_of(row.record.observed.scorer) for row in rows if row.record.result.status == "scored")
+    if len(counts) == 1:
+        return list(counts)
+    return [f"{name} ({count} rows)" for name, count in counts.most_common()]
+
+
+def _processor_note(rows: Sequence[Row]) -> list[str]:
+    found = processors(rows)
+    return [_text(f"Scored on: {'; '.join(found)}.")] if found else []
 
 
 def _secret_note(protocol: Protocol) -> list[str]:

@@ -62,12 +62,13 @@ def disagreements(first: Result, second: Result) -> list[Disagreement]:
     bound.
     """
     return [
-        *_of_tables("label", first.metrics, second.metrics),
-        *_of_tables("truth", first.truth or {}, second.truth or {}),
+        *of_tables("label", first.metrics, second.metrics),
+        *of_tables("truth", first.truth or {}, second.truth or {}),
     ]
 
 
-def _of_tables(reference: str, first: Table, second: Table) -> Iterator[Disagreement]:
+def of_tables(reference: str, first: Table, second: Table) -> Iterator[Disagreement]:
+    """As `disagreements`, of two tables of values against one reference (`label` or `truth`)."""
     for metric in dict.fromkeys([*first, *second]):
         one, other = first.get(metric, {}), second.get(metric, {})
         for region in dict.fromkeys([*one, *other]):
@@ -125,4 +126,6 @@ def explain(first: Record, second: Record, found: list[Disagreement]) -> str:
 
 def processor_of(machine: dict[str, str]) -> str:
     """The processor and the threads of `Observed.machine`, in words; older records say less."""
-    return ", ".join(machine[name] for name in HARDWARE if machine.get(name)) or "an unknown processor"
+    words = {"threads": "threads: "}
+    known = [f"{words.get(name, '')}{machine[name]}" for name in HARDWARE if machine.get(name)]
+    return ", ".join(known) or "an unknown processor"

@@ -159,7 +159,9 @@ def test_a_container_that_failed_did_run(stage: str, device: str, tmp_path: Path
     result = records["failed"].result
     assert result.failure
     failure = msgspec.structs.replace(result.failure, stage=stage)
-    record = make_record(msgspec.structs.replace(result, device=None, failure=failure), records["failed"].observed)
+    submission = msgspec.structs.replace(result.submission, slug="stopped")
+    result = msgspec.structs.replace(result, submission=submission, device=None, failure=failure)
+    record = make_record(result, records["failed"].observed)
     write_record(board, record, {})
     write_board(board)
     assert f"<dt>device</dt><dd>{device}</dd>" in page_of(board, record).read_text()
