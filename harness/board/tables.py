@@ -73,11 +73,12 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row], strips: Mapping[s
 
 
 def processors(rows: Sequence[Row]) -> list[str]:
-    """The processors that the rows' values were computed on, with the number of rows where there are several."""
-    counts = Counter(processor_of(row.record.observed.scorer) for row in rows if row.record.result.status == "scored")
-    if len(counts) == 1:
+    """The processors that the rows' values were computed on; with their shares of the rows where there are several."""
+    scored = [row.record.observed for row in rows if row.record.result.status == "scored"]
+    counts = Counter(processor_of(one.scorer) for one in scored)
+    if len(counts) < 2:
         return list(counts)
-    return [f"{name} ({count} rows)" for name, count in counts.most_common()]
+    return [f"{name} ({count} of {len(scored)} rows)" for name, count in counts.most_common()]
 
 
 def _processor_note(rows: Sequence[Row]) -> list[str]:

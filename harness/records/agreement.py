@@ -72,7 +72,7 @@ def of_tables(reference: str, first: Table, second: Table) -> Iterator[Disagreem
     for metric in dict.fromkeys([*first, *second]):
         one, other = first.get(metric, {}), second.get(metric, {})
         for region in dict.fromkeys([*one, *other]):
-            for field, number, another, limit in _numbers(one.get(region), other.get(region)):
+            for field, number, another, limit in numbers(one.get(region), other.get(region)):
                 if not _same(number, another, limit):
                     yield Disagreement(
                         reference=reference,
@@ -85,7 +85,8 @@ def of_tables(reference: str, first: Table, second: Table) -> Iterator[Disagreem
                     )
 
 
-def _numbers(first: Value | None, second: Value | None) -> Iterator[Bounds]:
+def numbers(first: Value | None, second: Value | None) -> Iterator[Bounds]:
+    """The numbers of a value in two results, and how far each pair may be apart."""
     if first is None or second is None:
         one, other = (None if value is None else value.value for value in (first, second))
         yield "value", one, other, 0.0
