@@ -11,6 +11,7 @@ from typing import Literal
 
 from harness.base.errors import HarnessError
 from harness.base.files import atomic_file, cache_root
+from harness.base.processor import processor
 from harness.base.structs import Strict, expand_variables
 from harness.engines import BASE_IMAGE, TORCH_IMAGE, Engine, connect
 from harness.features.weights import find, known
@@ -30,8 +31,9 @@ class Finding(Strict, frozen=True, kw_only=True):
 
 
 def examine() -> Iterator[Finding]:
-    """Examine engine, base image, GPU, disk, weights and data, one after another."""
+    """Examine processor, engine, base image, GPU, disk, weights and data, one after another."""
     yield Finding(what="python", state="ok", found=f"{platform.python_version()}, {platform.platform()}")
+    yield Finding(what="processor", state="ok", found=str(processor()))
     yield from _engine()
     yield _cache()
     yield from map(_weights, PUBLISHED)

@@ -73,7 +73,7 @@ def scored(
         data="data",
         labels="labels",
         submission=msgspec.structs.replace(facts, **submission),
-        outputs="outputs",
+        outputs=f"outputs that give {kid}",
         device="cpu",
         seed=1,
         extractors={"inception-random": ExtractorFacts(weights="w", note="random weights")},
@@ -82,6 +82,35 @@ def scored(
         gate=Fidelity(reference="truth", metric="RMSE", region="whole", value=1, bound=2, passed=gate_passed),
     )
     return make_record(result, observed(date))
+
+
+def on_another_processor(record: Record, off: float, *, slug: str) -> Record:
+    """The same outputs under another slug, all values off by the part `off`, scored on another processor."""
+
+    def moved(number: float) -> float:
+        return number * (1 + off)
+
+    def table_of(one: Table) -> Table:
+        return {
+            metric: {
+                region: msgspec.structs.replace(
+                    value,
+                    value=moved(value.value),
+                    without={patient: moved(number) for patient, number in value.without.items()},
+                )
+                for region, value in regions.items()
+            }
+            for metric, regions in one.items()
+        }
+
+    result = msgspec.structs.replace(
+        record.result,
+        submission=msgspec.structs.replace(record.result.submission, slug=slug),
+        metrics=table_of(record.result.metrics),
+        truth=table_of(record.result.truth or {}),
+    )
+    machine = {"cpu": "Other CPU", "level": "x86-64-v3", "threads": "torch 64, numba 64", "numpy": "2.0"}
+    return make_record(result, msgspec.structs.replace(record.observed, machine=machine))
 
 
 def failed(slug: str, *, date: str = "2026-01-01T00:00:00Z") -> Record:

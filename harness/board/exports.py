@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from harness.board.ranking import Row, ranking_value, replicates_of
-from harness.board.tables import ARROWS, Boards, reference_table
+from harness.board.tables import ARROWS, Boards, reference_table, table_of
 from harness.protocol import Protocol
 from harness.scoring.score import Value
 from harness.statistics import distinguishable
@@ -39,6 +39,8 @@ def _row_json(row: Row) -> dict[str, Any]:
     result = row.record.result
     return {
         "record": row.record.id,
+        "content": row.record.content,
+        "scored_on": row.record.observed.scorer,
         "slug": result.submission.slug,
         "name": result.submission.name,
         "submission_version": result.submission.version,
@@ -132,8 +134,8 @@ def _latex_table(protocol: Protocol, rows: Sequence[Row], reference: str) -> str
 
 
 def _column(rows: Sequence[Row], reference: str, metric: str) -> dict[str, Value]:
-    """Whole-image values of a metric that has a better end, by record id."""
-    found = {row.record.id: reference_table(row, reference).get(metric, {}).get("whole") for row in rows}
+    """Whole-image values of a metric that has a better end, by record id; equal outputs have equal values."""
+    found = {row.record.id: table_of(row.compared, reference).get(metric, {}).get("whole") for row in rows}
     return {id_: value for id_, value in found.items() if value is not None and value.higher_is_better is not None}
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from harness.base.digests import digest_json
 from harness.base.structs import Strict
 from harness.protocol import Protocol
 from harness.records.schema import Record
@@ -23,7 +24,7 @@ class Row(Strict, frozen=True, kw_only=True):
 
     Submissions that share a `tier` cannot be told apart from the first of the tier; None where the records hold too
     little to tell. `signed_by` names the organiser who signed the record, "" if no signature counts; None where the
-    leaderboard lists no signers.
+    leaderboard lists no signers. `twin` is an earlier ranked record of the same outputs, if there is one.
     """
 
     record: Record
@@ -33,6 +34,15 @@ class Row(Strict, frozen=True, kw_only=True):
     reason: str = ""
     signed_by: str | None = None
     withdrawn: bool = False
+    twin: Record | None = None
+
+    @property
+    def compared(self) -> Record:
+        """The record whose values stand for this row's wherever rows are compared.
+
+        Equal outputs have equal values; scored on two machines, their last digits may differ.
+        """
+        return self.twin or self.record
 
 
 def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, str] | None = None) -> list[Row]:
@@ -41,8 +51,8 @@ def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, 
     Values on different data or labels are not comparable: records whose digests are not those of the protocol's
     official test set do not rank; nor, where the protocol has none, those that differ from the majority's.
     Each submission is represented by its newest scored record, and by a failed one only if that is newer. Equal values
-    share a rank. `withdrawn` maps the ids of withdrawn records to the reason: they are shown, and the newest of the
-    others represents the submission.
+    share a rank, and so do equal outputs, whatever machine scored them. `withdrawn` maps the ids of withdrawn records
+    to the reason: they are shown, and the newest of the others represents the submission.
     """
     withdrawn = withdrawn or {}
     given = list(records)
@@ -54,7 +64,8 @@ def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, 
         for one in given
         if one.id in withdrawn
     ]
-    ranked = sorted((row for row in rows if row.standing == "ranked"), key=lambda row: _key(row, protocol))
+    ranked = _with_twins(row for row in rows if row.standing == "ranked")
+    ranked.sort(key=lambda row: _key(row, protocol))
     rest = sorted(
         (row for row in rows if row.standing != "ranked"),
         key=lambda row: (row.standing != "anchor", row.record.result.submission.slug, row.record.observed.date),
@@ -63,7 +74,7 @@ def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, 
     for position, row in enumerate(ranked, start=1):
         tie = placed and _key(placed[-1], protocol)[0] == _key(row, protocol)[0]
         number = placed[-1].rank if tie else position
-        placed.append(Row(record=row.record, standing="ranked", rank=number))
+        placed.append(msgspec.structs.replace(row, rank=number))
     return _with_tiers(placed, protocol) + rest
 
 
@@ -72,7 +83,7 @@ def _with_tiers(rows: list[Row], protocol: Protocol) -> list[Row]:
     found: dict[str, Replicates] = {}
     ranks: dict[str, int] = {}
     for row in rows:
-        value, slug = ranking_value(row.record, protocol), row.record.result.submission.slug
+        value, slug = ranking_value(row.compared, protocol), row.record.result.submission.slug
         if value is None or row.rank is None or not value.without:
             return rows
         found[slug] = replicates_of(value)
@@ -125,6 +136,22 @@ def _current(records: Iterable[Record]) -> list[Record]:
         if slug not in scored or scored[slug].observed.date < record.observed.date
     ]
     return [*scored.values(), *later]
+
+
+def scored_from(record: Record) -> str:
+    """Digest of what the values of a test set are computed from: the outputs and the extractors' weights."""
+    weights = {name: facts.weights for name, facts in record.result.extractors.items()}
+    return digest_json([record.result.outputs, weights])
+
+
+def _with_twins(rows: Iterable[Row]) -> list[Row]:
+    """Ranked rows, oldest record first, each with the first one of the same outputs if that is another."""
+    first: dict[str, Record] = {}
+    found = []
+    for row in sorted(rows, key=lambda one: (one.record.observed.date, one.record.id)):
+        of_same = first.setdefault(scored_from(row.record), row.record)
+        found.append(row if of_same is row.record else msgspec.structs.replace(row, twin=of_same))
+    return found
 
 
 def _test_set(records: list[Record], protocol: Protocol) -> tuple[str, str] | None:
@@ -180,6 +207,6 @@ def _other_test_set(data: str, protocol: Protocol) -> str:
 
 
 def _key(row: Row, protocol: Protocol) -> tuple[float, str]:
-    value = ranking_value(row.record, protocol)
+    value = ranking_value(row.compared, protocol)
     assert value is not None  # _place ranks no record without it
     return (-value.value if value.higher_is_better else value.value), row.record.result.submission.slug

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from harness.board.ranking import Row
 from harness.imaging.regions import Region
 from harness.protocol import FolderData, Protocol
+from harness.records.agreement import processor_of
+from harness.records.schema import Record
 from harness.scoring.score import Table
 
 MISSING = "–"
@@ -44,6 +47,7 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row], strips: Mapping[s
         "In brackets: 95 % interval over patients (jackknife), conditional on this test set. "
         "↓ lower is better, ↑ higher is better, no arrow: descriptive. Submissions in one tier cannot be told apart "
         "from the first of the tier by their paired difference (jackknife over patients, Holm over all pairs, 5 %).",
+        *_processor_note(rows),
         *_secret_note(protocol),
         *_extractor_notes(rows),
     ]
@@ -66,6 +70,20 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row], strips: Mapping[s
         lines = [f"* {_text(one.name)} (`{one.slug}`): {_text(reason)}" for one, reason in named]
         parts += ["### Not ranked", "\n".join(lines)]
     return "\n\n".join(part for part in parts if part)
+
+
+def processors(rows: Sequence[Row]) -> list[str]:
+    """The processors that the rows' values were computed on; with their shares of the rows where there are several."""
+    scored = [row.record.observed for row in rows if row.record.result.status == "scored"]
+    counts = Counter(processor_of(one.scorer) for one in scored)
+    if len(counts) < 2:
+        return list(counts)
+    return [f"{name} ({count} of {len(scored)} rows)" for name, count in counts.most_common()]
+
+
+def _processor_note(rows: Sequence[Row]) -> list[str]:
+    found = processors(rows)
+    return [_text(f"Scored on: {'; '.join(found)}.")] if found else []
 
 
 def _secret_note(protocol: Protocol) -> list[str]:
@@ -121,8 +139,12 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Regi
 
 def reference_table(row: Row, reference: str) -> Table:
     """The values of a row against `label` or `truth`; empty where it has none."""
-    result = row.record.result
-    return result.metrics if reference == "label" else result.truth or {}
+    return table_of(row.record, reference)
+
+
+def table_of(record: Record, reference: str) -> Table:
+    """The values of a record against `label` or `truth`; empty where it has none."""
+    return record.result.metrics if reference == "label" else record.result.truth or {}
 
 
 def _cell(table: Table, name: str, region: str) -> str:

@@ -61,7 +61,7 @@ def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path
         )
         if run.repeat is not None:
             lines["repeat"] = f"run {run.repeat.runs} times: {run.repeat}"
-    lines["record"] = evaluation.folder + ("" if evaluation.new else " (exists already, same result)")
+    lines["record"] = evaluation.folder + ("" if evaluation.new else f" ({_repeated(record.result)})")
     lines["page"] = str(leaderboard / "site" / protocol.identity / record.result.submission.slug / f"{record.id}.html")
     screen = console()
     if not screen.is_terminal:  # a log has no width at which a path must be broken
@@ -98,6 +98,15 @@ def _standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> 
     return f"rank {row.rank} of {sum(one.rank is not None for one in rows)}{tier} by {by.metric}, {by.region}"
 
 
+def _repeated(result: Result) -> str:
+    """What it means that a result's record was there already."""
+    from harness.records.agreement import STATED
+
+    if result.failure is not None:
+        return "exists already: it failed in the same way before"
+    return f"exists already, same result: equal outputs, every value {STATED}"
+
+
 def _value(value: Any) -> str:
     if value.low is None:
         return f"{value.value:.3g}"
@@ -126,6 +135,8 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
     """Tables of a record's values beside those of the reference tools, one for each origin of the tools' values."""
     from rich.table import Table
 
+    from harness.records.agreement import STATED
+
     for origin in dict.fromkeys(one.of for one in comparisons):
         table = Table(
             "against", "metric", "tool", "ours", "theirs", "regions", "largest difference", "", title=f"from {origin}"
@@ -141,7 +152,7 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
         print_table(table)
     agreeing = sum(one.agrees for one in comparisons)
     console().print(
-        f"{agreeing} of {len(comparisons)} values agree with the reference tools: within 1e-4, or within 1e-6 of the "
-        "terms that a distance is the difference of. Shown are the values of the whole image (or the first region) "
-        "and the largest relative difference over all regions (--json lists every value)."
+        f"{agreeing} of {len(comparisons)} values agree: {STATED}, or within 1e-6 of the terms that a distance is the "
+        "difference of. Shown are the values of the whole image (or the first region) and the largest relative "
+        "difference over all regions (--json lists every value)."
     )

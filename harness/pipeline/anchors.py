@@ -31,8 +31,7 @@ def evaluate_anchors(benchmark: Benchmark, reporter: Reporter) -> list[Record]:
             record = make_record(result, observed_without_engine(benchmark.protocol))
             attachments = attachment_files(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)
             del attachments[FEATURES]  # the largest file of a record, and anybody can make these images again
-            keep_record(record, attachments, benchmark)
-            records.append(record)
+            records.append(keep_record(record, attachments, benchmark).record)
     write_board(benchmark.leaderboard)
     return records
 

@@ -15,6 +15,7 @@ from harness.pipeline.attachments import attachment_files
 from harness.pipeline.container_run import RunOutcome, run_container
 from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import keep_record, result_of, score_outputs
+from harness.records.observe import scored_here
 from harness.records.schema import Record, make_record
 from harness.run.result import Run
 from harness.scoring.score import Scorecard
@@ -69,10 +70,12 @@ def score_and_record(
 ) -> Evaluation:
     """Score the verified `outputs` of a run (case -> PNG; none if it failed), write record and board."""
     card: Scorecard | None = None
+    observed = outcome.observed
     attachments: dict[str, bytes] = {}
     if outcome.failure is None:
         with reporter.stage("score") as progress:
             card = score_outputs(outputs, benchmark, progress)
+        observed = scored_here(observed)
         attachments = attachment_files(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)
     result = result_of(
         outcome.submission,
@@ -82,7 +85,6 @@ def score_and_record(
         outputs=outcome.outputs,
         device=outcome.device,
     )
-    record = make_record(result, outcome.observed)
-    folder, new = keep_record(record, attachments, benchmark)
+    kept = keep_record(make_record(result, observed), attachments, benchmark)
     write_board(benchmark.leaderboard)
-    return Evaluation(record=record, folder=str(folder), new=new)
+    return Evaluation(record=kept.record, folder=str(kept.folder), new=kept.new)

@@ -39,6 +39,6 @@ def evaluate_folder(
     if not keep:
         return record, None
     attachments = attachment_files(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)
-    written, _ = keep_record(record, attachments, benchmark)
+    kept = keep_record(record, attachments, benchmark)
     write_board(benchmark.leaderboard)
-    return record, written
+    return kept.record, kept.folder

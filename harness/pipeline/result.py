@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import msgspec
 from msgspec import UNSET
 
 from harness.base.errors import OutputsError
@@ -72,7 +73,20 @@ def observed_without_engine(protocol: Protocol) -> Observed:
     return observe(engine="none", image=None, limits=protocol.limits, lowered=())
 
 
-def keep_record(record: Record, attachments: Mapping[str, bytes], benchmark: Benchmark) -> tuple[Path, bool]:
-    """Write a record, its attachments and its protocol to the leaderboard: its folder, and whether it is new."""
+class Kept(NamedTuple):
+    """A record as the leaderboard names it, its folder, and whether it is new."""
+
+    record: Record
+    folder: Path
+    new: bool
+
+
+def keep_record(record: Record, attachments: Mapping[str, bytes], benchmark: Benchmark) -> Kept:
+    """Write a record, its attachments and its protocol to the leaderboard.
+
+    A record of the same result that is there already stays, and gives its id to this one (an older schema has others).
+    UsageError where it has other values.
+    """
     keep_protocol(benchmark.leaderboard, benchmark.protocol)
-    return write_record(benchmark.leaderboard, record, attachments, key=benchmark.signing_key)
+    folder, new = write_record(benchmark.leaderboard, record, attachments, key=benchmark.signing_key)
+    return Kept(msgspec.structs.replace(record, id=folder.name), folder, new)

@@ -2,7 +2,7 @@
 
 The first format is the record as it is, indented. The second says each name once: a value is a list whose fields the
 file's `columns` name, its last one the values without each of the file's `patients` (null for a patient who is not
-there, `[]` where the value has none). Both hold the same result, which digests to the same id.
+there, `[]` where the value has none). Both hold the same result, which has the same digest.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import msgspec
 from harness.base.digests import digest_bytes, digest_json
 from harness.base.errors import UsageError
 from harness.base.structs import canonical_json
-from harness.records.schema import Record
-from harness.records.upgrades import upgraded
+from harness.records.schema import ID_DIGITS, Record, identity_of
+from harness.records.upgrades import UPGRADES, upgraded
 
 FORMAT = 2
 
@@ -32,7 +32,9 @@ COLUMNS = ("value", "low", "high", "n", "higher_is_better", "unit", "extrapolate
 
 
 def encode(record: Record) -> bytes:
-    """The bytes of `record.json`. ValueError for NaN."""
+    """The bytes of `record.json`. ValueError for NaN, and for a record of an older schema, which stays as written."""
+    if record.content is None:
+        raise ValueError(f"record {record.id} is of an older schema: its id is that of other bytes")
     raw = msgspec.to_builtins(record)
     tables = _tables(raw["result"])
     patients = sorted({patient for table in tables for value in _values(table) for patient in value["without"]})
@@ -47,9 +49,10 @@ def encode(record: Record) -> bytes:
 
 
 def decode(data: bytes, path: Path) -> Record:
-    """The record in the bytes of `path`, its id verified; one of an older schema is brought up to date in memory.
+    """The record in the bytes of `path`, its id and content verified; an older schema is brought up to date in memory.
 
-    The digest is of the result as it was written. UsageError names what is wrong.
+    The digest is of the result as it was written: the record's `content`, or the id of an older schema. UsageError
+    names what is wrong.
     """
     try:
         raw = msgspec.json.decode(data, type=dict[str, Any])
@@ -59,19 +62,27 @@ def decode(data: bytes, path: Path) -> Record:
         raise UsageError(
             f"{path}: damaged: {error}", fix="restore it from version control, or remove the folder"
         ) from error
-    said, folder = raw.get("id"), path.parent.name
-    if said != folder or not _digests_to(raw.get("result"), str(said)):
-        raise UsageError(
-            f"{path}: damaged or altered: its result digests to {digest_json(raw.get('result'))[:16]}, "
-            f"its id says {said}, its folder {folder}",
-            fix="restore it from version control, or remove the folder",
-        )
+    result, said, content = raw.get("result"), raw.get("id"), raw.get("content")
+    schema = result.get("schema") if isinstance(result, dict) else None
+    older = isinstance(schema, int) and schema in UPGRADES
+    name, expected, digits = ("id", said, ID_DIGITS) if older else ("content", content, 64)
+    if (older and content is not None) or len(str(expected)) != digits or not _digests_to(result, str(expected)):
+        raise _altered(path, f"its result digests to {digest_json(result)[:digits]}, its {name} says {expected}")
     try:
         record = msgspec.convert(upgraded(raw), Record)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path}: {error}", fix="it was written by a newer harness, or not by the harness") from error
+    identity = said if older else identity_of(record.result)
+    if said != identity or path.parent.name != identity:
+        what = f"what went in and what came out digest to {identity}"
+        raise _altered(path, f"{what}, its id says {said}, its folder {path.parent.name}")
     _check_names(record, path)
     return record
+
+
+def _altered(path: Path, how: str) -> UsageError:
+    fix = "restore it from version control, or remove the folder"
+    return UsageError(f"{path}: damaged or altered: {how}", fix=fix)
 
 
 def _check_names(record: Record, path: Path) -> None:
@@ -107,8 +118,9 @@ def _unpack(raw: dict[str, Any]) -> None:
         _replace(table, unpacked)
 
 
-def _digests_to(result: Any, identity: str) -> bool:
-    """Whether a result's canonical JSON digests to an id, by the fast encoder where it can write the same bytes.
+def _digests_to(result: Any, expected: str) -> bool:
+    """Whether the digest of a result's canonical JSON begins as expected, by the fast encoder where that can write the
+    same bytes.
 
     It differs in small numbers alone: 0.00001 for 1e-05, and 1e-6 for 1e-06. These are put right where no text of the
     result looks like one; else the slow encoder decides.
@@ -119,9 +131,9 @@ def _digests_to(result: Any, identity: str) -> bool:
             fast = re.sub(rb"(?<!\d)0\.0000([1-9])(\d*)", _exponent, fast)
         if b"e-" in fast:
             fast = re.sub(rb"e-(\d)(?=[,\]}])", rb"e-0\1", fast)
-        if digest_bytes(fast)[:16] == identity:
+        if digest_bytes(fast).startswith(expected):
             return True
-    return digest_json(result)[:16] == identity
+    return digest_json(result).startswith(expected)
 
 
 def _exponent(found: re.Match[bytes]) -> bytes:

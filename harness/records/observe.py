@@ -5,13 +5,31 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from harness import __version__
 from harness.base.process import source_commit
+from harness.base.processor import processor
 from harness.records.schema import Observed
 from harness.sandbox import Limits
+
+VALUES = (
+    "numpy",
+    "scipy",
+    "numba",
+    "opencv-python-headless",
+    "scikit-image",
+    "pillow",
+    "torch",
+    "torchmetrics",
+    "open_clip_torch",
+)
+"""The packages whose arithmetic is part of a value."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that set the threads of linear algebra; without them it takes every core."""
 
 
 def observe(
@@ -42,26 +60,33 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def scored_here(observed: Observed) -> Observed:
+    """The circumstances of a run whose outputs this machine scored: named where another one ran the container."""
+    here = _machine()
+    return msgspec.structs.replace(observed, scored_on=None if here == observed.machine else here)
+
+
 def _machine() -> dict[str, str]:
+    """What the last digits of values may follow from: processor, threads, versions."""
     from importlib.metadata import version
 
-    model = next(
-        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
-    )
-    facts = {
-        "cpu": model,
+    cpu = processor()
+    return {
+        "cpu": cpu.model,
+        "cpu_id": cpu.id,
+        "level": cpu.level,
         "cores": str(os.cpu_count()),
+        "threads": _threads(),
         "system": f"{platform.system()} {platform.machine()}",
+        "memory_gb": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}",
         "python": platform.python_version(),
+        **{package: version(package) for package in VALUES},
     }
-    facts["memory_gb"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}"
-    for package in ("numpy", "scipy", "opencv-python-headless", "scikit-image", "torch", "torchmetrics"):
-        facts[package] = version(package)
-    return facts
 
 
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
+def _threads() -> str:
+    import numba
+    import torch
+
+    numbers = [f"torch {torch.get_num_threads()}", f"numba {numba.config.NUMBA_NUM_THREADS}"]
+    return ", ".join(numbers + [f"{name} {os.environ[name]}" for name in THREADS if os.environ.get(name)])

@@ -1,4 +1,9 @@
-"""Schema: what a record holds. `result` is what an identical run must repeat; its digest is the record's id."""
+"""Schema: what a record holds, and which part of it is its identity.
+
+A record's id is the digest of what went in and what came out (`Identity`), and of no value: values are sums of floats,
+whose last digits follow processor, threads and libraries. `content` is the digest of the whole `result`, values
+included, and reveals damage.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,8 @@ from harness.sandbox import BuildPolicy, Limits
 from harness.scoring.score import ExtractorFacts, Fidelity, Table
 from harness.submission.manifest import Submission
 
-SIGNIFICANT_DIGITS = 7  # float32 features carry no more; fewer digits keep equal runs equal
+SIGNIFICANT_DIGITS = 7  # float32 features carry no more, and files are half as large as with all digits
+ID_DIGITS = 16
 
 
 class Failure(Strict, frozen=True, kw_only=True):
@@ -50,9 +56,10 @@ class SubmissionFacts(Strict, frozen=True, kw_only=True):
 
 
 class Result(Strict, frozen=True, kw_only=True):
-    """What an identical run must repeat, bit for bit."""
+    """What went in, what came out, and the values, which an identical run must repeat within the tolerance of
+    `harness.records.agreement`."""
 
-    schema: Literal[3] = 3
+    schema: Literal[4] = 4
     status: Literal["scored", "failed", "invalid"]
     failure: Failure | None = None
     protocol: ProtocolFacts
@@ -68,7 +75,7 @@ class Result(Strict, frozen=True, kw_only=True):
     metrics: Table = msgspec.field(default_factory=dict)
     truth: Table | None = None
     gate: Fidelity | None = None
-    # Younger than the first records of this schema: left out where they say nothing, so that those are repeated.
+    # Younger than the first records of schema 3: left out where they say nothing, so that those digest as written.
     flags: tuple[str, ...] | UnsetType = UNSET  # outputs that match an answer too well; with any it is not ranked
     notes: tuple[str, ...] | UnsetType = UNSET  # what else is worth knowing of the outputs
 
@@ -102,11 +109,42 @@ class Observed(Strict, frozen=True, kw_only=True):
     repeat: Repeat | None = None  # None where it ran once
     log: str = ""
     about: About | None = None  # null for reference rows, handed-in outputs and older records
+    scored_on: dict[str, str] | None = None  # as `machine`, of the one that computed the values, where it is another
     files: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def scorer(self) -> dict[str, str]:
+        """The machine and the versions that computed the values."""
+        return self.machine if self.scored_on is None else self.scored_on
+
+
+class Identity(Strict, frozen=True, kw_only=True):
+    """What went in and what came out: the same wherever the same outputs are scored.
+
+    A failed record has no outputs: where it failed, and how, stands for them. Words (messages, notes, names) are left
+    out, since they may be reworded; what a submission says of itself is in its folder's digest.
+    """
+
+    protocol: ProtocolFacts
+    data: str
+    labels: str
+    slug: str
+    submission: str  # digest of its folder
+    self_reported: bool
+    status: str
+    failure: tuple[str, str] | None  # stage and code
+    outputs: str | None
+    weights: dict[str, str]  # extractor -> SHA-256
 
 
 class Record(Strict, frozen=True, kw_only=True):
+    """`id` is that of the result's identity, `content` the SHA-256 (hex) of the whole result.
+
+    Records of schemas 1 to 3 have no content: their id is the digest of their result as it was written.
+    """
+
     id: str
+    content: str | None = None
     result: Result
     observed: Observed
 
@@ -124,10 +162,28 @@ def rounded(value: Any) -> Any:
     return value
 
 
+def identity_of(result: Result) -> str:
+    """The id of what went into a result and what came out: the first 16 hex digits of the digest of its `Identity`."""
+    failure, submission = result.failure, result.submission
+    identity = Identity(
+        protocol=result.protocol,
+        data=result.data,
+        labels=result.labels,
+        slug=submission.slug,
+        submission=submission.digest,
+        self_reported=result.self_reported,
+        status=result.status,
+        failure=None if failure is None else (failure.stage, failure.code),
+        outputs=result.outputs,
+        weights={name: facts.weights for name, facts in result.extractors.items()},
+    )
+    return digest_json(identity)[:ID_DIGITS]
+
+
 def make_record(result: Result, observed: Observed) -> Record:
-    """The record of a result, its id the first 16 hex digits of the result's digest."""
+    """The record of a result, its floats rounded, with its id and the digest of its content."""
     result = msgspec.convert(rounded(msgspec.to_builtins(result)), Result)
-    return Record(id=digest_json(result)[:16], result=result, observed=observed)
+    return Record(id=identity_of(result), content=digest_json(result), result=result, observed=observed)
 
 
 def failure_of(error: SubmissionError) -> Failure:

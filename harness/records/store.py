@@ -1,7 +1,8 @@
 """Store: records on disk, written once and verified on reading.
 
-A record is a folder `<leaderboard>/records/<protocol>-<version>/<slug>/<id>/`. `result` is what an identical run must
-repeat; its digest is the record's id. `observed` is what may differ between two runs of the same thing.
+A record is a folder `<leaderboard>/records/<protocol>-<version>/<slug>/<id>/`. `result` is what a run of the same
+thing must repeat: its identity, whose digest is the record's id, to the bit, and its values within the tolerance of
+`harness.records.agreement`. `observed` is what may differ.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, write_bytes
 from harness.base.structs import read_json, write_json
 from harness.protocol import Protocol
+from harness.records.agreement import disagreements, explain
 from harness.records.attachments import Attachment, open_store
 from harness.records.encoding import decode, encode
-from harness.records.schema import Record
+from harness.records.schema import Record, identity_of
 from harness.records.signing import SIGNATURE, public_key, read_signature, write_signature
 from harness.scoring.attachment_names import SMALL
 
@@ -79,19 +81,21 @@ def write_record(
 
     Small attachments go into the record's folder, the others into the store. Returns the folder and whether it is new:
     records are append-only, and a run that repeats a result finds its record there already. What such a run made again,
-    bit for bit, fills gaps of the store.
+    bit for bit, fills gaps of the store. UsageError, and nothing written, where the record that is there has other
+    values (`harness.records.agreement`).
     """
     folder = record_folder(leaderboard, record)
     store = open_store(leaderboard)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(attachments.items())}
-    if folder.exists():
-        known = read_record(folder).observed.files
-        large = [name for name, digest in digests.items() if name not in SMALL and known.get(name) == digest]
-    else:
-        large = [name for name in digests if name not in SMALL]
+    large = [name for name in digests if name not in SMALL]
+    there = _same_identity(folder, record)
+    if there is not None:
+        folder, known = there
+        _refuse_other_values(folder, known, record)
+        large = [name for name in large if known.observed.files.get(name) == digests[name]]
     for name in large:
         store.put(Attachment(name=name, sha256=digests[name], folder=folder), attachments[name])
-    if folder.exists():
+    if there is not None:
         return folder, False
     with atomic_folder(folder) as part:
         for name in digests.keys() & SMALL:
@@ -103,8 +107,31 @@ def write_record(
     return folder, True
 
 
+def _same_identity(folder: Path, record: Record) -> tuple[Path, Record] | None:
+    """The record of the same identity, if there is one: in the folder of its id, or of an older schema beside it."""
+    if folder.exists():
+        return folder, read_record(folder)
+    for path in sorted(folder.parent.glob("[!.]*/record.json")):
+        other = read_record(path.parent)
+        if other.content is None and identity_of(other.result) == record.id:
+            return path.parent, other
+    return None
+
+
+def _refuse_other_values(folder: Path, known: Record, record: Record) -> None:
+    found = disagreements(known.result, record.result)
+    if found:
+        raise UsageError(
+            f"{folder}: the same protocol, data, labels, submission, outputs and weights, but {len(found)} numbers "
+            f"differ by more than processors and threads explain:\n  {explain(known, record, found)}",
+            fix="nothing was written. Score with the record's versions (constraints.txt of its commit) to see whether "
+            "they are the reason. If the code that scores has changed, the protocol needs a new version. To keep these "
+            "values as well, use another --leaderboard",
+        )
+
+
 def read_record(folder: Path) -> Record:
-    """Read a record and verify its id, the files in its folder and its signature if it has one.
+    """Read a record and verify its id and content, the files in its folder and its signature if it has one.
 
     Files in the store are verified when they are used (`harness.records.attachments`). UsageError names what was
     damaged or altered.

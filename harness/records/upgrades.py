@@ -1,4 +1,7 @@
-"""Upgrades: records of older schemas, brought up to date in memory."""
+"""Upgrades: records of older schemas, brought up to date in memory.
+
+Their id is the digest of their result as it was written (`harness.records.encoding` verifies it first); they keep it.
+"""
 
 from __future__ import annotations
 
@@ -27,5 +30,10 @@ def _upgrade_2(result: dict[str, Any]) -> None:
     result["schema"] = 3
 
 
-UPGRADES = {1: _upgrade_1, 2: _upgrade_2}
+def _upgrade_3(result: dict[str, Any]) -> None:
+    """4: the id is that of the result's identity, no more the digest of its values; the result holds the same."""
+    result["schema"] = 4
+
+
+UPGRADES = {1: _upgrade_1, 2: _upgrade_2, 3: _upgrade_3}
 """Schema of a result -> what makes it one of the next."""

@@ -1,4 +1,5 @@
-"""A record, its data and labels -> every value beside that of a reference tool from the same images or features."""
+"""A record, its data and labels -> every value beside that of a reference tool from the same images or features, and,
+where the outputs are here, beside that of the harness on this machine."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from harness.imaging.regions import shrink
 from harness.labels.label_set import LabelSet
 from harness.metrics import DATA_RANGE, ImageMetric, comparisons
 from harness.protocol import Metric, Protocol
+from harness.records.agreement import of_tables, tolerance
 from harness.records.attachments import Store, attachment
 from harness.records.schema import Record
 from harness.records.slice_table import read_slices
@@ -30,9 +32,9 @@ from harness.reference_check import reference_tools as tools
 from harness.run.result import digest_outputs
 from harness.scoring.attachment_names import FEATURES
 from harness.scoring.feature_sets import FeatureSet, feature_key, features_of, read_features
-from harness.scoring.score import Table, Value
+from harness.scoring.score import Table, Value, score
 
-RELATIVE = 1e-4
+HARNESS = "harness"  # as a tool: its own values, computed anew
 
 OF_TERMS = 1e-6  # by which another order of float32 additions in a network may move a distance, relative to its terms
 
@@ -40,8 +42,8 @@ OF_TERMS = 1e-6  # by which another order of float32 additions in a network may 
 class Comparison(Strict, frozen=True, kw_only=True):
     """One value of a record beside a reference tool's.
 
-    `of` says what the tool computed it from. `agrees`: the two are within 1e-4 of each other, relative, or within 1e-6
-    of the terms that a distance is the difference of.
+    `of` says what the tool computed it from. `agrees`: the two are as close as those of two machines must be
+    (`harness.records.agreement`), beside 1e-6 of the terms that a distance is the difference of.
     """
 
     reference: str
@@ -79,7 +81,8 @@ def compare(
     `folder` is the record's, already verified (`read_record`); data and labels are those of its protocol, built here.
     With `outputs` (case -> 8-bit grey PNG) everything is computed from the images; without them distances start from
     the features that the record keeps in the `store`, and means of image metrics from its values per slice. What no
-    reference tool computes (regional features, GMSD, contrasts, ...) is left out, or compared from the features on.
+    reference tool computes (regional features, GMSD, contrasts, ...) is compared from the features on, and, with
+    `outputs`, with what the harness itself computes here.
     UsageError where data, labels, weights or outputs are not those of the record.
     """
     _require_recorded_material(record, dataset, labels, extractors, outputs)
@@ -96,7 +99,7 @@ def compare(
 
     def step() -> None:
         if progress is not None:
-            progress(next(done), 2 * (len(references) + 1) + 1)
+            progress(next(done), 2 * (len(references) + 1) + 2)
 
     networks = {one.name: tools.network(one.name) for one in extractors if one.name in tools.NETWORKS}
     kept = _features_of_outputs(images, record, folder, store, extractors, protocol)
@@ -111,6 +114,10 @@ def compare(
         comparisons += _distances(name, record, protocol, kept, regional, own, theirs)
         step()
     comparisons += _image_metrics(record, folder, protocol, images, dataset.window_hu)
+    step()
+    if outputs is not None:
+        card = score(outputs, dataset, labels, protocol, extractors=extractors)
+        comparisons += _anew(record, {"label": card.label, "truth": card.truth or {}})
     step()
     return comparisons
 
@@ -140,6 +147,34 @@ def _require_recorded_material(
                 f"record {record.id}: the digest of its {name} is {digest}, but here it is {found.get(name)}",
                 fix="use the version of the harness that wrote the record (observed.commit), and the record's own data",
             )
+
+
+def _anew(record: Record, found: Mapping[str, Table]) -> list[Comparison]:
+    """Every value with its interval beside the one that the harness computes on this machine (reference -> table)."""
+    comparisons = []
+    for name, table in _tables(record).items():
+        differing = {(one.metric, one.region) for one in of_tables(name, table, found[name])}
+        for metric, regions in found[name].items():
+            for region, value in regions.items():
+                own = table.get(metric, {}).get(region)
+                if own is None:
+                    raise UsageError(
+                        f"record {record.id} has no {metric} ({region}, against the {name}), which is computed here",
+                        fix="use the version of the harness that wrote the record (observed.commit)",
+                    )
+                comparisons.append(
+                    Comparison(
+                        reference=name,
+                        metric=metric,
+                        region=region,
+                        ours=own.value,
+                        tool=HARNESS,
+                        theirs=value.value,
+                        of="images",
+                        agrees=(metric, region) not in differing,
+                    )
+                )
+    return comparisons
 
 
 def _tables(record: Record) -> dict[str, Table]:
@@ -188,11 +223,11 @@ def _distances(
         distances = tools.DISTANCES.get(metric.metric, {})
         for region, value in _tables(record)[name].get(metric.name, {}).items():
             x, y, of = _pair(metric, region, kept, regional, own, theirs)
-            tolerance = OF_TERMS * _terms(metric, x, y) if distances else 0.0
+            rounding = OF_TERMS * _terms(metric, x, y) if distances else 0.0
             for tool, distance in distances.items():
                 found = distance(x, y)
                 if found is not None:
-                    comparisons.append(_comparison(name, metric, region, value, tool, found, of, tolerance))
+                    comparisons.append(_comparison(name, metric, region, value, tool, found, of, rounding))
     return comparisons
 
 
@@ -219,7 +254,7 @@ def _terms(metric: Metric, x: tools.Rows, y: tools.Rows) -> float:
 
 
 def _comparison(
-    name: str, metric: Metric, region: str, value: Value, tool: str, theirs: float, of: str, tolerance: float
+    name: str, metric: Metric, region: str, value: Value, tool: str, theirs: float, of: str, rounding: float
 ) -> Comparison:
     return Comparison(
         reference=name,
@@ -229,7 +264,7 @@ def _comparison(
         tool=tool,
         theirs=theirs,
         of=of,
-        agrees=abs(value.value - theirs) <= RELATIVE * abs(theirs) + tolerance,
+        agrees=abs(value.value - theirs) <= tolerance(value) + rounding,
     )
 
 

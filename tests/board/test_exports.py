@@ -12,7 +12,7 @@ from yaml import safe_load
 from harness.board.exports import as_json, badge, latex, model_card
 from harness.board.ranking import rank
 from harness.records.schema import Record, make_record
-from tests.board_records import PROTOCOL, failed, observed, scored
+from tests.board_records import PROTOCOL, failed, observed, on_another_processor, scored
 
 HOSTILE = "50 % & \\input{x} <b>_#^~$\n$$"
 
@@ -50,6 +50,14 @@ def test_latex_marks_the_best_and_what_is_not_told_from_it() -> None:
         "B": "1.1$^{=}$",
         "C": "2",
     }
+
+
+def test_latex_marks_equal_outputs_alike() -> None:
+    """Whatever machine scored them: their last digits differ in the same direction for every patient."""
+    one = scored("a", 1.0)
+    rows = rank([on_another_processor(one, 5e-7, slug="b"), one, scored("c", 2.0)], PROTOCOL)
+    assert [(row.record.result.submission.slug, row.rank, row.tier) for row in rows[:2]] == [("a", 1, 1), ("b", 1, 1)]
+    assert latex([(PROTOCOL, rows)]).partition(r"\end{table}")[0].count(r"\textbf{1}") == 2
 
 
 def test_latex_is_whole_and_escapes_names() -> None:

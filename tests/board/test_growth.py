@@ -11,8 +11,10 @@ import msgspec
 from benchmarks.board import fill
 from harness.board.build import write_board
 from harness.records.attachments import open_store
+from harness.records.schema import make_record
 from harness.records.store import read_records, record_folder, write_record
 from harness.scoring.attachment_names import FEATURES, SMALL
+from tests.board_records import observed
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_BYTES = 10_000_000
@@ -51,8 +53,9 @@ def test_a_new_row_of_phantom_3_adds_60_kb_at_most(tmp_path: Path) -> None:
 
 def test_a_new_leaderboard_ignores_what_can_be_built(tmp_path: Path) -> None:
     fill(tmp_path, 1)
-    write_record(tmp_path, msgspec.structs.replace(next(iter(read_records(tmp_path))), id="1"), {FEATURES: b"features"})
-    shutil.rmtree(next(tmp_path.glob("records/*/*/1")))
+    result = msgspec.structs.replace(next(iter(read_records(tmp_path))).result, outputs="others")
+    folder, _ = write_record(tmp_path, make_record(result, observed()), {FEATURES: b"features"})
+    shutil.rmtree(folder)
     write_board(tmp_path)
     assert {name for name in tracked(tmp_path) if not name.startswith("records/")} == {".gitignore", "README.md"}
     assert (tmp_path / ".gitignore").read_text() == (ROOT / "leaderboard" / ".gitignore").read_text()
@@ -63,7 +66,8 @@ def test_features_and_pictures_are_not_tracked(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "leaderboard", board, ignore=shutil.ignore_patterns("site", "attachments"))
     before = tracked(board)
     record = next(one for one in read_records(board) if one.observed.files)
-    record = msgspec.structs.replace(record, id="0" * 16)
+    submission = msgspec.structs.replace(record.result.submission, slug="another")
+    record = make_record(msgspec.structs.replace(record.result, submission=submission), record.observed)
     shutil.rmtree(record_folder(board, record), ignore_errors=True)
     write_record(board, record, {FEATURES: bytes(700_000), "worst-input.webp": bytes(60_000)})
     assert sum(path.stat().st_size for path in open_store(board).folder.iterdir()) == 760_000

@@ -139,7 +139,7 @@ def test_where_official_bytes_are_known_they_rank_however_few_records_have_them(
 
 def _with_replicates(slug: str, kid: float, *shifts: float) -> Record:
     """A record whose KID without each patient in turn is off by `shifts`."""
-    result = scored(slug, kid).result
+    result = msgspec.structs.replace(scored(slug, kid).result, outputs=f"outputs that give {kid:.3g}")
     without = {f"p{index}": kid + shift for index, shift in enumerate(shifts)}
     value = msgspec.structs.replace(result.metrics["KID"]["whole"], without=without)
     return make_record(msgspec.structs.replace(result, metrics={"KID": {"whole": value}}), observed())
@@ -157,6 +157,25 @@ def test_submissions_that_paired_differences_cannot_tell_apart_share_a_tier() ->
         PROTOCOL,
     )
     assert [(row.record.result.submission.slug, row.tier) for row in rows] == [("a", 1), ("b", 2), ("c", 2)]
+
+
+@given(st.permutations(["a", "b", "c"]), st.floats(-1e-7, 1e-7))
+def test_equal_outputs_share_a_rank_and_a_tier_whatever_machine_scored_them(order: list[str], off: float) -> None:
+    """Their last digits differ in the same direction for every patient, which a paired difference would call certain.
+    The value of a third one, of other outputs, lies between."""
+    of = {
+        "a": _with_replicates("a", 1.0, -0.5, 0.1, 0.4),
+        "b": _with_replicates("b", 1.0 + off, -0.5, 0.1, 0.4),
+        "c": _with_replicates("c", 1.0 + off / 2, -0.5, 0.1, 0.4),
+    }
+    others = make_record(msgspec.structs.replace(of["c"].result, outputs="others"), of["c"].observed)
+    records = [others if slug == "c" else of[slug] for slug in order]
+    rows = {row.record.result.submission.slug: row for row in rank(records, PROTOCOL)}
+    assert (rows["a"].rank, rows["a"].tier) == (rows["b"].rank, rows["b"].tier)
+    first = min(of["a"], of["b"], key=lambda one: one.id)  # their dates are equal
+    assert {rows["a"].compared.id, rows["b"].compared.id} == {first.id}
+    assert rows["c"].compared is others
+    assert all(rows[slug].record is of[slug] for slug in "ab")  # what is shown is what was measured
 
 
 def test_records_without_replicates_have_no_tiers() -> None:

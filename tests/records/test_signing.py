@@ -6,16 +6,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from harness.base.errors import UsageError
 from harness.base.structs import read_json, write_json
+from harness.records.encoding import encode
 from harness.records.schema import make_record
 from harness.records.signing import VARIABLE, Signature, public_key, read_signature, read_signers, signing_key
 from harness.records.store import read_record, read_records, sign_record, unsigned_records, write_record
-from tests.board_records import observed, scored
+from tests.board_records import observed, scored, table
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -142,12 +144,21 @@ def test_a_wrong_signature_is_refused_by_name(signed: Path, tmp_path: Path, dama
 
 
 def test_a_record_digested_anew_does_not_keep_its_signature(signed: Path) -> None:
-    """Whoever makes a better result can give it its digest and folder, but not the organiser's signature."""
+    """Whoever makes a better result can give it its digests and folder, but not the organiser's signature."""
     better = make_record(scored("tv", 0.5).result, observed())
     folder, _ = write_record(signed.parents[3], better, {})
     (folder / "signature.json").write_bytes((signed / "signature.json").read_bytes())
     with pytest.raises(UsageError, match=better.id):
         read_record(folder)
+
+
+def test_better_values_of_the_same_outputs_have_its_id_and_not_its_signature(signed: Path) -> None:
+    record = read_record(signed)
+    better = make_record(msgspec.structs.replace(record.result, metrics=table(0.5)), record.observed)
+    assert better.id == record.id
+    (signed / "record.json").write_bytes(encode(better))
+    with pytest.raises(UsageError, match=r"signature\.json: does not match"):
+        read_record(signed)
 
 
 def test_records_are_signed_later_once(tmp_path: Path) -> None:

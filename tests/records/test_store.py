@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.digests import digest_json
 from harness.base.errors import ContainerError, UsageError
+from harness.base.processor import processor
 from harness.base.structs import read_json
 from harness.protocol import load_protocol
-from harness.records.observe import observe
+from harness.records.observe import VALUES, observe, scored_here
 from harness.records.schema import failure_of, make_record, rounded
 from harness.records.store import keep_protocol, read_protocol, read_record, read_records, write_record
 from harness.records.withdrawal import read_withdrawals, withdraw
@@ -23,11 +26,20 @@ from tests.board_records import PROTOCOL, observed, scored
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_id_follows_the_result_not_the_circumstances() -> None:
-    assert scored("a", 1.0).id == scored("a", 1.0, date="2027-01-01T00:00:00Z").id
-    assert scored("a", 1.0).id != scored("a", 1.001).id
+def test_neither_id_nor_content_follow_the_circumstances() -> None:
+    first, later = scored("a", 1.0), scored("a", 1.0, date="2027-01-01T00:00:00Z")
+    assert (first.id, first.content) == (later.id, later.content)
     assert scored("a", 1.0).id != scored("b", 1.0).id
-    assert scored("a", 1.0).id == scored("a", 1.0 + 1e-12).id  # below the digits that features carry
+
+
+def test_content_has_the_digits_that_features_carry() -> None:
+    def content(number: float) -> str | None:
+        result = scored("a", 1.0).result
+        value = msgspec.structs.replace(result.metrics["KID"]["whole"], value=number)
+        return make_record(msgspec.structs.replace(result, metrics={"KID": {"whole": value}}), observed()).content
+
+    assert content(1.0) == content(1.0 + 1e-12)
+    assert content(1.0) != content(1.000001)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -61,15 +73,15 @@ def test_a_repeated_result_finds_its_record(tmp_path: Path) -> None:
 
 
 def test_flags_and_notes_stand_only_where_there_are_any(tmp_path: Path) -> None:
-    """A result without them digests and reads as before there were any, so that committed records are repeated."""
+    """A result without them digests and reads as before there were any."""
     plain = scored("tv", 1.0)
     folder, _ = write_record(tmp_path, plain, {})
     written = json.loads((folder / "record.json").read_text())
     assert not {"flags", "notes"} & written["result"].keys()
-    assert digest_json(read_record(folder).result)[:16] == plain.id
+    assert digest_json(read_record(folder).result) == plain.content
     flagged = make_record(msgspec.structs.replace(plain.result, flags=("2 of 4",), notes=("said",)), observed())
-    assert flagged.id != plain.id
-    folder, _ = write_record(tmp_path, flagged, {})
+    assert (flagged.id == plain.id, flagged.content == plain.content) == (True, False)
+    folder, _ = write_record(tmp_path / "other", flagged, {})
     read = read_record(folder).result
     assert (read.flags, read.notes) == (("2 of 4",), ("said",))
 
@@ -81,7 +93,8 @@ def test_every_committed_result_digests_to_its_id_by_todays_code() -> None:
     ]
     assert current
     for folder in current:
-        assert make_record(read_record(folder).result, observed()).id == folder.name
+        result = msgspec.to_builtins(read_record(folder).result) | {"schema": 3}
+        assert digest_json(result)[:16] == folder.name
 
 
 def alter_value(folder: Path) -> None:
@@ -126,8 +139,26 @@ def test_failure_and_circumstances_are_kept() -> None:
     failure = failure_of(ContainerError("exit status 1", fix="read the log"))
     assert (failure.stage, failure.exit_status, failure.party) == ("run", 20, "submission")
     circumstances = observe(engine="docker 1", image=None, limits=Limits(), lowered=("cpus 4 -> 2",))
-    assert circumstances.machine["cores"].isdigit()
     assert circumstances.lowered == ("cpus 4 -> 2",)
+
+
+def test_circumstances_name_what_last_digits_follow_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    machine = observe(engine="none", image=None, limits=Limits(), lowered=()).machine
+    assert machine["cores"].isdigit()
+    assert machine["level"] == processor().level
+    assert re.fullmatch(r"torch \d+, numba \d+, OMP_NUM_THREADS 3(, \w+ \d+)*", machine["threads"])
+    assert {"python", *VALUES} <= machine.keys()
+    assert machine["numpy"] == np.__version__
+
+
+def test_where_values_were_computed_is_named_where_the_container_ran_elsewhere() -> None:
+    here = observe(engine="none", image=None, limits=Limits(), lowered=())
+    assert scored_here(here) == here
+    assert here.scorer == here.machine
+    elsewhere = msgspec.structs.replace(here, machine=here.machine | {"cpu": "another"}, scored_on={"cpu": "a lie"})
+    assert scored_here(elsewhere).scorer == here.machine
+    assert scored_here(elsewhere).machine["cpu"] == "another"
 
 
 def test_a_record_of_schema_1_is_verified_as_written_and_brought_up_to_date() -> None:
@@ -146,7 +177,7 @@ def test_a_record_of_schema_2_is_verified_as_written_and_brought_up_to_date() ->
     folder = next(path.parent for path in sorted(shipped.glob("tv/*/record.json")))
     assert json.loads((folder / "record.json").read_text())["result"]["schema"] == 2
     result = read_record(folder).result
-    assert (result.schema, result.self_reported, result.implementations) == (3, False, {})
+    assert (result.schema, result.self_reported, result.implementations) == (4, False, {})
     assert result.metrics["KID"]["whole"].without
 
 

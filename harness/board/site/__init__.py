@@ -25,8 +25,9 @@ from harness.board import exports
 from harness.board.ranking import Row, ranking_value
 from harness.board.site import columns, compare, facts, plots
 from harness.board.site.shelf import LINKED, Shelf
-from harness.board.tables import Boards
+from harness.board.tables import Boards, processors
 from harness.protocol import Protocol
+from harness.records.agreement import HARDWARE, STATED, processor_of
 from harness.records.attachments import attachments
 from harness.records.schema import Record
 from harness.records.store import record_folder
@@ -113,6 +114,7 @@ def _protocol_pages(context: _Context, board: Sequence[Row], comparison: Any) ->
             protocol=protocol,
             rows=board,
             columns=columns.of_every_metric(protocol, board),
+            processors=processors(board),
             switch=columns.switch(protocol, board),
             pareto=plots.pareto(protocol, board),
             validity=facts.validity(protocol, board),
@@ -262,9 +264,10 @@ def _environment() -> jinja2.Environment:
         "web": facts.web_address,
         "plain": facts.plain,
         "record_url": facts.record_url,
+        "processor": processor_of,
     }
     environment.globals |= {"board_columns": columns.of_board, "cell": columns.cell, "ranking_value": ranking_value}
-    environment.globals |= {"STRIP": STRIP, "PREVIEW": PREVIEW}
+    environment.globals |= {"STRIP": STRIP, "PREVIEW": PREVIEW, "HARDWARE": HARDWARE, "STATED": STATED}
     return environment
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from harness.board.ranking import Row, comparable
+from harness.board.ranking import Row, comparable, scored_from
 from harness.board.site import facts
 from harness.protocol import Protocol
 from harness.records.schema import Record
@@ -48,6 +48,7 @@ def script(leaderboard: Path, protocol: Protocol, record: Record, files: Mapping
     pictures = facts.pictures(leaderboard, protocol, record)
     gate = record.result.gate
     data = {
+        "scored_from": scored_from(record)[:16],  # equal: the same outputs, whose values differ in last digits at most
         "patients": patients,
         "values": _values(protocol, record, patients),
         "slices": {

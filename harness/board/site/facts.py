@@ -36,6 +36,7 @@ NAMED = {
     "log",
     "files",
     "about",
+    "scored_on",
     "build",
     "repeat",
 }

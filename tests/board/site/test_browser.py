@@ -21,11 +21,11 @@ from harness.board.build import render, write_board
 from harness.board.site.columns import number
 from harness.records.attachments import attachment
 from harness.records.schema import Record
-from harness.records.store import read_record, record_folder
+from harness.records.store import keep_protocol, read_record, record_folder, write_record
 from harness.scoring.score import Value
 from harness.statistics import Replicates, paired_difference
 from tests.board.site.board import leaderboard
-from tests.board_records import PROTOCOL
+from tests.board_records import PROTOCOL, on_another_processor, scored
 from tests.picture_set import CASES
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -293,6 +293,19 @@ def test_differences_are_those_of_the_statistics_module(tab: Tab, records: tuple
     assert expected.low is not None
     assert expected.high is not None
     assert shown == [f"◀ {number(expected.value)}", f"[{number(expected.low, 3)}, {number(expected.high, 3)}]"]
+
+
+def test_equal_outputs_do_not_differ_whatever_machine_scored_them(tab: Tab, tmp_path: Path) -> None:
+    """The last digits differ alike for all patients, which a paired difference would take for certain."""
+    one = scored("one", 1.0)
+    other = on_another_processor(one, 5e-7, slug="other")
+    keep_protocol(tmp_path, PROTOCOL)
+    for record in (one, other):
+        write_record(tmp_path, record, {})
+    write_board(tmp_path)
+    tab.page.goto(f"{address(tmp_path / 'site', 'compare.html')}#a={one.id}&b={other.id}")
+    shown = tab.page.locator("#differences tr", has_text="KID").first.locator("td").first.inner_text().split("\n")
+    assert shown == [number(0.0), f"[{number(0.0, 3)}, {number(0.0, 3)}]"]
 
 
 def test_the_numbers_of_a_row_are_loaded_when_it_is_chosen(tab: Tab, records: tuple[Path, dict[str, Record]]) -> None:

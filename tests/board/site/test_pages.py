@@ -23,7 +23,7 @@ from harness.records.schema import Record, make_record
 from harness.records.store import keep_protocol, record_folder, write_record
 from harness.scoring.attachment_names import STRIP
 from tests.board.site.board import HOSTILE, leaderboard, with_circumstances
-from tests.board_records import PROTOCOL, scored
+from tests.board_records import PROTOCOL, on_another_processor, scored
 
 COMMITTED = Path(__file__).resolve().parents[3] / "leaderboard"
 
@@ -159,7 +159,9 @@ def test_a_container_that_failed_did_run(stage: str, device: str, tmp_path: Path
     result = records["failed"].result
     assert result.failure
     failure = msgspec.structs.replace(result.failure, stage=stage)
-    record = make_record(msgspec.structs.replace(result, device=None, failure=failure), records["failed"].observed)
+    submission = msgspec.structs.replace(result.submission, slug="stopped")
+    result = msgspec.structs.replace(result, submission=submission, device=None, failure=failure)
+    record = make_record(result, records["failed"].observed)
     write_record(board, record, {})
     write_board(board)
     assert f"<dt>device</dt><dd>{device}</dd>" in page_of(board, record).read_text()
@@ -182,6 +184,34 @@ def test_an_old_record_says_that_it_holds_no_slices() -> None:
     assert "older than the slice viewer" in page
     assert f"harness store pull {path.name}" in page  # its preview is not in version control
     assert 'class="viewer"' not in page
+    assert "of this older record also covers the last digits of its values" in page
+    assert "<dt>content</dt>" not in page
+
+
+def test_pages_say_where_values_were_computed_and_what_the_same_means(tmp_path: Path) -> None:
+    one = scored("one", 1.0)
+    other = on_another_processor(one, 5e-7, slug="other")
+    keep_protocol(tmp_path, PROTOCOL)
+    for record in (one, other):
+        write_record(tmp_path, record, {})
+    write_board(tmp_path)
+    site = tmp_path / "site" / PROTOCOL.identity
+    page = (site / "other" / f"{other.id}.html").read_text()
+    for said in (
+        "<dt>scored on</dt><dd>Other CPU, x86-64-v3, threads: torch 64, numba 64</dd>",
+        "<dt>environment</dt><dd>numpy 2.0</dd>",
+        f"<dt>content</dt><dd><code>{other.content}</code></dd>",
+        "on any machine, and the same values within 1e-4 of the value",
+    ):
+        assert said in page
+    found = "an unknown processor (1 of 2 rows); Other CPU, x86-64-v3, threads: torch 64, numba 64 (1 of 2 rows)"
+    for path in (site / "index.html", tmp_path / "README.md"):
+        assert f"Scored on: {found}." in path.read_text()
+    rows = json.loads((tmp_path / "leaderboard.json").read_text())["protocols"][0]["rows"]
+    assert {row["record"]: (row["rank"], row["content"]) for row in rows} == {
+        record.id: (1, record.content) for record in (one, other)
+    }
+    assert rows[-1]["scored_on"]["level"] == "x86-64-v3"
 
 
 def test_the_same_records_give_the_same_bytes_wherever_they_lie(tmp_path: Path) -> None:
