@@ -3,9 +3,9 @@
     python benchmarks/agreement.py -p phantom-mini
 
 The outputs, a median filter's, are scored once in each setting, in a process of its own. `harness.records.agreement`
-says how far values may be apart; the last two columns are the largest difference relative to the value, among values
-that are no small differences of large sums (all but KID), and the largest share of the tolerance, among all numbers of
-all values: their bounds and the values without each patient, too.
+says how far values may be apart. The last two columns are the largest difference relative to the value (without KID,
+a small difference of large sums), and the largest share of the tolerance, among all numbers of all values: their bounds
+and the values without each patient, too.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Agreement: how far two values of the same outputs may be apart and still be the same result.
 
 Values are sums of floats, and their last digits follow the order of additions: processor, number of threads, versions
-of the libraries. docs/reproducing.md has what was measured. The tolerance lies far above that, and far below anything
-that matters: a thousandth of an interval moves no claim of the board. Whatever lies beyond comes from other code,
-weights or libraries, and is no repetition.
+of the libraries. Between threads and instruction sets they differ by 2e-6 of themselves at most, and by 2 % of this
+tolerance (docs/reproducing.md, `benchmarks/agreement.py`). It lies far below anything that matters: a thousandth of an
+interval moves no claim of the board. Whatever lies beyond comes from other code, weights or libraries, and is no
+repetition.
 """
 
 from __future__ import annotations

@@ -125,6 +125,10 @@ def test_a_record_is_the_reference_tools_from_its_images(written: Path, outputs:
         ("SSIM", "lung", "scikit-image", "images"),
         ("SSIM", "whole", "pandas", "the record's slices"),
     }
+    # and every value that the record has, by the harness itself
+    metrics = read_record(written).result.metrics
+    anew = {(one.metric, one.region) for one in checks if (one.reference, one.tool) == ("label", "harness")}
+    assert anew == {(metric, region) for metric, regions in metrics.items() for region in regions}
     assert {one.reference for one in checks} == {"label", "truth"}
 
 
@@ -176,6 +180,18 @@ def test_a_forged_value_differs(written: Path, tmp_path: Path) -> None:
         ("label", "KID", "whole"),
         ("label", "SSIM", "lung"),
     }
+
+
+def test_a_forged_interval_differs_where_the_outputs_are_at_hand(written: Path, outputs: Path, tmp_path: Path) -> None:
+    """No reference tool has intervals: the harness computes them anew."""
+    record = read_record(written)
+    metrics = msgspec.to_builtins(record.result.metrics)
+    metrics["RMSE"]["lung"]["low"] -= 1
+    narrow = msgspec.convert(msgspec.to_builtins(record.result) | {"metrics": metrics}, type(record.result))
+    folder = forged(written, tmp_path, msgspec.structs.replace(record, result=narrow))
+    (differs,) = (one for one in check_record(folder, Quiet(), outputs=outputs) if not one.agrees)
+    assert (differs.metric, differs.region, differs.tool) == ("RMSE", "lung", "harness")
+    assert differs.ours == pytest.approx(differs.theirs, rel=1e-6)
 
 
 def test_forged_slices_differ(written: Path, tmp_path: Path) -> None:
