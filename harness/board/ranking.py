@@ -10,7 +10,7 @@ import msgspec
 
 from harness.base.digests import digest_json
 from harness.base.structs import Strict
-from harness.protocol import Protocol
+from harness.protocol import PhantomData, Protocol
 from harness.records.schema import Record
 from harness.scoring.score import Value
 from harness.statistics import Replicates, distinguishable, tiers
@@ -203,7 +203,9 @@ def _other_test_set(data: str, protocol: Protocol) -> str:
             "machine, that made theirs"
         )
     what = "labels" if data == official.data else "data"
-    return f"scored on other {what} than the official ones: harness data import brings those, then run it again"
+    phantom = isinstance(protocol.data, PhantomData)
+    fix = "harness data import brings those, then run it again" if phantom else "run it again on those"
+    return f"scored on other {what} than the official ones: {fix}"
 
 
 def _key(row: Row, protocol: Protocol) -> tuple[float, str]:

@@ -40,7 +40,7 @@ def load_data(
     official = protocol.official_data
     if not isinstance(protocol.data, PhantomData):
         dataset = folder_slices(protocol.data, protocol.name)
-        return _compared(dataset, official, None, "compare your files of these slices with the organiser's")
+        return _compared(dataset, official, None)
     secret = find_secret(protocol, leaderboard, os.environ)
     data = protocol.data if secret is None else msgspec.structs.replace(protocol.data, seed=secret.seed)
     imported = find_imported(official) if official is not None and use_imported else None
@@ -52,9 +52,7 @@ def load_data(
     return dataset if secret is None else msgspec.structs.replace(dataset, names_key=secret.names_key)
 
 
-def _compared(
-    dataset: Dataset, official: OfficialSet | None, imported: Imported | None, fix: str | None = None
-) -> Dataset:
+def _compared(dataset: Dataset, official: OfficialSet | None, imported: Imported | None) -> Dataset:
     """A test set with notes on how it differs from the official one."""
     notes: list[str] = []
     if imported is not None:
@@ -64,7 +62,7 @@ def _compared(
         )
     if official is not None and dataset.digest != official.data:
         found = measured(dataset, official, imported)
-        notes.append(difference_note("slices", found, official, **({} if fix is None else {"fix": fix})))
+        notes.append(difference_note("slices", found, official))
     return msgspec.structs.replace(dataset, notes=tuple(notes))
 
 

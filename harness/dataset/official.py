@@ -24,10 +24,11 @@ from harness.dataset.from_phantom import KINDS, Scanned, phantom_dataset, places
 from harness.protocol import OfficialSet, OfficialSlice, PhantomData
 
 LABELS = "labels"  # where a set's folder keeps the labels, as `harness.labels.label_set` does
-OTHERWISE = (
+TAKE_THEIRS = (
     "harness data import FILE, where FILE is what `harness data export` wrote on a machine on which "
     "`harness data check` finds no difference; then run it again"
 )
+COMPARE = "compare your files of these slices, and your versions of libraries, with the organiser's"
 
 Differences = Mapping[str, Mapping[str, int | None]]
 """By slice and kind of image, how many grey levels two images differ at most; None where only digests are known."""
@@ -144,8 +145,9 @@ def in_words(differences: Differences) -> list[str]:
     )
 
 
-def difference_note(what: str, differences: Differences, official: OfficialSet, *, fix: str = OTHERWISE) -> str:
+def difference_note(what: str, differences: Differences, official: OfficialSet) -> str:
     """What the user should read where `what` (slices or labels) are not the official ones."""
+    fix = TAKE_THEIRS if all(one.images for one in official.slices) else COMPARE  # only a phantom's can be imported
     identity = f"{official.name}-{official.version}"
     head = f"{len(differences)} of {len(official.slices)} {what} differ from the official test set of {identity}"
     if not differences:
