@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from harness import features
 from harness.base import workers as worker_processes
@@ -28,6 +29,10 @@ DOCKER = TESTS.parent / "docker"
 # Tests have small slices and run side by side: in their own process what starting workers costs is never won back.
 # What they start as a user does, `harness` in a process of its own, has its workers.
 worker_processes.HANDFUL = 12
+
+# How long an example takes says how busy the machine is, and no test is about time.
+settings.register_profile("harness", deadline=None)
+settings.load_profile("harness")
 
 
 # The files that take longest, in that order: they start first, so that all workers end at the same time.

@@ -187,8 +187,8 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     ".venv/bin/python benchmarks/portability.py statistics new.json --write patients.pickle": Help(
         of="python3 benchmarks/portability.py statistics", why="minutes of scanning"
     ),
-    "PYTHONPATH=OTHER_CHECKOUT .venv/bin/python benchmarks/portability.py statistics old.json --read patients.pickle": (
-        Help(of="python3 benchmarks/portability.py statistics", why="it needs a checkout of an earlier version")
+    ".venv/bin/python benchmarks/portability.py statistics old.json --read patients.pickle": Help(
+        of="python3 benchmarks/portability.py statistics", why="it needs a checkout of an earlier version"
     ),
     ".venv/bin/python benchmarks/portability.py compare old.json new.json": Help(
         of="python3 benchmarks/portability.py compare", why="it needs what the two above write"

@@ -70,7 +70,7 @@ def test_starved_rays_shift_it_as_they_shift_a_scan() -> None:
         assert made[region].mean() == pytest.approx(scanned[region].mean(), abs=0.25 * bias)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(dose=st.floats(0.02, 0.8), electronic=st.sampled_from([0.0, 4.0, 12.0]))
 def test_a_scan_with_its_missing_noise_has_the_noise_of_the_lower_dose(dose: float, electronic: float) -> None:
     image, regions = chest()

@@ -213,7 +213,7 @@ def thoraxes(draw: st.DrawFn) -> tuple[Image, Image]:
     return low, normal
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(thoraxes())
 def test_masks_are_binary_nested_and_unions(pair: tuple[Image, Image]) -> None:
     low, normal = pair
@@ -229,7 +229,7 @@ def test_masks_are_binary_nested_and_unions(pair: tuple[Image, Image]) -> None:
     np.testing.assert_array_equal(masks.common, np.maximum(*(dark_mask(image) for image in clean)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(thoraxes())
 def test_a_mirrored_patient_has_mirrored_lungs(pair: tuple[Image, Image]) -> None:
     """Unlike the published fill, which knows one corner."""

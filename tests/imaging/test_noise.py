@@ -30,7 +30,7 @@ def test_golden_noise_is_reproduced(golden: Callable[[str], Image], noise_seed: 
 
 @pytest.mark.filterwarnings("ignore:Radon transform. image must be zero")
 @given(size=st.integers(2, 33), seed=st.integers(0, 99), dose=st.sampled_from([1.0, DOSE, 1e-3, 2e-5]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_it_is_the_formula_on_scikit_image_at_any_size_and_dose(size: int, seed: int, dose: float) -> None:
     """The formula as written in arXiv 2602.19314; at the lowest dose many rays count nothing."""
     image = slice_of(size, seed)

@@ -124,7 +124,7 @@ def test_padding_outside_the_round_field_of_view_is_known() -> None:
     assert not (segment(_scan(0, 0.35, "tight").lq, window_hu=None, pixel_mm=None) == Code.PADDING).any()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=48)))
 def test_any_image_gets_a_map_of_its_shape(image: NDArray[np.uint8]) -> None:
     for pixel_mm in (None, 0.7):

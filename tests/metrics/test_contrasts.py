@@ -55,7 +55,7 @@ def blurred(image: Grey, sigma: float) -> Grey:
 
 @pytest.mark.parametrize("metric", METRICS)
 @given(seed=st.integers(0, 100), noise=st.integers(0, 10_000), sigma=st.floats(0.5, 9))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_noise_of_the_image_cancels(metric: ImageMetric, seed: int, noise: int, sigma: float) -> None:
     # The same pixels in both images: noise and the same noise with its sign turned move the ratio by as much either
     # way, so that noise of a symmetric distribution leaves it at 1 on average. 4 sigma do not reach 0 or 255.
@@ -67,7 +67,7 @@ def test_noise_of_the_image_cancels(metric: ImageMetric, seed: int, noise: int, 
 
 @pytest.mark.parametrize("metric", METRICS)
 @given(seed=st.integers(0, 100))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_more_blur_the_less_contrast(metric: ImageMetric, seed: int) -> None:
     reference, masks = chest(seed)
     ratios = [ratio(metric, blurred(reference, sigma), reference, masks) for sigma in (0.01, 0.7, 1.4, 2.8)]
@@ -78,7 +78,7 @@ def test_the_more_blur_the_less_contrast(metric: ImageMetric, seed: int) -> None
 
 @pytest.mark.parametrize("metric", METRICS)
 @given(seed=st.integers(0, 100), shift=st.integers(-20, 20))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_it_is_the_contrast_and_not_the_brightness(metric: ImageMetric, seed: int, shift: int) -> None:
     reference, masks = chest(seed)
     assert ratio(metric, (reference.astype(int) + shift).astype(np.uint8), reference, masks) == pytest.approx(1)

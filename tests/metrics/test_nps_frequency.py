@@ -77,7 +77,7 @@ def test_a_wave_is_found_at_its_frequency() -> None:
 
 
 @given(seed=st.integers(0, 1000), factor=st.floats(0.1, 10), pixel_mm=st.floats(0.2, 2))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_laws(seed: int, factor: float, pixel_mm: float) -> None:
     size, mask = 128, disk(45, 128)
     rng = np.random.default_rng(seed)

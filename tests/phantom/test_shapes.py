@@ -17,7 +17,7 @@ def grid(size: int = 200, pixel_mm: float = 0.5) -> tuple[Array, Array]:
 
 
 @given(a=st.floats(8, 35), b=st.floats(8, 35), turn=st.floats(-3, 3), square=st.floats(0, 0.95))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_an_ellipse_covers_its_area(a: float, b: float, turn: float, square: float) -> None:
     x, y = grid()
     area = float(coverage(ellipse(x, y, (1, -2), (a, b), turn=turn, square=square), 0.5).sum()) * 0.25

@@ -43,7 +43,7 @@ def test_a_denoiser_is_imported_only_when_named() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=32)))
 def test_type_and_shape_are_kept_and_it_repeats(name: str, image: NDArray[np.uint8]) -> None:
     before = image.copy()
@@ -55,7 +55,7 @@ def test_type_and_shape_are_kept_and_it_repeats(name: str, image: NDArray[np.uin
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 255))
 def test_a_slice_without_noise_comes_back(name: str, grey: int) -> None:
     image = np.zeros((40, 50), np.uint8)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harness.imaging.denoise.nlm import denoise
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=32)))
 def test_output_lies_within_the_input(image: NDArray[np.uint8]) -> None:
     smooth = denoise(image)

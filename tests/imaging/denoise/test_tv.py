@@ -16,7 +16,7 @@ def _variation(image: NDArray[np.uint8]) -> float:
     return float(np.abs(np.diff(values, axis=0)).sum() + np.abs(np.diff(values, axis=1)).sum())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=32)))
 def test_variation_falls_and_the_mean_stays(image: NDArray[np.uint8]) -> None:
     smooth = denoise(image)

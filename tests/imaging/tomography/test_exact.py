@@ -38,14 +38,14 @@ angles = st.one_of(
 
 
 @given(images(), angles, st.sampled_from([1, 3]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_projection_is_scikit_images_bit_for_bit(image: Array, theta: Array, threads: int) -> None:
     found = exact.radon(image, theta, threads=threads)
     assert found.tobytes() == skimage.transform.radon(image, theta).tobytes()
 
 
 @given(images(), angles, st.sampled_from([1, 3]), st.sampled_from(["ramp", "shepp-logan", "cosine", "hamming", "hann"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_reconstruction_is_scikit_images(image: Array, theta: Array, threads: int, name: exact.Filter) -> None:
     sinogram = np.resize(image, (len(image), len(theta)))
     expected = skimage.transform.iradon(sinogram, theta, filter_name=name)

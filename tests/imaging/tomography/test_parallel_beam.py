@@ -29,7 +29,7 @@ def disk(radius: float, *, x: float = 0, y: float = 0, size: int = SIZE) -> NDAr
     away=st.floats(0, 40),
     bearing=st.floats(0, 2 * math.pi),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_line_integrals_of_a_disk_are_its_chords(radius: float, away: float, bearing: float) -> None:
     x, y = away * math.cos(bearing), away * math.sin(bearing)
     sinogram = radon(disk(radius, x=x, y=y), pixel_mm=PIXEL, views=VIEWS)
@@ -147,7 +147,7 @@ def test_counting_noise_grows_with_attenuation_and_falls_with_dose() -> None:
 
 
 @given(view=st.integers(0, 11), channel=st.integers(0, 8), to=st.floats(0, 12, width=32))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_ray_that_changes_changes_no_other(view: int, channel: int, to: float) -> None:
     """Rejection sampling took more or fewer numbers for it, and all rays behind it read otherwise."""
     paths = np.linspace(0, 9, 12 * 9, dtype=np.float32).reshape(12, 9)
