@@ -100,11 +100,9 @@ def _standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> 
 
 def _repeated(result: Result) -> str:
     """What it means that a result's record was there already."""
-    from harness.records.agreement import STATED
-
     if result.failure is not None:
         return "exists already: it failed in the same way before"
-    return f"exists already, same result: equal outputs, every value {STATED}"
+    return "exists already, same result: equal outputs, every value within tolerance"
 
 
 def _value(value: Any) -> str:
