@@ -22,7 +22,7 @@ PROCESSORS: dict[str, dict[str, str]] = {
     "libm without AVX2 and FMA": {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F,-FMA4"},
     "OpenBLAS for Prescott": {"OPENBLAS_CORETYPE": "Prescott"},
     "OpenBLAS for Haswell": {"OPENBLAS_CORETYPE": "Haswell"},
-    "OpenCV without AVX2 and FMA": {"OPENCV_CPU_DISABLE": "AVX2,AVX,FP16,FMA3,SSE4_2"},
+    "OpenCV without SSE4 and later": {"OPENCV_CPU_DISABLE": "AVX512-SKX,AVX2,AVX,FP16,FMA3,SSE4.2,SSE4.1"},
     "OpenCV without IPP": {"OPENCV_IPP": "disabled"},
     "torch without vectors": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
     "numba for any x86-64": {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""},
