@@ -11,6 +11,7 @@ import msgspec
 from harness.base.digests import digest_json
 from harness.base.structs import Strict
 from harness.protocol import PhantomData, Protocol
+from harness.records.agreement import disagreements
 from harness.records.schema import Record
 from harness.scoring.score import Value
 from harness.statistics import Replicates, distinguishable, tiers
@@ -24,7 +25,8 @@ class Row(Strict, frozen=True, kw_only=True):
 
     Submissions that share a `tier` cannot be told apart from the first of the tier; None where the records hold too
     little to tell. `signed_by` names the organiser who signed the record, "" if no signature counts; None where the
-    leaderboard lists no signers. `twin` is an earlier ranked record of the same outputs, if there is one.
+    leaderboard lists no signers. `twin` is an earlier ranked record of the same outputs and, within tolerance, the same
+    values, if there is one.
     """
 
     record: Record
@@ -40,7 +42,8 @@ class Row(Strict, frozen=True, kw_only=True):
     def compared(self) -> Record:
         """The record whose values stand for this row's wherever rows are compared.
 
-        Equal outputs have equal values; scored on two machines, their last digits may differ.
+        Equal outputs have equal values; scored on two machines, their last digits may differ. Where more differs, one
+        of the records is wrong, and it must neither borrow the other's values nor lend it its own.
         """
         return self.twin or self.record
 
@@ -51,7 +54,8 @@ def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, 
     Values on different data or labels are not comparable: records whose digests are not those of the protocol's
     official test set do not rank; nor, where the protocol has none, those that differ from the majority's.
     Each submission is represented by its newest scored record, and by a failed one only if that is newer. Equal values
-    share a rank, and so do equal outputs, whatever machine scored them. `withdrawn` maps the ids of withdrawn records
+    share a rank, and so do equal outputs, whatever machine scored them, as long as their values agree
+    (`harness.records.agreement`). `withdrawn` maps the ids of withdrawn records
     to the reason: they are shown, and the newest of the others represents the submission.
     """
     withdrawn = withdrawn or {}
@@ -64,7 +68,9 @@ def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, 
         for one in given
         if one.id in withdrawn
     ]
-    ranked = _with_twins(row for row in rows if row.standing == "ranked")
+    ranked = [row for row in rows if row.standing == "ranked"]
+    twin_of = twins(row.record for row in ranked)
+    ranked = [msgspec.structs.replace(row, twin=twin_of.get(row.record.id)) for row in ranked]
     ranked.sort(key=lambda row: _key(row, protocol))
     rest = sorted(
         (row for row in rows if row.standing != "ranked"),
@@ -144,13 +150,18 @@ def scored_from(record: Record) -> str:
     return digest_json([record.result.outputs, weights])
 
 
-def _with_twins(rows: Iterable[Row]) -> list[Row]:
-    """Ranked rows, oldest record first, each with the first one of the same outputs if that is another."""
-    first: dict[str, Record] = {}
-    found = []
-    for row in sorted(rows, key=lambda one: (one.record.observed.date, one.record.id)):
-        of_same = first.setdefault(scored_from(row.record), row.record)
-        found.append(row if of_same is row.record else msgspec.structs.replace(row, twin=of_same))
+def twins(records: Iterable[Record]) -> dict[str, Record]:
+    """By id, the records of which another has the same outputs and, within tolerance, the same values: that one, the
+    oldest of its kind."""
+    firsts: dict[str, list[Record]] = {}
+    found = {}
+    for record in sorted(records, key=lambda one: (one.observed.date, one.id)):
+        of_same = firsts.setdefault(scored_from(record), [])
+        twin = next((one for one in of_same if not disagreements(one.result, record.result)), None)
+        if twin is None:
+            of_same.append(record)
+        else:
+            found[record.id] = twin
     return found
 
 

@@ -17,7 +17,7 @@ import msgspec
 from harness.base.digests import digest_bytes, digest_json
 from harness.base.errors import UsageError
 from harness.base.structs import canonical_json
-from harness.records.schema import ID_DIGITS, Record, identity_of
+from harness.records.schema import ID_DIGITS, Record, Result, identity_of
 from harness.records.upgrades import UPGRADES, upgraded
 
 FORMAT = 2
@@ -27,6 +27,8 @@ NAME = r"[a-z0-9][a-z0-9-]{0,99}"
 FILE = r"[a-z0-9][a-z0-9-]{0,63}(\.[a-z0-9]{1,8}){1,2}"
 
 DIGEST = r"[0-9a-f]{64}"
+
+ALIEN = "no harness wrote this record: remove its folder"
 
 COLUMNS = ("value", "low", "high", "n", "higher_is_better", "unit", "extrapolated", "without")
 
@@ -58,13 +60,17 @@ def decode(data: bytes, path: Path) -> Record:
         raw = msgspec.json.decode(data, type=dict[str, Any])
         if "format" in raw:
             _unpack(raw)
-    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{path}: damaged: {error}", fix="restore it from version control, or remove the folder"
         ) from error
     result, said, content = raw.get("result"), raw.get("id"), raw.get("content")
     schema = result.get("schema") if isinstance(result, dict) else None
-    older = isinstance(schema, int) and schema in UPGRADES
+    if type(schema) is not int:  # 3.0 and true equal numbers of schemas, but no harness wrote them
+        raise UsageError(
+            f"{path}: schema of its result: expected a whole number, found {str(schema)[:80]!a}", fix=ALIEN
+        )
+    older = schema in UPGRADES
     name, expected, digits = ("id", said, ID_DIGITS) if older else ("content", content, 64)
     if (older and content is not None) or len(str(expected)) != digits or not _digests_to(result, str(expected)):
         raise _altered(path, f"its result digests to {digest_json(result)[:digits]}, its {name} says {expected}")
@@ -72,11 +78,14 @@ def decode(data: bytes, path: Path) -> Record:
         record = msgspec.convert(upgraded(raw), Record)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path}: {error}", fix="it was written by a newer harness, or not by the harness") from error
+    except (LookupError, TypeError, AttributeError) as error:  # digests as its id says, but is no result
+        raise UsageError(f"{path}: no result of schema {schema}: {error!r}", fix=ALIEN) from error
     identity = said if older else identity_of(record.result)
     if said != identity or path.parent.name != identity:
         what = f"what went in and what came out digest to {identity}"
         raise _altered(path, f"{what}, its id says {said}, its folder {path.parent.name}")
     _check_names(record, path)
+    _check_status(record.result, path)
     return record
 
 
@@ -97,8 +106,18 @@ def _check_names(record: Record, path: Path) -> None:
         if not re.fullmatch(pattern, name):
             raise UsageError(
                 f"{path}: {what}: expected {pattern}, found {name[:80]!a}",
-                fix="no harness wrote this record: remove its folder",
+                fix=ALIEN,
             )
+
+
+def _check_status(result: Result, path: Path) -> None:
+    """Refuse a result whose parts contradict each other: it would rank as what it is not."""
+    if (result.status == "scored") != (result.failure is None):
+        found = "none" if result.failure is None else f"one at stage {result.failure.stage[:80]!a}"
+        expected = "no failure" if result.status == "scored" else "a failure"
+        raise UsageError(f"{path}: its status is {result.status}: expected {expected}, found {found}", fix=ALIEN)
+    if result.status == "scored" and result.outputs is None:
+        raise UsageError(f"{path}: its status is scored: expected a digest of outputs, found none", fix=ALIEN)
 
 
 def _unpack(raw: dict[str, Any]) -> None:

@@ -91,7 +91,7 @@ def write_record(
     there = _same_identity(folder, record)
     if there is not None:
         folder, known = there
-        _refuse_other_values(folder, known, record)
+        _refuse_to_repeat(folder, known, record)
         large = [name for name in large if known.observed.files.get(name) == digests[name]]
     for name in large:
         store.put(Attachment(name=name, sha256=digests[name], folder=folder), attachments[name])
@@ -118,7 +118,7 @@ def _same_identity(folder: Path, record: Record) -> tuple[Path, Record] | None:
     return None
 
 
-def _refuse_other_values(folder: Path, known: Record, record: Record) -> None:
+def _refuse_to_repeat(folder: Path, known: Record, record: Record) -> None:
     found = disagreements(known.result, record.result)
     if found:
         raise UsageError(
@@ -176,7 +176,34 @@ def unsigned_records(leaderboard: Path) -> list[Path]:
 
 
 def read_records(leaderboard: Path) -> Iterator[Record]:
-    """Every record below a leaderboard, in order of path."""
+    """Every record below a leaderboard, in order of path.
+
+    UsageError for a damaged record, for one that lies in the folder of another protocol or submission, and for two of
+    the same identity whose values do not agree (`harness.records.agreement`).
+    """
+    known: dict[str, Record] = {}
     for path in sorted(leaderboard.glob("records/*/*/*/record.json")):
-        if not path.parent.name.startswith("."):
-            yield read_record(path.parent)
+        if path.parent.name.startswith("."):
+            continue
+        record, place = read_record(path.parent), path.parent
+        if place != (right := record_folder(leaderboard, record)):
+            raise UsageError(
+                f"{place}: holds a record of another protocol or submission, whose folder is {right}",
+                fix="move it there if there is none; otherwise remove it",
+            )
+        first = known.setdefault(record.id if record.content else identity_of(record.result), record)
+        if first is not record:  # one is of an older schema, whose id also follows from its values
+            _refuse_other_values(record_folder(leaderboard, first), first, place, record)
+        yield record
+
+
+def _refuse_other_values(one: Path, first: Record, other: Path, second: Record) -> None:
+    """UsageError where two records of the same identity disagree: the board would show either."""
+    found = disagreements(first.result, second.result)
+    if found:
+        raise UsageError(
+            f"{other}: of the same protocol, data, labels, submission, outputs and weights as {one}, but "
+            f"{len(found)} numbers differ by more than processors and threads explain:\n  "
+            f"{explain(first, second, found)}",
+            fix="find out which is right (harness audit RECORD), and remove the folder of the other",
+        )

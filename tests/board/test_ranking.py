@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.board.ranking import comparable, rank
+from harness.board.ranking import comparable, rank, twins
 from harness.protocol import OfficialSet
 from harness.records.schema import Record, make_record
 from tests.board_records import PROTOCOL, failed, observed, scored
@@ -176,6 +177,27 @@ def test_equal_outputs_share_a_rank_and_a_tier_whatever_machine_scored_them(orde
     assert {rows["a"].compared.id, rows["b"].compared.id} == {first.id}
     assert rows["c"].compared is others
     assert all(rows[slug].record is of[slug] for slug in "ab")  # what is shown is what was measured
+
+
+@pytest.mark.parametrize("date", ["1970-01-01T00:00:00Z", "2026-02-01T00:00:00Z"])
+@pytest.mark.parametrize("kid", [0.001, 900.0])
+def test_who_claims_the_outputs_of_another_neither_takes_nor_gives_a_rank(kid: float, date: str) -> None:
+    """A record whose digest of outputs is copied, with other values: it stands for itself alone, however old it says
+    that it is."""
+    true, between = scored("true", 1.0), scored("between", 2.0)
+    claims = msgspec.structs.replace(scored("claims", kid).result, outputs=true.result.outputs)
+    claimed = make_record(claims, observed(date))
+    rows = {row.record.result.submission.slug: row for row in rank([true, between, claimed], PROTOCOL)}
+    assert all(row.compared is row.record for row in rows.values())
+    assert {slug: row.rank for slug, row in rows.items()} == (
+        {"claims": 1, "true": 2, "between": 3} if kid < 1 else {"true": 1, "between": 2, "claims": 3}
+    )
+    honest = make_record(
+        msgspec.structs.replace(claims, metrics=true.result.metrics, truth=true.result.truth), observed(date)
+    )
+    later = max(true, honest, key=lambda one: (one.observed.date, one.id))
+    assert twins([true, honest, between]) == {later.id: min(true, honest, key=lambda one: (one.observed.date, one.id))}
+    assert twins([true, claimed]) == {}
 
 
 def test_records_without_replicates_have_no_tiers() -> None:

@@ -13,9 +13,9 @@ from harness.base.errors import UsageError
 from harness.base.structs import write_json
 from harness.records import encoding
 from harness.records.encoding import decode, encode
-from harness.records.schema import Record, make_record
+from harness.records.schema import Record, Result, identity_of, make_record
 from harness.records.store import read_record, record_folder
-from tests.board_records import failed, observed, scored, value
+from tests.board_records import FAILURE, failed, observed, scored, value
 
 LEADERBOARD = Path(__file__).resolve().parents[2] / "leaderboard"
 
@@ -106,3 +106,52 @@ def test_the_fast_digest_reads_numbers_alone(tmp_path: Path) -> None:
 def test_what_is_no_result_is_refused_by_name(tmp_path: Path, result: object) -> None:
     with pytest.raises(UsageError, match=r"record\.json"):
         decode(json.dumps({"id": tmp_path.name, "result": result, "observed": {}}).encode(), tmp_path / "record.json")
+
+
+def test_no_depth_of_nesting_ends_in_a_traceback(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"record\.json: damaged"):
+        decode(b'{"result":' + b"[" * 100_000 + b"]" * 100_000 + b"}", tmp_path / "record.json")
+
+
+@pytest.mark.parametrize("result", [{"schema": 1}, {"schema": 1, "metrics": {"a": {"b": 1}}, "truth": None}])
+def test_an_older_result_that_digests_as_its_id_says_and_is_none_is_refused_by_name(result: dict[str, object]) -> None:
+    said = digest_json(result)[:16]
+    raw = {"id": said, "result": result, "observed": {}}
+    with pytest.raises(UsageError, match=r"record\.json: no result of schema 1"):
+        decode(json.dumps(raw).encode(), Path(said) / "record.json")
+
+
+def forged(**parts: object) -> tuple[bytes, Path]:
+    """A record with other parts of its result, whose id and content were computed anew."""
+    record = scored("tv", 1.0)
+    raw = msgspec.to_builtins(record)
+    raw["result"] |= parts
+    raw["content"] = digest_json(raw["result"])
+    said = identity_of(msgspec.convert(raw["result"] | {"schema": 4}, Result))
+    return json.dumps(raw | {"id": said}).encode(), Path(said) / "record.json"
+
+
+@pytest.mark.parametrize("schema", [1.0, 3.0, True, None, "4", 3, 5], ids=str)
+def test_no_record_passes_for_one_of_another_schema(schema: object) -> None:
+    """3.0 and true equal numbers of older schemas, whose records have no content."""
+    with pytest.raises(UsageError, match=r"record\.json: "):
+        decode(*forged(schema=schema))
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"status": "failed"}, "its status is failed: expected a failure, found none"),
+        ({"status": "invalid"}, "its status is invalid: expected a failure, found none"),
+        (
+            {"failure": msgspec.to_builtins(FAILURE)},
+            "its status is scored: expected no failure, found one at stage 'run'",
+        ),
+        ({"outputs": None}, "its status is scored: expected a digest of outputs, found none"),
+    ],
+)
+def test_a_result_that_contradicts_itself_is_refused(parts: dict[str, object], said: str) -> None:
+    """A failed record with values and no failure would be a second row of its submission."""
+    with pytest.raises(UsageError, match=said) as caught:
+        decode(*forged(**parts))
+    assert caught.value.fix == "no harness wrote this record: remove its folder"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from hypothesis import strategies as st
 from harness.base.digests import digest_json
 from harness.base.errors import ContainerError, UsageError
 from harness.base.processor import processor
-from harness.base.structs import read_json
+from harness.base.structs import read_json, write_json
 from harness.protocol import load_protocol
 from harness.records.observe import VALUES, observe, scored_here
 from harness.records.schema import failure_of, make_record, rounded
-from harness.records.store import keep_protocol, read_protocol, read_record, read_records, write_record
+from harness.records.store import keep_protocol, read_protocol, read_record, read_records, record_folder, write_record
 from harness.records.withdrawal import read_withdrawals, withdraw
 from harness.sandbox import Limits
-from tests.board_records import PROTOCOL, observed, scored
+from tests.board_records import PROTOCOL, observed, on_another_processor, scored
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -224,3 +225,34 @@ def test_a_leaderboard_keeps_the_official_digests_and_takes_no_others(tmp_path: 
     assert protocol.official.labels in caught.value.message
     assert "raise the protocol's version" in caught.value.fix
     assert read_protocol(tmp_path, protocol.name, protocol.version) == protocol
+
+
+def test_a_record_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
+    """A copy with other values and a later date would stand for its submission."""
+    right, _ = write_record(tmp_path, scored("tv", 1.0), {})
+    for place in (right.parents[1] / "nlm" / right.name, right.parents[2] / "other-1" / "tv" / right.name):
+        shutil.copytree(right, place)
+        with pytest.raises(UsageError, match="holds a record of another protocol or submission") as caught:
+            list(read_records(tmp_path))
+        assert str(right) in caught.value.message
+        assert str(place) in caught.value.message
+        shutil.rmtree(place)
+    assert len(list(read_records(tmp_path))) == 1
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-3])
+def test_an_older_schema_is_no_way_to_other_values_of_the_same_identity(tmp_path: Path, off: float) -> None:
+    """The id of schema 3 follows from the values, so one result may have two ids; but not two values."""
+    record = scored("tv", 1.0)
+    write_record(tmp_path, record, {})
+    raw = msgspec.to_builtins(on_another_processor(record, off, slug="tv").result) | {"schema": 3}
+    folder = record_folder(tmp_path, record).with_name(digest_json(raw)[:16])
+    write_json(folder / "record.json", {"id": folder.name, "result": raw, "observed": msgspec.to_builtins(observed())})
+    if not off:
+        assert len(list(read_records(tmp_path))) == 2
+        return
+    with pytest.raises(UsageError, match="numbers differ by more than processors and threads explain") as caught:
+        list(read_records(tmp_path))
+    assert folder.name in caught.value.message
+    assert record.id in caught.value.message
+    assert "harness audit" in caught.value.fix

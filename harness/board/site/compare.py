@@ -13,7 +13,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from harness.board.ranking import Row, comparable, scored_from
+from harness.board.ranking import Row, comparable, twins
 from harness.board.site import facts
 from harness.protocol import Protocol
 from harness.records.schema import Record
@@ -28,9 +28,10 @@ def overview(protocol: Protocol, rows: Sequence[Row]) -> dict[str, Any] | None:
     shown = [row for row in comparable(rows, protocol) if _patients(row.record)]
     if len(shown) < 2:
         return None
+    twin_of = twins(row.record for row in shown)
     most = max(len(_patients(row.record)) for row in shown)
     return {
-        "rows": [_row(row) for row in shown],
+        "rows": [_row(row, twin_of) for row in shown],
         # the quantile that `harness.statistics.interval` takes, by the number of patients
         "quantiles": {count: float(stdtrit(count - 1, 0.5 + LEVEL / 2)) for count in range(2, most + 1)},
         "references": ["label", *(["truth"] if any(row.record.result.truth for row in shown) else [])],
@@ -48,7 +49,6 @@ def script(leaderboard: Path, protocol: Protocol, record: Record, files: Mapping
     pictures = facts.pictures(leaderboard, protocol, record)
     gate = record.result.gate
     data = {
-        "scored_from": scored_from(record)[:16],  # equal: the same outputs, whose values differ in last digits at most
         "patients": patients,
         "values": _values(protocol, record, patients),
         "slices": {
@@ -68,9 +68,10 @@ def script(leaderboard: Path, protocol: Protocol, record: Record, files: Mapping
     return f"compared({json.dumps(record.id)},{text});\n"
 
 
-def _row(row: Row) -> dict[str, Any]:
-    submission = row.record.result.submission
-    return {
+def _row(row: Row, twin_of: Mapping[str, Record]) -> dict[str, Any]:
+    """A row's entry; `twin` is the row whose values stand for its own where the two are compared, if there is one."""
+    submission, twin = row.record.result.submission, twin_of.get(row.record.id)
+    return ({} if twin is None else {"twin": twin.id}) | {
         "id": row.record.id,
         "name": f"{submission.name} {submission.version}",
         "page": f"{submission.slug}/{row.record.id}.html",

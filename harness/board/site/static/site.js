@@ -257,7 +257,7 @@ function compare(form) {
   const update = async () => {
     const rows = [form.elements.a, form.elements.b].map((select) => data.rows[Number(select.value)]);
     const [first, second] = await Promise.all(rows.map(async (row) => ({ ...row, ...(await load(row.id)) })));
-    if (first.scored_from === second.scored_from) second.values = first.values;
+    if ((first.twin ?? first.id) === (second.twin ?? second.id)) second.values = first.values;
     if (rows[0] !== data.rows[Number(form.elements.a.value)] || rows[1] !== data.rows[Number(form.elements.b.value)]) return;
     history.replaceState(null, "", `#a=${first.id}&b=${second.id}`);
     const body = document.querySelector("#differences tbody");
