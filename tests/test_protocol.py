@@ -104,3 +104,15 @@ def test_protocol_survives_json() -> None:
     for name in SHIPPED:
         protocol = load_protocol(name)
         assert msgspec.json.decode(msgspec.json.encode(protocol), type=Protocol) == protocol
+
+
+def test_digests_that_cannot_be_read_are_no_protocol_without_digests(tmp_path: Path) -> None:
+    protocol = load(tmp_path, TEXT)
+    digests = tmp_path / f"{protocol.identity}.slices.json"
+    digests.mkdir()
+    with pytest.raises(UsageError, match=r"slices\.json: expected a plain file of digests, found something else"):
+        load(tmp_path, TEXT)
+    digests.rmdir()
+    digests.write_bytes(b'{"name": "\xff"}')
+    with pytest.raises(UsageError, match=r"slices\.json: 'utf-8' codec can't decode"):
+        load(tmp_path, TEXT)

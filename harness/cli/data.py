@@ -40,8 +40,8 @@ def digests(protocol: str, leaderboard: Path) -> None:
 def check(protocol: str, leaderboard: Path, as_json: bool) -> None:
     """Make a protocol's slices and labels, and compare them with its official test set.
 
-    Names each slice that differs, and by how many grey levels where the official test set was imported. Exit status
-    50 if any does.
+    Names the first eight slices that differ (--json: all), and by how many grey levels where the official test set was
+    imported. Exit status 50 if any does.
     """
     from harness.base.errors import InfrastructureError
     from harness.cli.terminal import TerminalReporter

@@ -28,7 +28,7 @@ from harness.dataset.official import LABELS, find_imported, images_of, imported_
 from harness.dataset.secret import disclosed_file
 from harness.labels.label_set import LabelSet, labels_digest
 from harness.pipeline.official_set import as_text, official_of
-from harness.protocol import OfficialSet, PhantomData, Protocol
+from harness.protocol import OfficialSet, PhantomData, Protocol, protocol_names, protocol_path
 from harness.run.untrusted_png import Rejected, Slice, read_png
 
 DIGESTS = "slices.json"
@@ -39,8 +39,8 @@ AGAIN = "get the file again: harness data export writes it"
 def refuse_export(protocol: Protocol, path: Path, *, leaderboard: Path) -> OfficialSet:
     """The official test set of a protocol, if it may be written to the new file `path`.
 
-    UsageError if `path` exists, the protocol has no official test set or publishes no images, or if its seed is secret
-    and `leaderboard` does not disclose it.
+    UsageError if `path` exists or lies below a file, the protocol has no official test set or publishes no images, or
+    if its seed is secret and `leaderboard` does not disclose it.
     """
     data, official = _phantom_of(protocol), official_of(protocol)
     if not protocol.publish.images:
@@ -56,6 +56,9 @@ def refuse_export(protocol: Protocol, path: Path, *, leaderboard: Path) -> Offic
         )
     if path.exists():
         raise UsageError(f"{path}: already exists", fix="name a file that does not exist yet")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UsageError(f"{path}: expected a folder to write into, found the file {above}", fix="name another file")
     return official
 
 
@@ -80,9 +83,17 @@ def export_set(protocol: Protocol, dataset: Dataset, labels: LabelSet, path: Pat
 
 
 def protocol_of(path: Path) -> str:
-    """The name of the protocol whose test set a file says that it holds. UsageError if it is no such file."""
+    """The name of the protocol whose test set a file says that it holds. UsageError if it is no such file, or if no
+    protocol of that name is known here."""
     with _opened(path) as file:
-        return _stated(path, file).name
+        name = _stated(path, file).name
+    if not protocol_path(name).is_file():
+        raise UsageError(
+            f"{path}: holds the test set of the protocol {name!r}, which is not known here (known: "
+            f"{', '.join(protocol_names())})",
+            fix="name the .yaml file of that protocol: -p FILE.yaml",
+        )
+    return name
 
 
 def import_set(protocol: Protocol, path: Path) -> Path:
@@ -105,11 +116,7 @@ def import_set(protocol: Protocol, path: Path) -> Path:
     with _opened(path) as file, atomic_folder(folder) as part:
         stated = _stated(path, file)
         if stated != official:
-            raise UsageError(
-                f"{path}: expected the test set of {protocol.identity} with the data digest {official.data}, found "
-                f"that of {stated.name}-{stated.version}, {stated.data}",
-                fix=f"get the file of this version, or import it for its own protocol: -p {stated.name}",
-            )
+            raise _other_set(path, stated, official)
         for one in official.slices:
             images: dict[str, NDArray[np.uint8]] = {}
             for kind, digest in (images_of(one) | {LABELS: one.label}).items():
@@ -127,6 +134,27 @@ def import_set(protocol: Protocol, path: Path) -> Path:
         if there is not None and there.damaged:
             shutil.rmtree(folder)
     return folder
+
+
+def _other_set(path: Path, stated: OfficialSet, official: OfficialSet) -> UsageError:
+    """That a file holds another test set than the official one, and what tells the two apart."""
+    identity = f"{official.name}-{official.version}"
+    if stated.name != official.name:
+        fix = f"import it for its own protocol: -p {stated.name}, or the .yaml file of that protocol"
+    else:
+        fix = f"get the file of {identity}, or use the protocol text that this file is of"
+    for what, expected, found in (
+        ("the test set", identity, f"{stated.name}-{stated.version}"),
+        (f"the test set of {identity}: data digest", official.data, stated.data),
+        (f"the test set of {identity}: labels digest", official.labels, stated.labels),
+    ):
+        if expected != found:
+            return UsageError(f"{path}: {DIGESTS}: {what}: expected {expected}, found {found}", fix=fix)
+    return UsageError(
+        f"{path}: {DIGESTS}: expected what {identity}.slices.json says, found the same data and labels digests with "
+        "other digests of slices or recipes",
+        fix=AGAIN,
+    )
 
 
 def _image(path: Path, name: str, data: bytes, *, size: int, digest: str) -> Slice:
@@ -159,8 +187,11 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _opened(path: Path) -> BinaryIO:
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file", fix="name a file that harness data export wrote")
+    if not path.is_file():  # a pipe would be waited for
+        found = "something else" if path.exists() else "nothing of that name"
+        raise UsageError(
+            f"{path}: expected a plain file, found {found}", fix="name a file that harness data export wrote"
+        )
     return path.open("rb")
 
 
@@ -168,7 +199,7 @@ def _stated(path: Path, file: BinaryIO) -> OfficialSet:
     """The digests that an archive begins with, whoever's they are."""
     try:
         return msgspec.json.decode(_read(path, file, DIGESTS, MAX_DIGESTS), type=OfficialSet)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {DIGESTS}: {error}", fix=AGAIN) from None
 
 

@@ -131,7 +131,7 @@ def official_of(protocol: Protocol) -> OfficialSet:
         raise UsageError(
             f"protocol {protocol.identity}: has no official test set: beside its .yaml file there is no "
             f"{protocol.identity}.slices.json",
-            fix="its organiser writes that file with harness data digests -p " + protocol.name,
+            fix="its organiser writes that file: harness data digests -p, with the protocol's name or .yaml file",
         )
     return protocol.official_labels
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -66,7 +67,6 @@ def place(members: Members, name: str) -> int:
 # ------------------------------------------------------------------------------------------------ what is right
 def test_what_was_exported_is_imported_bit_for_bit(world: World, cache: Path) -> None:
     protocol = world.protocol
-    assert protocol_of(world.tar) == "tiny"
     made, labels = load_data(protocol), build_labels(load_data(protocol), protocol.purify)
     folder = import_set(protocol, world.tar)
     taken = load_data(protocol)
@@ -151,6 +151,10 @@ def not_json(members: Members) -> None:
     members[0] = plain("slices.json", b"{" * 1000)
 
 
+def not_utf8(members: Members) -> None:
+    members[0] = plain("slices.json", b'{"name":"\xff"}')
+
+
 def of_another_version(members: Members) -> None:
     stated = msgspec.json.decode(members[0][1], type=OfficialSet)
     members[0] = plain("slices.json", msgspec.json.encode(msgspec.structs.replace(stated, version=9)))
@@ -195,7 +199,8 @@ HOSTILE: dict[Callable[[Members], None], str] = {
     last_missing: r"expected labels/p01-s02\.png, found no member",
     no_digests: r"expected slices\.json, found 'lq/p01-s01\.png'",
     not_json: r"slices\.json: JSON is malformed",
-    of_another_version: "expected the test set of tiny-4 .*found that of tiny-9",
+    not_utf8: r"slices\.json: 'utf-8' codec",
+    of_another_version: r"slices\.json: the test set: expected tiny-4, found tiny-9",
     other_pixels: r"labels/p01-s02\.png: expected pixels with the digest [0-9a-f]{64}, found [0-9a-f]{64}",
     other_size: r"truth/p01-s01\.png: has 96 x 97 pixels \(height x width\), expected 96 x 96",
     bomb: r"truth/p01-s01\.png: is a damaged PNG",
@@ -272,13 +277,47 @@ def test_no_damage_is_overlooked(world: World, tmp_path: Path, cut: int, flip: i
 
 
 def test_files_that_are_no_archive_are_named(world: World, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.tar: no such file"):
-        import_set(world.protocol, tmp_path / "none.tar")
+    os.mkfifo(tmp_path / "pipe.tar")
+    for name, found in (("none.tar", "nothing of that name"), ("pipe.tar", "something else"), ("", "something else")):
+        with pytest.raises(UsageError, match=f"{name}: expected a plain file, found {found}"):
+            import_set(world.protocol, tmp_path / name)
     (tmp_path / "text.tar").write_text("hello")
     (tmp_path / "empty.tar").touch()
     for name in ("text.tar", "empty.tar"):
         with pytest.raises(UsageError, match=rf"{name}: expected slices\.json, found no member"):
             protocol_of(tmp_path / name)
+
+
+def test_a_file_names_its_protocol_which_must_be_known_here(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"tiny\.tar: holds the test set of the protocol 'tiny', .*phantom") as caught:
+        protocol_of(world.tar)
+    assert "-p FILE.yaml" in caught.value.fix
+    (tmp_path / "protocols").mkdir()
+    shutil.copy(world.folder / "tiny.yaml", tmp_path / "protocols")
+    assert protocol_of(world.tar) == "tiny"
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"name": "other"}, "the test set: expected tiny-4, found other-4"),
+        ({"data": "0" * 64}, r"the test set of tiny-4: data digest: expected [0-9a-f]{64}, found 0{64}"),
+        ({"labels": "0" * 64}, r"the test set of tiny-4: labels digest: expected [0-9a-f]{64}, found 0{64}"),
+        ({"window_hu": (0.0, 1.0)}, "found the same data and labels digests with other digests of slices or recipes"),
+    ],
+)
+def test_a_file_of_another_test_set_says_what_tells_it_apart(
+    world: World, tmp_path: Path, part: dict[str, object], said: str
+) -> None:
+    members = members_of(world.tar)
+    stated = msgspec.json.decode(members[0][1], type=OfficialSet)
+    members[0] = plain("slices.json", msgspec.json.encode(msgspec.structs.replace(stated, **part)))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=rf"x\.tar: slices\.json: .*{said}"):
+        import_set(world.protocol, written(tmp_path / "x.tar", members))
 
 
 # ------------------------------------------------------------------------------------------------ what may not go out
@@ -311,6 +350,9 @@ def test_images_that_are_not_published_are_not_exported(world: World, tmp_path: 
         refuse_export(folder, tmp_path / "x.tar", leaderboard=tmp_path)
     with pytest.raises(UsageError, match=r"tiny\.tar: already exists"):
         refuse_export(world.protocol, world.tar, leaderboard=tmp_path)
+    with pytest.raises(UsageError, match=r"x\.tar: expected a folder to write into, found the file .*tiny\.tar"):
+        refuse_export(world.protocol, world.tar / "new" / "x.tar", leaderboard=tmp_path)
+    assert refuse_export(world.protocol, tmp_path / "new" / "x.tar", leaderboard=tmp_path) == world.protocol.official
 
 
 def test_digests_that_do_not_add_up_import_nothing(world: World, cache: Path) -> None:
