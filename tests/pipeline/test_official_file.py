@@ -315,7 +315,7 @@ def test_a_file_of_another_test_set_says_what_tells_it_apart(
 ) -> None:
     members = members_of(world.tar)
     stated = msgspec.json.decode(members[0][1], type=OfficialSet)
-    members[0] = plain("slices.json", msgspec.json.encode(msgspec.structs.replace(stated, **part)))  # type: ignore[arg-type]
+    members[0] = plain("slices.json", msgspec.json.encode(msgspec.structs.replace(stated, **part)))
     with pytest.raises(UsageError, match=rf"x\.tar: slices\.json: .*{said}"):
         import_set(world.protocol, written(tmp_path / "x.tar", members))
 
