@@ -53,14 +53,14 @@ def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, 
 
     Values on different data or labels are not comparable: records whose digests are not those of the protocol's
     official test set do not rank; nor, where the protocol has none, those that differ from the majority's.
-    Each submission is represented by its newest scored record, and by a failed one only if that is newer. Equal values
-    share a rank, and so do equal outputs, whatever machine scored them, as long as their values agree
-    (`harness.records.agreement`). `withdrawn` maps the ids of withdrawn records
-    to the reason: they are shown, and the newest of the others represents the submission.
+    Each submission is represented by its newest scored record, one on the official test set before any other, and by a
+    failed one only if that is newer. Equal values share a rank, and so do equal outputs, whatever machine scored them,
+    as long as their values agree (`harness.records.agreement`). `withdrawn` maps the ids of withdrawn records to the
+    reason: they are shown, and the newest of the others represents the submission.
     """
     withdrawn = withdrawn or {}
     given = list(records)
-    current = _current(one for one in given if one.id not in withdrawn)
+    current = _current((one for one in given if one.id not in withdrawn), protocol)
     test_set = _test_set(current, protocol)
     rows = [_place(record, protocol, test_set) for record in current]
     rows += [
@@ -128,13 +128,24 @@ def replicates_of(value: Value) -> Replicates:
     return Replicates(value=value.value, n=value.n, without=value.without)
 
 
-def _current(records: Iterable[Record]) -> list[Record]:
+def _current(records: Iterable[Record], protocol: Protocol) -> list[Record]:
+    """The record that represents each submission, and a failed one beside it if that is newer."""
+    official = protocol.official_labels
+
+    def standing(record: Record) -> tuple[bool, str]:
+        # a run on a machine that makes other bytes must not take the place of a row that ranks
+        on_official = official is not None and (record.result.data, record.result.labels) == (
+            official.data,
+            official.labels,
+        )
+        return on_official, record.observed.date
+
     scored: dict[str, Record] = {}
     failed: dict[str, Record] = {}
     for record in records:
         newest = scored if record.result.status == "scored" else failed
         slug = record.result.submission.slug
-        if slug not in newest or newest[slug].observed.date <= record.observed.date:
+        if slug not in newest or standing(newest[slug]) <= standing(record):
             newest[slug] = record
     later = [
         record

@@ -131,6 +131,9 @@ def test_where_official_bytes_are_known_they_rank_however_few_records_have_them(
         "nlm": f"scored on other labels than the official ones: {fix}"
     }
     assert {row.record.id for row in comparable(rows, protocol)} == {right.id}
+    # a later run of the same submission on a machine that makes other bytes takes no row away
+    later = on(scored("tv", 0.1, date="2027-01-01T00:00:00Z"), data="other", labels="e" * 64)
+    assert [(row.record.id, row.rank) for row in rank([right, later], protocol)] == [(right.id, 1)]
     # digests of another text of the protocol say nothing of this one
     stale = msgspec.structs.replace(protocol, official=msgspec.structs.replace(official, data_recipe="0" * 64))
     rows = rank([*others, right], stale)
