@@ -24,7 +24,6 @@ from harness.imaging.coupled import (
 from harness.imaging.draws import generator
 from harness.imaging.insertion import Scanner, line_integrals, scan_noise
 from harness.imaging.regions import shrink
-from harness.imaging.tomography import bowtie, detect
 from harness.phantom import PhantomSlice, make_patient, scan_slice
 from harness.phantom.scan import ELECTRONIC_NOISE, NORMAL_PHOTONS, WINDOW_HU
 from harness.statistics import Interval, interval
@@ -265,16 +264,3 @@ def test_what_does_not_fit_is_refused() -> None:
         squared_error((scan.lq, scan.lq[1:]), scan.lq, made, scan.lq > 0, window_hu=WIDE)
     with pytest.raises(ValueError, match="region is empty"):
         squared_error(made.inputs, scan.lq, made, scan.lq < 0, window_hu=WIDE)
-
-
-def test_mean_log_counts_are_what_a_detector_reads_on_average() -> None:
-    from harness.imaging.tomography import mean_log_counts
-
-    expected = np.array([0.5, 3.0, 12.0, 60.0, 2000.0])
-    for electronic in (0.0, 4.0):
-        paths = np.tile(np.log(1e6 / expected), (20000, 1)).astype(np.float32)
-        before = 1e6 * bowtie(len(expected), pixel_mm=1e-6)
-        read = detect(paths, photons=1e6, pixel_mm=1e-6, electronic=electronic, rng=generator(4))
-        logs = (np.log(before) - read).mean(axis=0)
-        # standard error of 20,000 logarithms of spread 1 at most
-        assert mean_log_counts(expected, electronic=electronic) == pytest.approx(logs, abs=0.03)
