@@ -1,6 +1,6 @@
 """Does the coupled bootstrap rank denoisers as the truth does? On the phantom, and on real slices with inserted noise.
 
-    .venv/bin/python -m benchmarks.coupled [--patients 8] [--slices 2] [--real FOLDER] [--json FILE]
+    .venv/bin/python -m benchmarks.coupled [--patients 8] [--slices 3] [--real FOLDER] [--json FILE]
 
 The battery and the four learned networks of `submissions/` denoise every slice and its two coupled inputs. Each is
 then ranked three times: by its error against the truth, by the error that the coupled bootstrap estimates without it,
@@ -117,7 +117,7 @@ def through_usual_window(network: Any, image: Image) -> Image:
 
 
 def hounsfield(image: Image) -> Floats:
-    return image * PER_GREY + WIDE[0]
+    return image.astype(np.float64) * PER_GREY + WIDE[0]
 
 
 def grey(hu: NDArray[np.floating], window_hu: tuple[float, float] = WIDE) -> Image:
@@ -308,7 +308,7 @@ def gathered(found: Sequence[tuple[list[Row], list[Noise]]]) -> tuple[list[Row],
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--patients", type=int, default=8, help="of the phantom; 0 leaves it out")
-    parser.add_argument("--slices", type=int, default=2, help="of each patient")
+    parser.add_argument("--slices", type=int, default=3, help="of each patient")
     parser.add_argument("--real", type=Path, help="folder of manifest.csv and its 16-bit slices")
     parser.add_argument("--json", type=Path, help="keep every slice's values there")
     options = parser.parse_args()

@@ -123,7 +123,8 @@ def _starved_excess(read: NDArray[np.float32], *, pixel_mm: float, scanner: Scan
     mean_logs = mean_log_counts(exps(log_counts), electronic=scanner.electronic)
     before = logs(scanner.photons * bowtie(read.shape[1], pixel_mm=pixel_mm).astype(np.float64))
     excess = np.interp(before - read, mean_logs, log_counts - mean_logs, right=0.0)
-    return excess.astype(np.float32)
+    found: NDArray[np.float32] = excess.astype(np.float32)
+    return found
 
 
 def noise_ratio(image: Image, noise: NDArray[np.float32], *, window_hu: tuple[float, float]) -> float:

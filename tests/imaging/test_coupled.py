@@ -120,7 +120,7 @@ def coupled(scan: PhantomSlice, key: int, *, scanner: Scanner = SCANNER, calibra
 
 
 def hu(image: NDArray[np.uint8], window_hu: tuple[float, float]) -> Floats:
-    return image * ((window_hu[1] - window_hu[0]) / 255) + window_hu[0]
+    return image.astype(np.float64) * ((window_hu[1] - window_hu[0]) / 255) + window_hu[0]
 
 
 @pytest.mark.parametrize("region", ["lung", "body", "background"])
