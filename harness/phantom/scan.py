@@ -23,6 +23,7 @@ from harness.phantom.surfaces import material_height
 from harness.phantom.table import paint_table
 
 WINDOW_HU = (-1024.0, 1200.0)
+"""HU of grey 0 and 255 unless another window is asked for. It cuts off the noise of air and of the darkest lung."""
 NORMAL_PHOTONS = 2e5
 """Photons per ray of the normal-dose scan, before the patient."""
 ELECTRONIC_NOISE = 4.0
@@ -99,14 +100,18 @@ def _height_of(a: Anatomy, tissue: float, breath: Breath) -> float:
     return low
 
 
-def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> PhantomSlice:
+def scan_slice(
+    patient: Patient, level: float, *, size: int, dose: float, window_hu: tuple[float, float] = WINDOW_HU
+) -> PhantomSlice:
     """Scan the plane at relative height `level` (0 = apex, 1 = base of the lungs) at normal dose and at `dose` of it.
 
-    The same patient, level, size and dose give the same bytes, in any order and any process. ValueError where size is
-    below 16 or dose is not in (0, 1].
+    The same arguments give the same bytes, in any order and any process; another window shows the same scans in other
+    grey levels. ValueError where size is below 16, dose is not in (0, 1], or the window does not rise.
     """
     if size < 16 or not 0 < dose <= 1:
         raise ValueError(f"expected a size of at least 16 and a dose in (0, 1], found {size} and {dose}")
+    if not window_hu[0] < window_hu[1]:
+        raise ValueError(f"expected a window from low to high HU, found {window_hu}")
     pixel_mm = patient.anatomy.fov_mm / size
     views = round(VIEWS_PER_CHANNEL * size)
 
@@ -118,7 +123,7 @@ def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> Pha
 
     def image(sinogram: Array) -> NDArray[np.uint8]:
         hu = mu_to_hu(fbp(sinogram, pixel_mm=pixel_mm, kernel="sharp", size=size))
-        return to_grey(np.where(field_of_view(patient, size), hu, np.float32(-1024)))
+        return to_grey(np.where(field_of_view(patient, size), hu, np.float32(-1024)), window_hu=window_hu)
 
     at_normal_dose = cut(patient, level, patient.normal_dose_breath, size=size)
     at_low_dose = cut(patient, level, patient.low_dose_breath, size=size)
@@ -129,7 +134,7 @@ def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> Pha
         truth=image(low),
         aligned_gt=image(exposed(low, NORMAL_PHOTONS, noise(2))),
         regions=_middle(at_low_dose.regions, size),
-        window_hu=WINDOW_HU,
+        window_hu=window_hu,
         pixel_mm=pixel_mm,
     )
 
@@ -175,9 +180,9 @@ def field_of_view(patient: Patient, size: int) -> NDArray[np.bool_]:
     return np.ones((size, size), bool)
 
 
-def to_grey(hu: Array) -> NDArray[np.uint8]:
-    """HU -> uint8 through WINDOW_HU, rounded to the nearest grey level."""
-    low, high = WINDOW_HU
+def to_grey(hu: Array, *, window_hu: tuple[float, float] = WINDOW_HU) -> NDArray[np.uint8]:
+    """HU -> uint8 through a window, rounded to the nearest grey level."""
+    low, high = window_hu
     grey: NDArray[np.uint8] = np.rint(np.clip((hu - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
     return grey
 
