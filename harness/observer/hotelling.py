@@ -98,7 +98,7 @@ def squared_index(absent: Floats, present: Floats) -> float:
     """
     m, n, p = len(absent), len(present), absent.shape[1]
     distance = squared_distance(absent, present)
-    return (m + n - p - 3) / (m + n - 2) * distance - p * (m + n) / (m * n)
+    return float((m + n - p - 3) / (m + n - 2) * distance - p * (m + n) / (m * n))
 
 
 def detectability(absent: Floats, present: Floats) -> float:

@@ -24,7 +24,8 @@ def cut_rois(image: NDArray[np.generic], places: Sequence[tuple[int, int]], *, h
         if not (half <= row < image.shape[0] - half and half <= column < image.shape[1] - half):
             raise ScoringError(f"the site at row {row}, column {column} is nearer than {half} pixels to the border")
         roi[:] = image[row - half : row + half + 1, column - half : column + half + 1]
-    return rois - rois.mean(axis=(1, 2), keepdims=True)
+    rois -= rois.mean(axis=(1, 2), keepdims=True)
+    return rois
 
 
 def by_pixel(pixel_mm: ArrayLike, count: int) -> Iterator[tuple[float, NDArray[np.bool_]]]:

@@ -15,7 +15,8 @@ def gaussian(side: int, *, width: float) -> Floats:
     """exp(-pi r^2 / width^2) in the middle of a square, (side, side); its integral is width^2."""
     offsets = np.arange(side) - (side - 1) / 2
     along = np.exp(-math.pi * offsets**2 / width**2)
-    return along[:, None] * along
+    both: Floats = along[:, None] * along
+    return both
 
 
 def exact_noise(side: int, *, blur: float = 0.0) -> tuple[Floats, list[str]]:

@@ -21,8 +21,8 @@ def index(
     absent: Floats, present: Floats, patients: list[str], *, width: float, internal_noise: float = INTERNAL_NOISE
 ) -> float:
     """d' of regions with pixels of 1 mm, by channels of a width in pixels."""
-    seen = (eye_outputs(rois, diameter_mm=width / 2, pixel_mm=1) for rois in (absent, present))
-    return detectability(*seen, patients, internal_noise=internal_noise)
+    without, seen = (eye_outputs(rois, diameter_mm=width / 2, pixel_mm=1) for rois in (absent, present))
+    return detectability(without, seen, patients, internal_noise=internal_noise)
 
 
 def index_in_the_plane(*, contrast: float, h: float, b: float, reading: Reading) -> float:
@@ -34,7 +34,7 @@ def index_in_the_plane(*, contrast: float, h: float, b: float, reading: Reading)
     c = 1.3 / (2 * PEAK**2) * reading.pixels_per_degree**2  # for f in cycles per pixel
     up = math.pi * gamma(2.3) / (2 * c + 2 * math.pi * h**2) ** 2.3
     down = math.pi * gamma(3.6) / (4 * c + 2 * math.pi * (h**2 + b**2)) ** 3.6
-    return contrast * h**2 * up / math.sqrt(down)
+    return float(contrast * h**2 * up / math.sqrt(down))
 
 
 # -------------------------------------------------------------------------------- closed forms
@@ -86,15 +86,15 @@ def sampled(seed: int, *, contrast: float, sites: int, side: int = 17) -> tuple[
     return absent, present + contrast * gaussian(side, width=5), [f"p{site * 8 // sites}" for site in range(sites)]
 
 
-@pytest.mark.parametrize("contrast", [0.0, 0.4])
+@pytest.mark.parametrize("contrast", [0.0, 0.8])
 def test_the_templates_own_noise_flatters_nothing(contrast: float) -> None:
-    """The mean over 150 samples of 120 sites lies at or a little below what the true template gives. A template from
-    the very regions it is applied to would read too much, above all where there is no lesion at all."""
+    """The mean over 150 samples of 160 sites lies at or a little below what the true template gives. A template from
+    the very regions it is applied to reads too much: about +0.2 where there is no lesion at all."""
     noise, names = exact_noise(17)
     true = index(noise, noise + contrast * gaussian(17, width=5), names, width=5, internal_noise=0) if contrast else 0
-    found = [index(*sampled(seed, contrast=contrast, sites=120), width=5, internal_noise=0) for seed in range(150)]
+    found = [index(*sampled(seed, contrast=contrast, sites=160), width=5, internal_noise=0) for seed in range(150)]
     doubt = 4 * np.std(found) / math.sqrt(150)
-    assert 0.9 * true - doubt < np.mean(found) < true + doubt
+    assert 0.95 * true - 0.1 < np.mean(found) < true + doubt
 
 
 def test_a_lost_lesion_shows_in_the_paired_difference() -> None:
