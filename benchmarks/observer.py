@@ -1,6 +1,6 @@
 """Are lesions still seen after denoising? Both model observers on the phantom; markdown tables.
 
-    .venv/bin/python benchmarks/observer.py [--patients 8] [--slices 6] [--seed 2611]
+    .venv/bin/python benchmarks/observer.py [--patients 8] [--slices 6] [--seed 2611] [--denoisers NAME ...]
 
 Lesions of four conditions are planted in the planes of a population that no protocol uses. Denoisers are applied to the
 low-dose scans without and with lesions; d' of each condition is measured at the same sites, and its difference from
@@ -33,18 +33,19 @@ CONDITIONS = (
 )
 """d' of the noisy input is between 1 and 2."""
 NORMAL, NOISY = "normal dose", "noisy input"
+DENOISERS = ("gaussian 1.2", "gaussian 2", "median 5", "bilateral", "guided", "tv strong", "nlm strong", "cnn")
 Image = NDArray[np.uint8]
 Seen = dict[str, list[tuple[Outputs, Outputs]]]
 """Images -> for each condition the outputs without and with lesions."""
 
 
 # -------------------------------------------------------------------------------- one plane
-def look(seed: int, patient: int, level: float) -> Seen:
+def look(seed: int, patient: int, level: float, denoisers: Sequence[str]) -> Seen:
     """What the observers see of a plane in the images of every denoiser."""
     scans = scan_lesions(make_patient(seed, patient), level, size=SIZE, dose=DOSE, lesions=CONDITIONS, most=MOST)
     seen = {NORMAL: _outputs(scans, scans.absent.aligned_gt, scans.present.aligned_gt)}
-    for name, denoise in BATTERY.items():
-        seen[name] = _outputs(scans, denoise(scans.absent.lq), denoise(scans.present.lq))
+    for name in (NOISY, *denoisers):
+        seen[name] = _outputs(scans, BATTERY[name](scans.absent.lq), BATTERY[name](scans.present.lq))
     return seen
 
 
@@ -116,10 +117,12 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=8)
     parser.add_argument("--slices", type=int, default=6, help="planes of each patient")
     parser.add_argument("--seed", type=int, default=2611)
+    parser.add_argument("--denoisers", nargs="*", choices=sorted(BATTERY), default=DENOISERS)
     given = parser.parse_args()
-    tasks = [(given.seed, patient, level) for patient in range(given.patients) for level in levels(given.slices)]
+    planes_of = [(patient, level) for patient in range(given.patients) for level in levels(given.slices)]
+    tasks = [(given.seed, patient, level, tuple(given.denoisers)) for patient, level in planes_of]
     planes = map_slices(look, tasks)
-    found = measure(planes, [f"p{patient}" for _, patient, _ in tasks])
+    found = measure(planes, [f"p{patient}" for patient, _ in planes_of])
     print(f"{len(tasks)} planes of {given.patients} patients, seed {given.seed}, {DOSE:.0%} dose\n")
     print_conditions(found[NOISY])
     print("\nHotelling observer\n")
