@@ -125,7 +125,7 @@ def test_a_good_end_and_its_outputs(tmp_path: Path) -> None:
         ("kill -9 $$", {"code": 137, "out_of_memory": True}),
         ("trap '' TERM; while true; do sleep 0.1; done", {"timed_out": True, "out_of_memory": False}),
         ("head -c 200000 /dev/zero > a; sleep 30", {"output_full": True, "timed_out": False, "out_of_memory": False}),
-        ("head -c 200000 /dev/zero > a", {"output_full": True, "code": 0}),
+        ("head -c 200000 /dev/zero > a", {"output_full": True}),  # whether it still runs when that is seen is chance
         ("touch $(seq 30)", {"output_full": True}),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_lost_lesion_shows_in_the_paired_difference() -> None:
 
 # -------------------------------------------------------------------------------- laws
 @given(seed=st.integers(0, 10_000), scale=st.sampled_from([-3.0, 0.01, 1.0, 40.0]), shift=st.floats(-1e3, 1e3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_no_affine_change_of_grey_levels_and_no_order_of_sites_matters(seed: int, scale: float, shift: float) -> None:
     absent, present, patients = sampled(seed, contrast=0.6, sites=40)
     expected = index(absent, present, patients, width=5)
@@ -125,7 +125,7 @@ def test_no_affine_change_of_grey_levels_and_no_order_of_sites_matters(seed: int
 
 
 @given(contrast=st.floats(0.05, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_index_grows_in_proportion_to_the_contrast(contrast: float) -> None:
     noise, patients = exact_noise(9)
     one, more = (index(noise, noise + c * gaussian(9, width=3), patients, width=3) for c in (1.0, contrast))

@@ -48,7 +48,7 @@ def with_moments(rng: np.random.Generator, mean: Floats, covariance: Floats, cou
 
 # -------------------------------------------------------------------------------- channels
 @given(width=st.floats(6, 20), channels=st.integers(1, 7))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_channels_are_orthonormal_where_the_square_holds_them(width: float, channels: int) -> None:
     found = laguerre_gauss(101, width=width, channels=channels)
     np.testing.assert_allclose(found.T @ found, np.eye(channels), atol=1e-6)
@@ -174,7 +174,7 @@ def test_bounds_end_at_zero_where_nothing_is_seen_and_hold_where_much_is() -> No
 
 # -------------------------------------------------------------------------------- laws
 @given(seed=st.integers(0, 10_000), scale=st.sampled_from([-3.0, 0.01, 1.0, 40.0]), shift=st.floats(-1e3, 1e3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_affine_change_of_grey_levels_matters(seed: int, scale: float, shift: float) -> None:
     rng = np.random.default_rng(seed)
     images = rng.normal(100, 12, (2, 30, SIDE, SIDE))
@@ -197,7 +197,7 @@ def test_no_affine_change_of_grey_levels_matters(seed: int, scale: float, shift:
 
 
 @given(seed=st.integers(0, 10_000), channels=st.integers(1, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_mixture_of_channels_and_no_order_of_sites_matters(seed: int, channels: int) -> None:
     rng = np.random.default_rng(seed)
     (absent,), (present,) = outputs(seed, index=1.5, sites=40, channels=channels)
@@ -210,7 +210,7 @@ def test_no_mixture_of_channels_and_no_order_of_sites_matters(seed: int, channel
 
 
 @given(contrast=st.floats(0.05, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_index_grows_in_proportion_to_the_contrast(contrast: float) -> None:
     noise, _ = exact_noise(9)
     absent = channel_outputs(noise, diameter_mm=1.5, pixel_mm=1)

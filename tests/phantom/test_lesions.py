@@ -111,7 +111,7 @@ def test_lesions_that_are_none_are_refused(patient: Patient, plane: Plane, wrong
 
 # -------------------------------------------------------------------------------- sections
 @given(diameter=st.floats(1.5, 12), contrast=st.floats(-300, 800).filter(bool), pixel_mm=st.floats(0.3, 1.0))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_section_has_the_stated_contrast_and_area(diameter: float, contrast: float, pixel_mm: float) -> None:
     """Integral of a disk whose edge falls linearly over e: pi (R^2 + e^2 / 12) times the contrast, for R >= e / 2."""
     found = section(Lesion(diameter_mm=diameter, contrast_hu=contrast), pixel_mm=pixel_mm)
