@@ -6,7 +6,8 @@ The battery and the four learned networks of `submissions/` denoise every slice 
 then ranked three times: by its error against the truth, by the error that the coupled bootstrap estimates without it,
 and by its error against the label. The patients (seed 2806) served no choice, of a network or of the estimator's
 settings, which come from three slices of seed 4001. `--real` is a folder of slices (uint16 PNG, HU + 1024) with their
-`manifest.csv` (file, px, ...): 2 % dose is inserted, and the slice itself is the truth. Prints markdown.
+`manifest.csv` (file, px, ...): 2 % dose is inserted, and the slice itself is the truth. Prints markdown. Some 20
+processor seconds a slice; killed, the same command goes on at the slices that are missing in the cache folder.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from safetensors import safe_open
 from scipy.stats import kendalltau
 
 from benchmarks.train import MODELS, ROOT, load_network
+from harness.base.code_digest import digest_code
+from harness.base.digests import digest_bytes, digest_file, digest_json
+from harness.base.files import cache_root
 from harness.base.slices import read_grey
-from harness.base.structs import Strict, write_json
+from harness.base.structs import Strict, read_json, write_json
 from harness.base.workers import map_slices
 from harness.dataset.cases import Case
 from harness.dataset.from_phantom import phantom_slices
@@ -127,15 +131,30 @@ def grey(hu: NDArray[np.floating], window_hu: tuple[float, float] = WIDE) -> Ima
 
 
 # -------------------------------------------------------------------------------- slices
-def of_phantom(case: Case, label: str) -> tuple[list[Row], list[Noise]]:
+class Found(Strict, frozen=True, kw_only=True):
+    """What was measured on one slice."""
+
+    rows: tuple[Row, ...]
+    noise: tuple[Noise, ...]
+
+
+@lru_cache(maxsize=1)
+def kept_in() -> Path:
+    """The cache folder of what this very code measures with these very networks."""
+    weights = [digest_file(ROOT / "submissions" / model / "weights.safetensors") for model in MODELS]
+    code = digest_code("harness.imaging.coupled", "harness.labels.battery", "harness.labels.label_set")
+    return cache_root() / "coupled" / digest_json([digest_file(Path(__file__)), code, weights])[:20]
+
+
+def of_phantom(case: Case, label: str) -> Found:
     noisy, truth, regions, purified = (
         read_grey(Path(str(path))) for path in (case.lq, case.truth, case.regions, label)
     )
     assert case.pixel_mm is not None
-    return measured(Slice(case.name, case.patient, noisy, truth, purified, regions, case.pixel_mm))
+    return kept(Slice(case.name, case.patient, noisy, truth, purified, regions, case.pixel_mm))
 
 
-def of_real(file: Path, pixel_mm: float) -> tuple[list[Row], list[Noise]]:
+def of_real(file: Path, pixel_mm: float) -> Found:
     """A real slice, with all the noise of the phantom's scanner at 2 % dose added to its own."""
     with Pillow.open(file) as picture:
         truth = grey(np.maximum(np.asarray(picture).astype(np.float32) - 1024, -1024))
@@ -149,10 +168,19 @@ def of_real(file: Path, pixel_mm: float) -> tuple[list[Row], list[Noise]]:
     noisy = grey(hounsfield(truth) + e)
     regions = segment(truth, window_hu=WIDE, pixel_mm=pixel_mm)
     patient = file.stem.split("_")[0]
-    return measured(Slice(file.stem, patient, noisy, truth, nlm.denoise(noisy), regions, pixel_mm))
+    return kept(Slice(file.stem, patient, noisy, truth, nlm.denoise(noisy), regions, pixel_mm))
 
 
-def measured(one: Slice) -> tuple[list[Row], list[Noise]]:
+def kept(one: Slice) -> Found:
+    """`measured`, once for the same images."""
+    images = (one.noisy, one.truth, one.label, one.regions)
+    path = kept_in() / f"{one.name}-{digest_bytes(*(image.tobytes() for image in images))[:20]}.json"
+    if not path.is_file():
+        write_json(path, measured(one))
+    return read_json(path, Found)
+
+
+def measured(one: Slice) -> Found:
     """Every denoiser in every region, and the noise beside the slice's own, in a wide and in the usual window."""
     made = coupled(one, one.noisy, WIDE)
     masks = {name: mask for name, mask in shrink(one.regions).items() if name in REGIONS and mask.sum() >= SMALLEST}
@@ -178,7 +206,7 @@ def measured(one: Slice) -> tuple[list[Row], list[Noise]]:
                     label=squared(own, one.label, mask),
                 )
             )
-    return rows, noise
+    return Found(rows=tuple(rows), noise=tuple(noise))
 
 
 def coupled(one: Slice, image: Image, window_hu: tuple[float, float]) -> Coupled:
@@ -288,21 +316,23 @@ def print_noise(data: str, noise: Sequence[Noise]) -> None:
             )
 
 
-def phantom_results(patients: int, slices: int) -> tuple[list[Row], list[Noise]]:
+def phantom_results(patients: int, slices: int) -> Found:
     data = PhantomData(patients=patients, slices=slices, dose=DOSE, window_hu=WIDE, seed=SEED)
     dataset = phantom_slices(data, None)
     labels = build_labels(dataset, load_protocol("phantom").purify)
     return gathered(map_slices(of_phantom, [(case, str(labels.path(case.name))) for case in dataset.cases]))
 
 
-def real_results(folder: Path) -> tuple[list[Row], list[Noise]]:
+def real_results(folder: Path) -> Found:
     with (folder / "manifest.csv").open(newline="") as file:
         entries = [(folder / row["file"], float(row["px"])) for row in csv.DictReader(file)]
     return gathered(map_slices(of_real, entries))
 
 
-def gathered(found: Sequence[tuple[list[Row], list[Noise]]]) -> tuple[list[Row], list[Noise]]:
-    return [row for rows, _ in found for row in rows], [one for _, noise in found for one in noise]
+def gathered(found: Sequence[Found]) -> Found:
+    return Found(
+        rows=tuple(row for one in found for row in one.rows), noise=tuple(n for one in found for n in one.noise)
+    )
 
 
 def main() -> None:
@@ -312,21 +342,21 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="folder of manifest.csv and its 16-bit slices")
     parser.add_argument("--json", type=Path, help="keep every slice's values there")
     options = parser.parse_args()
-    results: dict[str, tuple[list[Row], list[Noise]]] = {}
+    results: dict[str, Found] = {}
     if options.patients:
         results["phantom"] = phantom_results(options.patients, options.slices)
     if options.real:
         results["real"] = real_results(options.real)
     if options.json:
-        write_json(options.json, {data: {"rows": rows, "noise": noise} for data, (rows, noise) in results.items()})
+        write_json(options.json, results)
     print(f"Step {STEP}, {len(denoisers())} denoisers: {', '.join(denoisers())}\n")
-    for data, (rows, noise) in results.items():
+    for data, found in results.items():
         print(f"\n## {data}\n\nKendall's tau with the RMSE against the truth\n")
-        print_ranks(data, rows)
+        print_ranks(data, found.rows)
         for region in ("lung", "body"):
-            print_errors(data, rows, region)
+            print_errors(data, found.rows, region)
         print()
-        print_noise(data, noise)
+        print_noise(data, found.noise)
 
 
 if __name__ == "__main__":
