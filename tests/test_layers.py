@@ -16,7 +16,7 @@ from tests.conftest import LONGEST, TESTS
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "harness"
 BASE = ["base"]
-PURE = ["imaging", "phantom", "features", "metrics", "statistics"]
+PURE = ["imaging", "phantom", "features", "metrics", "observer", "statistics"]
 STAGES = [
     "sandbox", "protocol", "dataset", "labels", "submission", "engines", "run", "scoring", "records",
     "reference_check", "board", "pipeline", "ci", "doctor", "cli", "__main__",

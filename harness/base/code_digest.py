@@ -10,7 +10,14 @@ from harness.base.digests import digest_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PURE = ("harness.imaging", "harness.phantom", "harness.features", "harness.metrics", "harness.statistics")
+PURE = (
+    "harness.imaging",
+    "harness.phantom",
+    "harness.features",
+    "harness.metrics",
+    "harness.observer",
+    "harness.statistics",
+)
 """The rooms whose functions decide values: arrays in, arrays out."""
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from harness.phantom.shapes import Array
 from harness.phantom.softtissue import paint_abdomen, paint_body_wall, paint_mediastinum
 from harness.phantom.surfaces import material_height
 from harness.phantom.table import paint_table
+
+Value = TypeVar("Value", bound=np.generic)
 
 WINDOW_HU = (-1024.0, 1200.0)
 NORMAL_PHOTONS = 2e5
@@ -107,31 +110,46 @@ def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> Pha
     """
     if size < 16 or not 0 < dose <= 1:
         raise ValueError(f"expected a size of at least 16 and a dose in (0, 1], found {size} and {dose}")
-    pixel_mm = patient.anatomy.fov_mm / size
-    views = round(VIEWS_PER_CHANNEL * size)
-
-    def noise(scan: int) -> np.random.Generator:
-        return generator(patient.seed, patient.index, round(level * 1e6), scan)
-
-    def exposed(sinogram: Array, photons: float, rng: np.random.Generator) -> Array:
-        return detect(sinogram, photons=photons, pixel_mm=pixel_mm, electronic=ELECTRONIC_NOISE, rng=rng)
-
-    def image(sinogram: Array) -> NDArray[np.uint8]:
-        hu = mu_to_hu(fbp(sinogram, pixel_mm=pixel_mm, kernel="sharp", size=size))
-        return to_grey(np.where(field_of_view(patient, size), hu, np.float32(-1024)))
-
-    at_normal_dose = cut(patient, level, patient.normal_dose_breath, size=size)
+    scanner = Scan(patient=patient, level=level, size=size)
     at_low_dose = cut(patient, level, patient.low_dose_breath, size=size)
-    normal, low = (radon(hu_to_mu(p.hu), pixel_mm=pixel_mm, views=views) for p in (at_normal_dose, at_low_dose))
+    normal = scanner.project(cut(patient, level, patient.normal_dose_breath, size=size).hu)
+    low = scanner.project(at_low_dose.hu)
     return PhantomSlice(
-        gt=image(exposed(normal, NORMAL_PHOTONS, noise(0))),
-        lq=image(exposed(low, NORMAL_PHOTONS * dose, noise(1))),
-        truth=image(low),
-        aligned_gt=image(exposed(low, NORMAL_PHOTONS, noise(2))),
-        regions=_middle(at_low_dose.regions, size),
+        gt=scanner.image(scanner.exposed(normal, photons=NORMAL_PHOTONS, number=0)),
+        lq=scanner.image(scanner.exposed(low, photons=NORMAL_PHOTONS * dose, number=1)),
+        truth=scanner.image(low),
+        aligned_gt=scanner.image(scanner.exposed(low, photons=NORMAL_PHOTONS, number=2)),
+        regions=middle(at_low_dose.regions, size),
         window_hu=WINDOW_HU,
-        pixel_mm=pixel_mm,
+        pixel_mm=scanner.pixel_mm,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """The scanner, set to one level of a patient and to images of `size` pixels."""
+
+    patient: Patient
+    level: float
+    size: int
+
+    @property
+    def pixel_mm(self) -> float:
+        return self.patient.anatomy.fov_mm / self.size
+
+    def project(self, hu: Array) -> Array:
+        """Noise-free line integrals of a plane in HU, as `cut` gives it."""
+        return radon(hu_to_mu(hu), pixel_mm=self.pixel_mm, views=round(VIEWS_PER_CHANNEL * self.size))
+
+    def exposed(self, sinogram: Array, *, photons: float, number: int) -> Array:
+        """The line integrals as measured with `photons` a ray; each `number` is an exposure with noise of its own."""
+        rng = generator(self.patient.seed, self.patient.index, round(self.level * 1e6), number)
+        return detect(sinogram, photons=photons, pixel_mm=self.pixel_mm, electronic=ELECTRONIC_NOISE, rng=rng)
+
+    def image(self, sinogram: Array) -> NDArray[np.uint8]:
+        """The reconstruction, uint8 (size, size)."""
+        hu = mu_to_hu(fbp(sinogram, pixel_mm=self.pixel_mm, kernel="sharp", size=self.size))
+        return to_grey(np.where(field_of_view(self.patient, self.size), hu, np.float32(-1024)))
 
 
 def cut(patient: Patient, level: float, breath: Breath, *, size: int) -> Plane:
@@ -199,6 +217,7 @@ def _binned(image: NDArray[np.generic]) -> Array:
     return binned * np.float32(1 / SUPERSAMPLING**2)
 
 
-def _middle(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def middle(image: NDArray[Value], size: int) -> NDArray[Value]:
+    """The image's part of a plane that reaches beyond it: (n, n) -> (size, size), a copy."""
     border = (len(image) - size) // 2
     return image[border : border + size, border : border + size].copy()

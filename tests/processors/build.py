@@ -15,7 +15,7 @@ from unittest import mock
 
 import msgspec
 
-from harness.base.digests import digest_bytes, digest_pixels
+from harness.base.digests import digest_bytes, digest_json, digest_pixels
 from harness.base.slices import read_grey
 from harness.dataset.cases import Dataset
 from harness.dataset.from_phantom import KINDS, phantom_slices
@@ -25,6 +25,8 @@ from harness.imaging.insertion import Scanner, insert_noise
 from harness.imaging.lungs import corrected_masks
 from harness.imaging.segment import segment
 from harness.labels.label_set import build_labels
+from harness.phantom import make_patient
+from harness.phantom.lesions import Lesion, scan_lesions
 from harness.protocol import PhantomData, Purify
 
 COMMITTED = Path(__file__).with_name("digests.json")
@@ -56,7 +58,15 @@ def digests() -> dict[str, str]:
             rng=generator(7, number),
         )
         found[f"noise inserted into {case.name}"] = digest_pixels(noisy)
-    return found | _labels(dataset)
+    return found | _lesions() | _labels(dataset)
+
+
+def _lesions() -> dict[str, str]:
+    """Sites and scans of a plane with lesions."""
+    lesions = (Lesion(diameter_mm=3, contrast_hu=300), Lesion(diameter_mm=8, contrast_hu=80))
+    scans = scan_lesions(make_patient(2611, 0), 0.45, size=DATA.size, dose=DATA.dose, lesions=lesions, most=20)
+    images = {kind: digest_pixels(getattr(scans.present, kind)) for kind in ("lq", "truth", "aligned_gt")}
+    return {"sites of lesions": digest_json(scans.sites)} | {f"{kind} with lesions": images[kind] for kind in images}
 
 
 def _labels(dataset: Dataset) -> dict[str, str]:
