@@ -23,7 +23,7 @@ from harness.base.errors import UsageError
 from harness.base.progress import Progress
 from harness.base.slices import read_grey
 from harness.features._extractor import Extractor, ExtractorFactory, Matrix, Output
-from harness.features._maps import region_weights
+from harness.features._maps import Grid, region_weights
 
 __all__ = ["Extractor", "ExtractorFactory", "Features", "Output", "extract", "extract_masked", "load", "names"]
 
@@ -37,6 +37,14 @@ class Features(NamedTuple):
 
     values: Matrix
     rows: NDArray[np.intp]
+
+
+class _Loaded(NamedTuple):
+    """An image as each extractor wants it, as the second passes for maps want it, and its regions on each grid."""
+
+    prepared: list[NDArray[Any]]
+    for_maps: dict[int, NDArray[Any]]
+    weights: dict[Grid, dict[str, Matrix]]
 
 
 def names() -> list[str]:
@@ -75,22 +83,34 @@ def extract(
     """
     whole: dict[str, list[Matrix]] = {extractor.name: [] for extractor in extractors}
     pooled: dict[str, dict[str, list[tuple[int, Matrix]]]] = {extractor.name: {} for extractor in extractors}
-    wants_maps = regions is not None and any(extractor.has_maps for extractor in extractors)
+    grids = [one.grid if regions is not None else None for one in extractors]
+    second = {
+        number: one.map_pass
+        for number, one in enumerate(extractors)
+        if grids[number] is not None and one.map_pass is not None
+    }
 
-    def loaded(index: int) -> tuple[list[NDArray[Any]], dict[str, Matrix]]:
+    def loaded(index: int) -> _Loaded:
         image = read_grey(images[index])
-        weights = _weights(regions(index)) if regions is not None and wants_maps else {}
-        return [extractor.prepare(image) for extractor in extractors], weights
+        masks = regions(index) if regions is not None and any(grids) else {}
+        return _Loaded(
+            [extractor.prepare(image) for extractor in extractors],
+            {number: one.prepare(image) for number, one in second.items()},
+            {grid: _weights(masks, grid) for grid in set(grids) if grid is not None},
+        )
 
     done = 0
     for chunk in _ahead(loaded, len(images), batch):
-        for number, extractor in enumerate(extractors):
-            features, maps = extractor.forward(np.stack([prepared[number] for prepared, _ in chunk]))
+        for number, (extractor, grid) in enumerate(zip(extractors, grids, strict=True)):
+            features, maps = extractor.forward(np.stack([one.prepared[number] for one in chunk]))
             whole[extractor.name].append(features)
-            if maps is None:
+            if grid is None:
                 continue
-            for offset, (_, weights) in enumerate(chunk):
-                for region, average in _averages(maps[offset], weights).items():
+            if number in second:
+                maps = second[number].forward(np.stack([one.for_maps[number] for one in chunk]))
+            assert maps is not None
+            for offset, one in enumerate(chunk):
+                for region, average in _averages(maps[offset], one.weights[grid]).items():
                     pooled[extractor.name].setdefault(region, []).append((done + offset, average))
         done += len(chunk)
         if progress is not None:
@@ -174,14 +194,14 @@ def _ahead(load: Callable[[int], T], count: int, batch: int) -> Iterator[list[T]
             yield [future.result() for future in waiting.popleft()]
 
 
-def _weights(masks: Mapping[str, Mask]) -> dict[str, Matrix]:
-    """Map weights (35, 35) of the regions that an image shows, without "whole"."""
-    weights = {name: region_weights(mask) for name, mask in masks.items() if name != WHOLE}
+def _weights(masks: Mapping[str, Mask], grid: Grid) -> dict[str, Matrix]:
+    """Map weights (cells, cells) of the regions that an image shows, without "whole"."""
+    weights = {name: region_weights(mask, grid) for name, mask in masks.items() if name != WHOLE}
     return {name: weight for name, weight in weights.items() if weight.sum() >= 1.0}
 
 
 def _averages(maps: Matrix, weights: Mapping[str, Matrix]) -> dict[str, Matrix]:
-    """Maps (channels, 35, 35) averaged under each region's weights (35, 35): (channels,) a region."""
+    """Maps (channels, cells, cells) averaged under each region's weights (cells, cells): (channels,) a region."""
     flat = maps.reshape(len(maps), -1)
     # einsum, because a matrix product would start the threads of numpy's BLAS, which compete with torch's
     return {name: np.einsum("cp,p->c", flat, (one / one.sum()).ravel()) for name, one in weights.items()}
