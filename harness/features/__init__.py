@@ -40,10 +40,10 @@ class Features(NamedTuple):
 
 
 class _Loaded(NamedTuple):
-    """An image as each extractor wants it, as the second passes for maps want it, and its regions on each grid."""
+    """An image as each extractor wants it, as its pass for maps wants it, and the image's regions on each grid."""
 
-    prepared: list[NDArray[Any]]
-    for_maps: dict[int, NDArray[Any]]
+    prepared: dict[str, NDArray[Any]]
+    for_maps: dict[str, NDArray[Any]]
     weights: dict[Grid, dict[str, Matrix]]
 
 
@@ -73,45 +73,36 @@ def extract(
     batch: int = 16,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Features]]:
-    """Features of PNG images by extractor and region; every image is decoded once and run through each network once.
+    """Features of PNG images by extractor and region, from one pass over the images.
 
-    Region "whole" has the network's final features of all images. `regions(i)` gives the masks (bool, of the image's
-    size) of image i; with it, extractors with maps also give `pooled` features of every other region: the maps averaged
-    over the region, each cell weighted by the share of it that the region covers. An image without the region (no mask
-    of that name, or less than one map cell of it) has no row there; a region that no image shows has no key.
+    Every image is decoded once and run through each network once, or twice where maps have a pass of their own. Region
+    "whole" has the network's final features of all images. `regions(i)` gives the masks (bool, of the image's size) of
+    image i; with it, extractors with maps also give `pooled` features of every other region: the maps averaged over the
+    region, each cell weighted by the share of it that the region covers. An image without the region (no mask of that
+    name, or less than one map cell of it) has no row there; a region that no image shows has no key.
     `progress` is told (done, total). Images are 8-bit grey or have three equal channels; UsageError names any other.
     """
     whole: dict[str, list[Matrix]] = {extractor.name: [] for extractor in extractors}
     pooled: dict[str, dict[str, list[tuple[int, Matrix]]]] = {extractor.name: {} for extractor in extractors}
-    grids = [one.grid if regions is not None else None for one in extractors]
-    second = {
-        number: one.map_pass
-        for number, one in enumerate(extractors)
-        if grids[number] is not None and one.map_pass is not None
-    }
+    wants_maps = regions is not None and any(extractor.grid for extractor in extractors)
 
     def loaded(index: int) -> _Loaded:
-        image = read_grey(images[index])
-        masks = regions(index) if regions is not None and any(grids) else {}
-        return _Loaded(
-            [extractor.prepare(image) for extractor in extractors],
-            {number: one.prepare(image) for number, one in second.items()},
-            {grid: _weights(masks, grid) for grid in set(grids) if grid is not None},
-        )
+        return _load(images[index], regions(index) if regions is not None and wants_maps else None, extractors)
 
     done = 0
     for chunk in _ahead(loaded, len(images), batch):
-        for number, (extractor, grid) in enumerate(zip(extractors, grids, strict=True)):
-            features, maps = extractor.forward(np.stack([one.prepared[number] for one in chunk]))
-            whole[extractor.name].append(features)
-            if grid is None:
+        for extractor in extractors:
+            name, grid = extractor.name, extractor.grid
+            features, maps = extractor.forward(np.stack([one.prepared[name] for one in chunk]))
+            whole[name].append(features)
+            if grid is None or regions is None:
                 continue
-            if number in second:
-                maps = second[number].forward(np.stack([one.for_maps[number] for one in chunk]))
+            if extractor.map_pass is not None:
+                maps = extractor.map_pass.forward(np.stack([one.for_maps[name] for one in chunk]))
             assert maps is not None
             for offset, one in enumerate(chunk):
                 for region, average in _averages(maps[offset], one.weights[grid]).items():
-                    pooled[extractor.name].setdefault(region, []).append((done + offset, average))
+                    pooled[name].setdefault(region, []).append((done + offset, average))
         done += len(chunk)
         if progress is not None:
             progress(done, len(images))
@@ -180,6 +171,19 @@ def extract_masked(
         )
         for extractor in extractors
     }
+
+
+def _load(path: Path, masks: Mapping[str, Mask] | None, extractors: Sequence[Extractor]) -> _Loaded:
+    """An image for the extractors; for their maps, too, where there are masks."""
+    image = read_grey(path)
+    prepared = {one.name: one.prepare(image) for one in extractors}
+    if masks is None:
+        return _Loaded(prepared, {}, {})
+    return _Loaded(
+        prepared,
+        {one.name: one.map_pass.prepare(image) for one in extractors if one.map_pass is not None},
+        {grid: _weights(masks, grid) for grid in {one.grid for one in extractors} if grid is not None},
+    )
 
 
 def _ahead(load: Callable[[int], T], count: int, batch: int) -> Iterator[list[T]]:

@@ -105,8 +105,8 @@ class Block(_Folding):
         return _relu6(self._bn0(self._expand_conv(x))) if self.widens else x
 
     def forward(self, x: Tensor) -> Tensor:
-        y = _relu6(self._bn1(self._depthwise_conv(self.widen(x))))
-        y = self._bn2(self._project_conv(y))
+        wide = _relu6(self._bn1(self._depthwise_conv(self.widen(x))))
+        y: Tensor = self._bn2(self._project_conv(wide))
         return y + x if self.adds else y
 
 

@@ -58,7 +58,7 @@ def map_forward(
     """
 
     def one_by_one(images: Tensor) -> Tensor:
-        return torch.cat([network(one) for one in images.split(1)])
+        return torch.cat([network(images[index : index + 1]) for index in range(len(images))])
 
     run = _run(one_by_one, mean=mean, std=std, device=device)
     return lambda images: _array(run(images))

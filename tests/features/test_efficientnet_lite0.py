@@ -175,8 +175,9 @@ def test_one_call_gives_whole_and_regional_features(
     paths = slices("noisy")[:3]
 
     def halves(index: int) -> dict[str, NDArray[np.bool_]]:
-        left = np.zeros(read_grey(paths[index]).shape, bool)
-        left[:, : left.shape[1] // 2] = True
+        height, width = read_grey(paths[index]).shape
+        left = np.zeros((height, width), bool)
+        left[:, : width // 2] = True
         return {"left": left, "right": ~left}
 
     found = features.extract(paths, [random_inception, extractor], regions=halves)
