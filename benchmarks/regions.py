@@ -43,7 +43,7 @@ from harness.protocol import PhantomData, load_protocol
 REGIONS = ("background", "body", "lung")
 DENOISERS = ("noisy input", "gaussian 2", "median 3", "bilateral", "tv", "nlm", "cnn half", "cnn")
 NETWORKS = ("inception-random", "efficientnet-lite0")
-SIZES = {224: (3, 4, 8, 11), 512: (3, 4, 5, 8)}  # of the image -> blocks of EfficientNet-Lite0
+SIZES = {224: (3, 4, 8, 11), 512: (3, 5, 8)}  # of the image -> blocks of EfficientNet-Lite0; its own are 4 at 512
 
 Image = NDArray[np.uint8]
 Pooled = dict[str, NDArray[np.float32]]  # by region

@@ -2,7 +2,8 @@
 
 Whole slices are resized to 224 x 224, the size that the weights were trained at. Regional features come from another
 pass over the slice at 512 x 512, through the first four of sixteen blocks: 240 channels at stride 8 that see 35 x 35
-pixels. Deeper maps, and any at 224, mix the regions; shallower ones see less (benchmarks/regions.py measures both).
+pixels. Deeper maps, and those at 224, mix the regions more; shallower ones rank denoisers worse (benchmarks/regions.py
+measures both).
 
 Tan & Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019, arXiv 1905.11946.
 """

@@ -216,7 +216,10 @@ def test_grey_levels_are_told_in_hu_where_the_window_is_known(
 def test_masked_regions_stand_beside_pooled_ones_and_do_not_leak(
     name: str, dataset: Dataset, labels: LabelSet, protocol: Protocol, tmp_path: Path
 ) -> None:
-    """Noise in the background alone: the lung's masked distance does not move by a bit, the background's does."""
+    """Noise in the background alone: the lung's masked distance does not move by a bit, the background's does.
+
+    Which way a masked distance of so few small slices moves depends on the network.
+    """
     both = msgspec.structs.replace(
         protocol,
         regions=("whole", "background", "lung"),
@@ -248,7 +251,7 @@ def test_masked_regions_stand_beside_pooled_ones_and_do_not_leak(
     assert all(change[metric]["whole"] != 0 for metric in change)
     assert change["KID paired"]["background"] > 100 * abs(change["KID paired"]["lung"])
     assert change["FID masked"]["lung"] == pytest.approx(0, abs=1e-9)
-    assert change["FID masked"]["background"] > 0
+    assert abs(change["FID masked"]["background"]) > 1e-3
     assert change["FID"]["background"] > 0
     assert abs(change["FID"]["lung"]) < 0.05 * change["FID"]["background"]
     assert spoilt["FID"]["lung"].value != spoilt["FID masked"]["lung"].value
