@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol as Interface
 
 Progress = Callable[[int, int], None]
@@ -24,3 +24,18 @@ class Reporter(Interface):
     def stage(self, name: str) -> AbstractContextManager[Progress]: ...
 
     def note(self, text: str) -> None: ...
+
+
+class Quiet:
+    """A `Reporter` that shows nothing, and keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Progress]:
+        del name
+        yield lambda _done, _total: None
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)

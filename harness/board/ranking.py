@@ -130,15 +130,11 @@ def replicates_of(value: Value) -> Replicates:
 
 def _current(records: Iterable[Record], protocol: Protocol) -> list[Record]:
     """The record that represents each submission, and a failed one beside it if that is newer."""
-    official = protocol.official_labels
+    official = _official_test_set(protocol)
 
     def standing(record: Record) -> tuple[bool, str]:
         # a run on a machine that makes other bytes must not take the place of a row that ranks
-        on_official = official is not None and (record.result.data, record.result.labels) == (
-            official.data,
-            official.labels,
-        )
-        return on_official, record.observed.date
+        return (record.result.data, record.result.labels) == official, record.observed.date
 
     scored: dict[str, Record] = {}
     failed: dict[str, Record] = {}
@@ -155,7 +151,7 @@ def _current(records: Iterable[Record], protocol: Protocol) -> list[Record]:
     return [*scored.values(), *later]
 
 
-def scored_from(record: Record) -> str:
+def _scored_from(record: Record) -> str:
     """Digest of what the values of a test set are computed from: the outputs and the extractors' weights."""
     weights = {name: facts.weights for name, facts in record.result.extractors.items()}
     return digest_json([record.result.outputs, weights])
@@ -167,7 +163,7 @@ def twins(records: Iterable[Record]) -> dict[str, Record]:
     firsts: dict[str, list[Record]] = {}
     found = {}
     for record in sorted(records, key=lambda one: (one.observed.date, one.id)):
-        of_same = firsts.setdefault(scored_from(record), [])
+        of_same = firsts.setdefault(_scored_from(record), [])
         twin = next((one for one in of_same if not disagreements(one.result, record.result)), None)
         if twin is None:
             of_same.append(record)
@@ -176,11 +172,18 @@ def twins(records: Iterable[Record]) -> dict[str, Record]:
     return found
 
 
+def _official_test_set(protocol: Protocol) -> tuple[str, str] | None:
+    """Digests of a protocol's official data and labels, if it has any."""
+    official = protocol.official_labels
+    return None if official is None else (official.data, official.labels)
+
+
 def _test_set(records: list[Record], protocol: Protocol) -> tuple[str, str] | None:
     """Digests of the data and labels that rank: the protocol's official ones, or else those that most scored records
     share, the newest ones where equally many do."""
-    if protocol.official_labels is not None:
-        return protocol.official_labels.data, protocol.official_labels.labels
+    official = _official_test_set(protocol)
+    if official is not None:
+        return official
     scored = sorted((one for one in records if one.result.status == "scored"), key=lambda one: one.observed.date)
     counts = Counter((one.result.data, one.result.labels) for one in reversed(scored))
     return counts.most_common(1)[0][0] if counts else None

@@ -25,17 +25,13 @@ from harness.protocol import OfficialSet, PhantomData, Protocol
 
 
 def load_data(
-    protocol: Protocol,
-    *,
-    leaderboard: Path = Path("leaderboard"),
-    progress: Progress | None = None,
-    use_imported: bool = True,
+    protocol: Protocol, *, leaderboard: Path = Path("leaderboard"), progress: Progress | None = None
 ) -> Dataset:
     """The test set of a protocol: read and checked (folder), imported, found in the cache or generated (phantom).
 
     `leaderboard` is where a secret seed may have been disclosed. UsageError names the files that do not fit, or the
     secret that is missing; damaged slices in the cache are generated again. Where the set is not the official one, its
-    notes say so. With `use_imported` False a phantom is always this machine's own.
+    notes say so. A protocol without official digests always gets this machine's own.
     """
     official = protocol.official_data
     if not isinstance(protocol.data, PhantomData):
@@ -43,7 +39,7 @@ def load_data(
         return _compared(dataset, official, None)
     secret = find_secret(protocol, leaderboard, os.environ)
     data = protocol.data if secret is None else msgspec.structs.replace(protocol.data, seed=secret.seed)
-    imported = find_imported(official) if official is not None and use_imported else None
+    imported = find_imported(official) if official is not None else None
     if official is not None and imported is not None and not imported.damaged:
         dataset = official_dataset(official, data, Path(imported.folder))
         dataset = msgspec.structs.replace(dataset, notes=(_use_note(official, data, imported),))

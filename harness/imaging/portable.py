@@ -72,19 +72,21 @@ def power(x: float, y: float) -> float:
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def sin(x: float) -> float:
     """Sine of x rad, |x| up to 10^5."""
-    k = math.floor(x / (_PI_2_A + _PI_2_B) + 0.5)
-    r = ((x - k * _PI_2_A) - k * _PI_2_B) - k * _PI_2_C
-    quarter = int(k) % 4
-    value = r * _horner(_SIN, r * r) if quarter % 2 == 0 else _horner(_COS, r * r)
-    return -value if quarter >= 2 else value  # type: ignore[no-any-return]
+    return _sine(x, 0)  # type: ignore[no-any-return]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def cos(x: float) -> float:
     """Cosine of x rad, |x| up to 10^5."""
+    return _sine(x, 1)  # type: ignore[no-any-return]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _sine(x: float, quarters: int) -> float:
+    """Sine of x rad and of so many right angles more."""
     k = math.floor(x / (_PI_2_A + _PI_2_B) + 0.5)
     r = ((x - k * _PI_2_A) - k * _PI_2_B) - k * _PI_2_C
-    quarter = (int(k) + 1) % 4
+    quarter = (int(k) + quarters) % 4
     value = r * _horner(_SIN, r * r) if quarter % 2 == 0 else _horner(_COS, r * r)
     return -value if quarter >= 2 else value  # type: ignore[no-any-return]
 

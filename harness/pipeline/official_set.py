@@ -9,9 +9,7 @@ import msgspec
 from harness.base.errors import UsageError
 from harness.base.files import write_text
 from harness.base.progress import Reporter
-from harness.base.structs import Strict, read_json
-from harness.dataset.cases import Dataset
-from harness.dataset.load import load_data
+from harness.base.structs import read_json
 from harness.dataset.official import (
     Differences,
     differing_images,
@@ -20,29 +18,17 @@ from harness.dataset.official import (
     in_words,
     measured,
 )
-from harness.labels.label_set import LabelSet, build_labels, differing_labels, label_digests
-from harness.pipeline.prepare import weak_outputs_of
+from harness.labels.label_set import differing_labels, label_digests
+from harness.pipeline.prepare import LabelledData, prepare_labels
 from harness.protocol import OfficialSet, OfficialSlice, Protocol, official_file
 
 
-class Made(Strict, frozen=True, kw_only=True):
-    """A protocol's data and labels as this machine makes them, whatever was imported."""
-
-    dataset: Dataset
-    labels: LabelSet
+def make_here(protocol: Protocol, reporter: Reporter, *, leaderboard: Path) -> LabelledData:
+    """Data and labels of a protocol as this machine makes them or has them in its cache, whatever was imported."""
+    return prepare_labels(msgspec.structs.replace(protocol, official=None), reporter, leaderboard=leaderboard)
 
 
-def make_here(protocol: Protocol, reporter: Reporter, *, leaderboard: Path) -> Made:
-    """Data and labels of a protocol, made by this machine or taken from its cache."""
-    with reporter.stage("data") as progress:
-        dataset = load_data(protocol, leaderboard=leaderboard, progress=progress, use_imported=False)
-    weak_outputs = weak_outputs_of(protocol, dataset, reporter, None)
-    with reporter.stage("labels") as progress:
-        labels = build_labels(dataset, protocol.purify, weak_outputs=weak_outputs, progress=progress)
-    return Made(dataset=dataset, labels=labels)
-
-
-def digests_of(protocol: Protocol, made: Made) -> OfficialSet:
+def digests_of(protocol: Protocol, made: LabelledData) -> OfficialSet:
     """Data and labels as the digests of an official test set."""
     labels = label_digests(made.dataset, made.labels)
     return OfficialSet(
@@ -98,7 +84,7 @@ def write_digests(protocol: Protocol, path: Path, reporter: Reporter, *, leaderb
     )
 
 
-def differing(made: Made, official: OfficialSet) -> dict[str, list[str]]:
+def differing(made: LabelledData, official: OfficialSet) -> dict[str, list[str]]:
     """The slices of which images, pixel size, label or region map are not the official ones, and what differs."""
     return differing_images(made.dataset, official) | differing_labels(made.dataset, made.labels, official)
 

@@ -87,7 +87,7 @@ def prepare_labels(
     HARNESS_ENGINE names.
     """
     dataset = prepare_data(protocol, reporter, leaderboard=leaderboard)
-    weak_outputs = weak_outputs_of(protocol, dataset, reporter, engine)
+    weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
         labels = build_labels(
             dataset,
@@ -101,7 +101,7 @@ def prepare_labels(
     return LabelledData(protocol=protocol, dataset=dataset, labels=labels, weak_outputs=weak_outputs)
 
 
-def weak_outputs_of(
+def _weak_outputs(
     protocol: Protocol, dataset: Dataset, reporter: Reporter, engine: Engine | None
 ) -> dict[str, Path] | None:
     """Outputs of the submission that is the weak denoiser; None where no submission is."""

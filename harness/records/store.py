@@ -29,6 +29,15 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
+SAME_IDENTITY = "the same protocol, data, labels, submission, outputs and weights"
+TO_REPEAT = (
+    "nothing was written. Score with the record's versions (constraints.txt of its commit) to see whether they are the "
+    "reason. If the code that scores has changed, the protocol needs a new version. To keep these values as well, use "
+    "another --leaderboard"
+)
+TO_KEEP_ONE = "find out which is right (harness audit RECORD), and remove the folder of the other"
+
+
 def record_folder(leaderboard: Path, record: Record) -> Path:
     """Where a record belongs."""
     protocol = record.result.protocol
@@ -91,7 +100,7 @@ def write_record(
     there = _same_identity(folder, record)
     if there is not None:
         folder, known = there
-        _refuse_to_repeat(folder, known, record)
+        _refuse_other_values(known, record, said=f"{folder}: {SAME_IDENTITY}", fix=TO_REPEAT)
         large = [name for name in large if known.observed.files.get(name) == digests[name]]
     for name in large:
         store.put(Attachment(name=name, sha256=digests[name], folder=folder), attachments[name])
@@ -116,18 +125,6 @@ def _same_identity(folder: Path, record: Record) -> tuple[Path, Record] | None:
         if other.content is None and identity_of(other.result) == record.id:
             return path.parent, other
     return None
-
-
-def _refuse_to_repeat(folder: Path, known: Record, record: Record) -> None:
-    found = disagreements(known.result, record.result)
-    if found:
-        raise UsageError(
-            f"{folder}: the same protocol, data, labels, submission, outputs and weights, but {len(found)} numbers "
-            f"differ by more than processors and threads explain:\n  {explain(known, record, found)}",
-            fix="nothing was written. Score with the record's versions (constraints.txt of its commit) to see whether "
-            "they are the reason. If the code that scores has changed, the protocol needs a new version. To keep these "
-            "values as well, use another --leaderboard",
-        )
 
 
 def read_record(folder: Path) -> Record:
@@ -193,17 +190,17 @@ def read_records(leaderboard: Path) -> Iterator[Record]:
             )
         first = known.setdefault(record.id if record.content else identity_of(record.result), record)
         if first is not record:  # one is of an older schema, whose id also follows from its values
-            _refuse_other_values(record_folder(leaderboard, first), first, place, record)
+            said = f"{place}: of {SAME_IDENTITY} as {record_folder(leaderboard, first)}"
+            _refuse_other_values(first, record, said=said, fix=TO_KEEP_ONE)
         yield record
 
 
-def _refuse_other_values(one: Path, first: Record, other: Path, second: Record) -> None:
-    """UsageError where two records of the same identity disagree: the board would show either."""
+def _refuse_other_values(first: Record, second: Record, *, said: str, fix: str) -> None:
+    """UsageError that begins with `said` where two records of one identity disagree: the board would show either."""
     found = disagreements(first.result, second.result)
     if found:
         raise UsageError(
-            f"{other}: of the same protocol, data, labels, submission, outputs and weights as {one}, but "
-            f"{len(found)} numbers differ by more than processors and threads explain:\n  "
+            f"{said}, but {len(found)} numbers differ by more than processors and threads explain:\n  "
             f"{explain(first, second, found)}",
-            fix="find out which is right (harness audit RECORD), and remove the folder of the other",
+            fix=fix,
         )

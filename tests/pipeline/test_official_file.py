@@ -102,7 +102,7 @@ def test_pngs_may_be_compressed_otherwise_and_archives_written_by_others(
         members[index] = plain(info.name, png_bytes(pixels, compression="none"))
         members[index][0].mtime, members[index][0].uname = 1_700_000_000, "somebody"
     assert import_set(world.protocol, written(tmp_path / "other.tar", members)).is_dir()
-    assert load_data(world.protocol).digest == load_data(world.protocol, use_imported=False).digest
+    assert load_data(world.protocol).digest == load_data(msgspec.structs.replace(world.protocol, official=None)).digest
     assert cache.is_dir()
 
 

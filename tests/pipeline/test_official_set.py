@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,7 +11,7 @@ import pytest
 
 from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
-from harness.base.progress import Progress
+from harness.base.progress import Quiet
 from harness.base.slices import read_grey, write_grey
 from harness.dataset.from_phantom import KINDS
 from harness.dataset.official import grey_levels, images_of, official_dataset
@@ -26,19 +24,6 @@ from harness.protocol import PhantomData, Protocol, load_protocol, official_file
 GOLDEN = Path(__file__).parents[1] / "golden"
 SLICES = ("small_leaky_wall", "small_normal")
 EMBEDDED = ["phantom", "phantom-fov", "phantom-mini"]
-
-
-class Quiet:
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[Progress]:
-        del name
-        yield lambda _done, _total: None
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 # ------------------------------------------------------------------------------------------------ as committed

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 from harness.base.errors import OutputsError, UsageError
-from harness.base.progress import Progress
+from harness.base.progress import Quiet
 from harness.base.slices import read_grey, write_grey
 from harness.board.build import rank_all
 from harness.dataset.load import load_data
@@ -41,16 +40,6 @@ METRICS = (
     Metric(name="PSNR", metric="psnr"),
     Metric(name="SSIM", metric="ssim"),
 )
-
-
-class Quiet:
-    @contextmanager
-    def stage(self, name: str) -> Iterator[Progress]:
-        del name
-        yield lambda _done, _total: None
-
-    def note(self, text: str) -> None:
-        del text
 
 
 @pytest.fixture(scope="module")

@@ -130,7 +130,8 @@ def test_a_phone_scrolls_no_page_sideways(browser: Any, records: tuple[Path, dic
 def test_the_committed_records_give_pages_without_an_error(tab: Tab, tmp_path: Path) -> None:
     for path, text in render(COMMITTED).items():
         write_text(tmp_path / path.relative_to(COMMITTED), text)
-    (tmp_path / "records").symlink_to(COMMITTED / "records")
+    for name in ("records", "attachments"):  # whoever has run a submission has attachments, and the pages show them
+        (tmp_path / name).symlink_to(COMMITTED / name)
     newest = next(path for path in (tmp_path / "site").glob("phantom-*/tv/*.html"))
     for path in (tmp_path / "site" / "index.html", *(tmp_path / "site").glob("phantom-*/*.html"), newest):
         tab.page.goto(path.as_uri())
