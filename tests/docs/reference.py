@@ -99,6 +99,8 @@ def default(field: types.Field) -> str:
     """A field's default as it would stand in the file, or that it has to be given."""
     if field.required:
         return "**required**"
+    if field.default is field.default_factory is msgspec.NODEFAULT:
+        return "–"  # UNSET
     value: Any = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     plain = msgspec.to_builtins(value)
     if isinstance(plain, dict):
