@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.workers import map_slices
+from harness.imaging.lesion import Lesion
 from harness.labels.battery import BATTERY
 from harness.observer import cut_rois
 from harness.observer.detection import Detection, Outputs, detect, joined, observe, verdict
 from harness.observer.hotelling import auc
 from harness.phantom import levels, make_patient
-from harness.phantom.lesions import Lesion, LesionScans, roi_half, scan_lesions
+from harness.phantom.lesions import LesionScans, roi_half, scan_lesions
 from harness.statistics import Difference, Interval, Replicates, interval, paired_difference
 
 SIZE, DOSE, MOST = 512, 0.02, 20
@@ -81,14 +82,14 @@ def print_conditions(noisy: Sequence[Detection]) -> None:
     for lesion, found in zip(CONDITIONS, noisy, strict=True):
         own, eye = interval(found.hotelling), interval(found.eye)
         print(
-            f"| {_named(lesion)} | {own.n} | {own.value:.2f} | {_bounds(own)} | {found.exact.low:.2f} to "
+            f"| {lesion} | {own.n} | {own.value:.2f} | {_bounds(own)} | {found.exact.low:.2f} to "
             f"{found.exact.high:.2f} | {auc(own.value):.2f} | {eye.value:.2f} | {_bounds(eye)} |"
         )
 
 
 def print_differences(found: Mapping[str, list[Detection]], of: Callable[[Detection], Replicates]) -> None:
     """d' less the noisy input's, by images and condition, bold where the interval does not hold 0; the verdicts."""
-    print(f"| d' less the noisy input's | {' | '.join(map(_named, CONDITIONS))} | |")
+    print(f"| d' less the noisy input's | {' | '.join(map(str, CONDITIONS))} | |")
     print("|---|" + "--:|" * len(CONDITIONS) + "---|")
     for name, detections in found.items():
         if name == NOISY:
@@ -97,10 +98,6 @@ def print_differences(found: Mapping[str, list[Detection]], of: Callable[[Detect
         differences = [paired_difference(of(one), of(noisy)) for one, noisy in pairs]
         said = sorted({verdict(one) for one in differences} - {"no difference seen"})
         print(f"| {name} | {' | '.join(map(_difference, differences))} | {', '.join(said)} |")
-
-
-def _named(lesion: Lesion) -> str:
-    return f"{lesion.diameter_mm:g} mm, {lesion.contrast_hu:+g} HU"
 
 
 def _bounds(of: Interval) -> str:

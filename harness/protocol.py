@@ -14,6 +14,7 @@ from harness.base.shipped import shipped
 from harness.base.structs import Strict, read_json, read_yaml
 from harness.imaging.blend import STRATEGIES, StrategyName
 from harness.imaging.insertion import Scanner
+from harness.imaging.lesion import Lesion
 from harness.imaging.regions import Region
 from harness.sandbox import Limits
 
@@ -23,6 +24,18 @@ Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 PHANTOM_WINDOW_HU = (-1024.0, 1200.0)
+
+
+class Lesions(Strict, frozen=True, kw_only=True):
+    """Lesions for the model observers: each plane is scanned once more with one at every site, of at most `sites`
+    sites, which take the conditions in turn (`harness.phantom.lesions`)."""
+
+    conditions: Annotated[tuple[Lesion, ...], msgspec.Meta(min_length=1)]
+    sites: Positive = 20  # of each plane, at most
+
+    def __post_init__(self) -> None:
+        if not all(lesion.contrast_hu for lesion in self.conditions):
+            raise ValueError("a lesion's contrast_hu is 0: nothing could be seen of it")
 
 
 class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="phantom"):
@@ -43,8 +56,11 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02  # of the low-dose scan, as a share of the normal dose
     view: Literal["full", "tight", "table-across", "closed-cavity", "mixed"] = "full"
     nodule_slices: Annotated[int, msgspec.Meta(ge=0)] = 0  # of each patient, at most
-    window_hu: tuple[float, float] | UnsetType = UNSET  # HU of grey 0 and of grey 255
     seed: int | Commitment = 2602
+    # Younger than the first records: left out where they say nothing, so that those digest as written.
+    window_hu: tuple[float, float] | UnsetType = UNSET  # HU of grey 0 and of grey 255
+    lesions: Lesions | UnsetType = UNSET
+    realisations: Annotated[int, msgspec.Meta(ge=2)] | UnsetType = UNSET  # low-dose scans of a patient's middle slice
 
     def __post_init__(self) -> None:
         if self.nodule_slices > self.slices:
@@ -120,11 +136,44 @@ class Metric(Strict, frozen=True, kw_only=True):
     definition: Literal["pooled", "masked"] = "pooled"
 
 
+Reference = Literal["label", "truth", "coupled"]
+"""What an error is measured against: the purified label, the phantom's truth, or the input's own kept noise."""
+
+
 class RankBy(Strict, frozen=True, kw_only=True):
-    """The value that ranks submissions, computed against the label."""
+    """The value that ranks submissions, and what it is computed against.
+
+    `coupled` is the error without truth (`Protocol.coupled`), whose metric is RMSE.
+    """
 
     metric: str  # the name of one of the protocol's metrics
     region: Region = "whole"
+    reference: Reference = "label"
+
+
+class LesionGate(Strict, frozen=True, kw_only=True):
+    """The lesion gate: a record of which the observer sees lesions worse than in the noisy input ranks below all that
+    keep them.
+
+    Compared is d', averaged over the conditions, by the paired jackknife over patients: a record loses lesions if the
+    interval of its difference from the noisy input's lies below minus `margin` times the noisy input's.
+    """
+
+    observer: Literal["hotelling", "eye"] = "hotelling"
+    margin: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+
+
+class Coupled(Strict, frozen=True, kw_only=True):
+    """Error without truth: noise of this scanner and dose is added to and taken from every noisy slice, `strength`
+    times, and the container denoises both, each in a run of its own (`harness.imaging.coupled`).
+
+    With `calibrate` the added noise is scaled to what the slices show.
+    """
+
+    scanner: Scanner
+    dose: Annotated[float, msgspec.Meta(gt=0, le=1)]  # of the noisy slices, as a share of the scanner's photons
+    strength: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.2
+    calibrate: bool = True
 
 
 class FidelityGate(Strict, frozen=True, kw_only=True):
@@ -191,6 +240,8 @@ class Protocol(Strict, frozen=True, kw_only=True):
     metrics: tuple[Metric, ...]  # columns of the board
     rank_by: RankBy
     gate: FidelityGate = FidelityGate()
+    lesion_gate: LesionGate | None = None
+    coupled: Coupled | None = None
     limits: Limits = Limits()
     publish: Publish = Publish()
     seed: int = 2602  # containers get it as HARNESS_SEED; it also seeds the noise added to training inputs
@@ -255,6 +306,11 @@ class Protocol(Strict, frozen=True, kw_only=True):
             del plain["data"]["nodule_slices"]
         if isinstance(self.data, PhantomData) and self.data.window == PHANTOM_WINDOW_HU:
             plain["data"].pop("window_hu", None)
+        for key in ("lesion_gate", "coupled"):
+            if plain[key] is None:
+                del plain[key]
+        if plain["rank_by"]["reference"] == "label":
+            del plain["rank_by"]["reference"]
         for metric in plain["metrics"]:
             if metric["definition"] == "pooled":
                 del metric["definition"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
 from harness.base.structs import Strict
 from harness.base.text import first_few
+from harness.imaging.lesion import Lesion, Site
 
 
 class NoisySlice(Strict, frozen=True, kw_only=True):
@@ -16,6 +19,28 @@ class NoisySlice(Strict, frozen=True, kw_only=True):
     name: str
     lq: str
     pixel_mm: float | None = None
+
+    @property
+    def plane(self) -> str:
+        """The name of the case whose anatomy it shows: its own."""
+        return self.name
+
+
+FurtherKind = Literal["lesions", "again", "plus", "minus"]
+"""The plane with lesions; another low-dose scan of it; its noisy slice with noise added, and with the same noise
+taken away (`harness.imaging.coupled`)."""
+
+
+class FurtherSlice(NoisySlice, frozen=True, kw_only=True):
+    """One more noisy image of the plane of the case `of`. A container never sees two images of one plane in one run."""
+
+    of: str
+    kind: FurtherKind
+
+    @property
+    def plane(self) -> str:
+        """The name of the case whose anatomy it shows."""
+        return self.of
 
 
 class Case(NoisySlice, frozen=True, kw_only=True):
@@ -37,14 +62,20 @@ class Inputs(Strict, frozen=True, kw_only=True):
     """The noisy slices of a test set. A run needs nothing else, so the machine that runs strangers' containers need not
     hold any label. `window_hu` is the HU of grey 0 and of grey 255.
 
-    `digest` is that of the whole test set. The names that containers see are keyed by `names_key` if the protocol has
-    a secret, else by the installation.
+    `further` are more noisy images of the planes of `cases`. `digest` is that of the whole test set. The names that
+    containers see are keyed by `names_key` if the protocol has a secret, else by the installation.
     """
 
     cases: tuple[NoisySlice, ...]
+    further: tuple[FurtherSlice, ...] = ()
     window_hu: tuple[float, float] | None
     digest: str
     names_key: bytes | None = None
+
+    @property
+    def shown(self) -> tuple[NoisySlice, ...]:
+        """All that a container denoises."""
+        return (*self.cases, *self.further)
 
 
 class Dataset(Inputs, frozen=True, kw_only=True):
@@ -56,6 +87,8 @@ class Dataset(Inputs, frozen=True, kw_only=True):
     `pixels` is the SHA-256 of each image (`digest_pixels`) by slice and kind, as the fields of `Case` name them;
     `slices`, for the phantom, that of all images of a slice, from which `digest` follows. `notes` are lines that the
     user should read: that the set was imported, or how it differs from the protocol's official one.
+
+    `lesions` are the conditions, and `sites` by case where its further slice of the kind `lesions` shows them.
     """
 
     cases: tuple[Case, ...]
@@ -63,12 +96,14 @@ class Dataset(Inputs, frozen=True, kw_only=True):
     pixels: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     slices: dict[str, str] = msgspec.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    lesions: tuple[Lesion, ...] = ()
+    sites: dict[str, tuple[Site, ...]] = msgspec.field(default_factory=dict)
 
 
 def first_cases(dataset: Dataset, count: int) -> Dataset:
     """The first `count` slices of a set as a set with a digest of its own, for a check, not for scores."""
     digest = digest_bytes(dataset.digest.encode(), str(count).encode())
-    return msgspec.structs.replace(dataset, cases=dataset.cases[:count], digest=digest)
+    return msgspec.structs.replace(dataset, cases=dataset.cases[:count], further=(), digest=digest)
 
 
 def refuse_slices(offenders: list[str], problem: str, fix: str = "correct or remove them") -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from harness.base.structs import Strict
 from harness.imaging.draws import Draws, generator
+from harness.imaging.lesion import Lesion, Site
 from harness.imaging.regions import Code, erode
 from harness.phantom.patient import Patient
 from harness.phantom.scan import NORMAL_PHOTONS, PhantomSlice, Plane, Scan, cut, middle, scan_slice
@@ -31,21 +32,6 @@ SUBSAMPLES = 5
 """Points a side at which a pixel asks how much of it a lesion fills."""
 PRESENT_LOW, PRESENT_NORMAL, PLACES = 3, 4, 5
 """Numbers of the streams behind those of `scan_slice`: two exposures with lesions, and the sites."""
-
-
-class Lesion(Strict, frozen=True, kw_only=True):
-    """One condition: a sphere's section of this diameter in mm and this contrast to the lung around it in HU."""
-
-    diameter_mm: float
-    contrast_hu: float
-
-
-class Site(Strict, frozen=True, kw_only=True):
-    """Pixel of the image on which a lesion is centred, and the number of its condition."""
-
-    row: int
-    column: int
-    condition: int
 
 
 class LesionScans(Strict, frozen=True, kw_only=True):

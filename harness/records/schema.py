@@ -78,6 +78,7 @@ class Result(Strict, frozen=True, kw_only=True):
     # Younger than the first records of schema 3: left out where they say nothing, so that those digest as written.
     flags: tuple[str, ...] | UnsetType = UNSET  # outputs that match an answer too well; with any it is not ranked
     notes: tuple[str, ...] | UnsetType = UNSET  # what else is worth knowing of the outputs
+    further: dict[str, Table] | UnsetType = UNSET  # the scorecard's, where there are any
 
 
 class About(Strict, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,10 +66,12 @@ class ExtractorFacts(Strict, frozen=True, kw_only=True):
 
 
 class Scorecard(Strict, frozen=True, kw_only=True):
-    """The scores of a set of outputs. `truth` is null for data without known truth."""
+    """The scores of a set of outputs. `truth` is null for data without known truth; `further` holds the tables that
+    need further slices: `lesions` (observer -> condition), `scans` (part of the error -> region), `coupled`."""
 
     label: Table
     truth: Table | None
+    further: dict[str, Table] = msgspec.field(default_factory=dict)
     gate: Fidelity
     extractors: dict[str, ExtractorFacts]
     implementations: dict[str, str]  # metric -> its recipe and whose code computed it, in one clause

@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.imaging.lesion import Lesion, Site
 from harness.imaging.regions import Code
 from harness.phantom import Patient, make_patient, scan_slice
 from harness.phantom.lesions import (
     CLEARANCE_MM,
     DENSE_HU,
     EDGE_MM,
-    Lesion,
     LesionScans,
-    Site,
     choose_sites,
     paint_lesions,
     roi_half,

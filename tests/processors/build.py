@@ -23,11 +23,12 @@ from harness.imaging import denoise
 from harness.imaging.coupled import couple
 from harness.imaging.draws import generator
 from harness.imaging.insertion import Scanner, insert_noise
+from harness.imaging.lesion import Lesion
 from harness.imaging.lungs import corrected_masks
 from harness.imaging.segment import segment
 from harness.labels.label_set import build_labels
 from harness.phantom import make_patient
-from harness.phantom.lesions import Lesion, scan_lesions
+from harness.phantom.lesions import scan_lesions
 from harness.protocol import PhantomData, Purify
 
 COMMITTED = Path(__file__).with_name("digests.json")
