@@ -44,6 +44,9 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     (`closed-cavity`); `mixed` gives patients these three in turn. Slices are evenly spaced, except that up to
     `nodule_slices` of each patient's move to the middle of a nodule. A patient with fewer nodules, or with nodules
     close together, gets fewer of these. A `seed` of the form `sha256:...` is the commitment to a secret seed.
+
+    With `lesions` every slice is scanned once more, with lesions; with `realisations` the middle slice of each patient
+    is scanned that often at low dose. All of these scans have noise of their own. Containers denoise them, too.
     """
 
     patients: Positive
@@ -182,8 +185,9 @@ class Publish(Strict, frozen=True, kw_only=True):
 
 class OfficialSlice(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """One slice of an official test set: its pixel size in mm, and the SHA-256 (hex) of shape and pixels
-    (`harness.base.digests.digest_pixels`) of each of its images, of its label and of its region map. `images` is that
-    of all images of a phantom's slice, from which the digest of the whole set follows."""
+    (`harness.base.digests.digest_pixels`) of each of its images, of its label and of its region map. `further` are
+    those of its further images by kind (`harness.dataset.from_phantom.image_kinds`). `images` is that of all images of
+    a phantom's slice and the sites of its lesions, from which the digest of the whole set follows."""
 
     name: str
     pixel_mm: float | None = None
@@ -194,6 +198,7 @@ class OfficialSlice(Strict, frozen=True, kw_only=True, omit_defaults=True):
     aligned_gt: Sha256 | None = None
     regions: Sha256
     label: Sha256
+    further: dict[str, Sha256] = msgspec.field(default_factory=dict)
 
 
 class OfficialSet(Strict, frozen=True, kw_only=True):

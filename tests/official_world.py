@@ -53,19 +53,19 @@ def make_world(folder: Path) -> World:
 @contextmanager
 def other_scanner() -> Iterator[None]:
     """A machine whose library makes one pixel of the second slice's low-dose image `GREY_LEVELS` brighter."""
-    scan = phantom.scan_slice
+    scan = phantom.scan_plane
 
-    def scanned(person: Any, height: float, **options: Any) -> phantom.PhantomSlice:
+    def scanned(person: Any, height: float, **options: Any) -> phantom.PlaneScans:
         found = scan(person, height, **options)
         if height < 0.45:  # the first of two slices
             return found
-        lq = found.lq.copy()
+        lq = found.usual.lq.copy()
         level = int(lq[48, 48])
         lq[48, 48] = level + GREY_LEVELS if level < 128 else level - GREY_LEVELS
-        return msgspec.structs.replace(found, lq=lq)
+        return msgspec.structs.replace(found, usual=msgspec.structs.replace(found.usual, lq=lq))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phantom, "scan_slice", scanned)
+        patch.setattr(phantom, "scan_plane", scanned)
         yield
 
 

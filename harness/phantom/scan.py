@@ -133,9 +133,7 @@ class Scan:
 
     def __post_init__(self) -> None:
         if self.size < 16 or not 0 < self.dose <= 1:
-            raise ValueError(
-                f"expected a size of at least 16 and a dose in (0, 1], found {self.size} and {self.dose}"
-            )
+            raise ValueError(f"expected a size of at least 16 and a dose in (0, 1], found {self.size} and {self.dose}")
 
     @property
     def pixel_mm(self) -> float:

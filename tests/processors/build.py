@@ -17,8 +17,8 @@ import msgspec
 
 from harness.base.digests import digest_bytes, digest_json, digest_pixels
 from harness.base.slices import read_grey
-from harness.dataset.cases import Dataset
-from harness.dataset.from_phantom import KINDS, phantom_slices
+from harness.dataset.cases import KINDS, Dataset
+from harness.dataset.from_phantom import phantom_slices
 from harness.imaging import denoise
 from harness.imaging.draws import generator
 from harness.imaging.insertion import Scanner, insert_noise
