@@ -24,9 +24,9 @@ GREY_LEVELS = 3
 class World:
     """A folder with the protocol `tiny.yaml`; on the official machine its digests and `tiny.tar` were written."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         self.folder, self.tar = folder, folder / "tiny.tar"
-        text = small_protocol("patients: 1, slices: 2, size: 96").replace("name: phantom-mini", "name: tiny")
+        text = small_protocol("patients: 1, slices: 2, size: 96" + more).replace("name: phantom-mini", "name: tiny")
         (folder / "tiny.yaml").write_text(text.replace("times_input: 1.0", "times_input: 2.0"))  # so small a tv fails
 
     @property
@@ -42,8 +42,9 @@ class World:
         return harness(*arguments, cwd=self.folder, HARNESS_CACHE=str(self.folder / machine))
 
 
-def make_world(folder: Path) -> World:
-    world = World(folder)
+def make_world(folder: Path, more: str = "") -> World:
+    """Make everything in `folder`; `more` are keys of `data` beside those of every world."""
+    world = World(folder, more)
     for command in (("digests",), ("export", "-o", "tiny.tar")):
         done = world.on("official", "data", command[0], "-p", "tiny.yaml", *command[1:])
         assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ from harness.base.errors import UsageError
 from harness.base.progress import Quiet
 from harness.base.slices import read_grey, write_grey
 from harness.dataset.cases import KINDS
+from harness.dataset.from_phantom import slice_digest
 from harness.dataset.official import grey_levels, images_of, stated_dataset
 from harness.labels.label_set import labels_digest
 from harness.phantom import levels_with_nodules, make_patient, scan_slice
@@ -62,7 +63,9 @@ def test_a_slice_of_phantom_mini_is_still_the_committed_one() -> None:
     patient = make_patient(data.seed, 0)
     height = levels_with_nodules(patient, data.slices, nodule_slices=data.nodule_slices)[0]
     scanned = scan_slice(patient, height, size=data.size, dose=data.dose)
-    assert {kind: digest_pixels(getattr(scanned, kind)) for kind in KINDS} == images_of(official.slices[0])
+    images = {kind: getattr(scanned, kind) for kind in KINDS}
+    assert {kind: digest_pixels(image) for kind, image in images.items()} == images_of(official.slices[0])
+    assert slice_digest(images, ()) == official.slices[0].images
 
 
 def test_a_changed_protocol_has_no_official_bytes() -> None:
