@@ -48,6 +48,9 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     close together, gets fewer of these. A `seed` of the form `sha256:...` is the commitment to a secret seed.
     Left out, `window_hu` is [-1024, 1200], which cuts off the noise of air and of the darkest lung at grey 0; a wide
     one such as [-1424, 1200] does not.
+
+    With `lesions` every slice is scanned once more, with lesions; with `realisations` the middle slice of each patient
+    is scanned that often at low dose. All of these scans have noise of their own. Containers denoise them, too.
     """
 
     patients: Positive
@@ -196,8 +199,9 @@ class Publish(Strict, frozen=True, kw_only=True):
 
 class OfficialSlice(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """One slice of an official test set: its pixel size in mm, and the SHA-256 (hex) of shape and pixels
-    (`harness.base.digests.digest_pixels`) of each of its images, of its label and of its region map. `images` is that
-    of all images of a phantom's slice, from which the digest of the whole set follows."""
+    (`harness.base.digests.digest_pixels`) of each of its images, of its label and of its region map. `further` are
+    those of its further images by kind (`harness.dataset.from_phantom.image_kinds`). `images` is that of all images of
+    a phantom's slice and the sites of its lesions, from which the digest of the whole set follows."""
 
     name: str
     pixel_mm: float | None = None
@@ -208,6 +212,7 @@ class OfficialSlice(Strict, frozen=True, kw_only=True, omit_defaults=True):
     aligned_gt: Sha256 | None = None
     regions: Sha256
     label: Sha256
+    further: dict[str, Sha256] = msgspec.field(default_factory=dict)
 
 
 class OfficialSet(Strict, frozen=True, kw_only=True):

@@ -24,9 +24,9 @@ GREY_LEVELS = 3
 class World:
     """A folder with the protocol `tiny.yaml`; on the official machine its digests and `tiny.tar` were written."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         self.folder, self.tar = folder, folder / "tiny.tar"
-        text = small_protocol("patients: 1, slices: 2, size: 96").replace("name: phantom-mini", "name: tiny")
+        text = small_protocol("patients: 1, slices: 2, size: 96" + more).replace("name: phantom-mini", "name: tiny")
         (folder / "tiny.yaml").write_text(text.replace("times_input: 1.0", "times_input: 2.0"))  # so small a tv fails
 
     @property
@@ -42,8 +42,9 @@ class World:
         return harness(*arguments, cwd=self.folder, HARNESS_CACHE=str(self.folder / machine))
 
 
-def make_world(folder: Path) -> World:
-    world = World(folder)
+def make_world(folder: Path, more: str = "") -> World:
+    """Make everything in `folder`; `more` are keys of `data` beside those of every world."""
+    world = World(folder, more)
     for command in (("digests",), ("export", "-o", "tiny.tar")):
         done = world.on("official", "data", command[0], "-p", "tiny.yaml", *command[1:])
         assert done.returncode == 0, done.stderr
@@ -53,19 +54,19 @@ def make_world(folder: Path) -> World:
 @contextmanager
 def other_scanner() -> Iterator[None]:
     """A machine whose library makes one pixel of the second slice's low-dose image `GREY_LEVELS` brighter."""
-    scan = phantom.scan_slice
+    scan = phantom.scan_plane
 
-    def scanned(person: Any, height: float, **options: Any) -> phantom.PhantomSlice:
+    def scanned(person: Any, height: float, **options: Any) -> phantom.PlaneScans:
         found = scan(person, height, **options)
         if height < 0.45:  # the first of two slices
             return found
-        lq = found.lq.copy()
+        lq = found.usual.lq.copy()
         level = int(lq[48, 48])
         lq[48, 48] = level + GREY_LEVELS if level < 128 else level - GREY_LEVELS
-        return msgspec.structs.replace(found, lq=lq)
+        return msgspec.structs.replace(found, usual=msgspec.structs.replace(found.usual, lq=lq))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phantom, "scan_slice", scanned)
+        patch.setattr(phantom, "scan_plane", scanned)
         yield
 
 

@@ -41,12 +41,11 @@ def keep_slice(folder: Path, name: str, images: Mapping[str, NDArray[np.uint8]],
     them with `facts`, a record, which is returned."""
     for kind, image in images.items():
         write_grey(folder / slice_path(kind, name), image)
-    return note_slice(folder, name, images, facts)
+    return note_slice(folder, name, [slice_path(kind, name) for kind in images], facts)
 
 
-def note_slice(folder: Path, name: str, kinds: Iterable[str], facts: Facts) -> Facts:
-    """Write the note of the slice `name`, of whose `kinds` the images lie in the set's folder, with `facts`."""
-    paths = [slice_path(kind, name) for kind in kinds]
+def note_slice(folder: Path, name: str, paths: Iterable[str], facts: Facts) -> Facts:
+    """Write the note of the slice `name`, whose files lie at `paths` in the set's folder, with `facts`."""
     write_json(_note_path(folder, name), Note(facts=facts, files={path: digest_file(folder / path) for path in paths}))
     return facts
 

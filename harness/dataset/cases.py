@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,6 +11,9 @@ from harness.base.errors import UsageError
 from harness.base.structs import Strict
 from harness.base.text import first_few
 from harness.imaging.lesion import Lesion, Site
+
+KINDS = ("lq", "gt", "truth", "aligned_gt", "regions")
+"""The images that a case may have, as the fields of `Case` name them; a phantom's has all of them."""
 
 
 class NoisySlice(Strict, frozen=True, kw_only=True):
@@ -32,10 +35,14 @@ taken away (`harness.imaging.coupled`)."""
 
 
 class FurtherSlice(NoisySlice, frozen=True, kw_only=True):
-    """One more noisy image of the plane of the case `of`. A container never sees two images of one plane in one run."""
+    """One more noisy image of the plane of the case `of`. A container never sees two images of one plane in one run.
+
+    `aligned_gt` is the normal-dose scan of what it shows, where there is one that is not the case's own.
+    """
 
     of: str
     kind: FurtherKind
+    aligned_gt: str | None = None
 
     @property
     def plane(self) -> str:
@@ -84,8 +91,8 @@ class Dataset(Inputs, frozen=True, kw_only=True):
     `people` maps the names of the phantom's patients to a digest of what they are generated from; it is empty for
     other data, where nothing but the name identifies a patient.
 
-    `pixels` is the SHA-256 of each image (`digest_pixels`) by slice and kind, as the fields of `Case` name them;
-    `slices`, for the phantom, that of all images of a slice, from which `digest` follows. `notes` are lines that the
+    `pixels` is the SHA-256 of each image (`digest_pixels`) by slice and kind, as `files` names them; `slices`, for the
+    phantom, that of all images of a slice and of its sites, from which `digest` follows. `notes` are lines that the
     user should read: that the set was imported, or how it differs from the protocol's official one.
 
     `lesions` are the conditions, and `sites` by case where its further slice of the kind `lesions` shows them.
@@ -99,11 +106,24 @@ class Dataset(Inputs, frozen=True, kw_only=True):
     lesions: tuple[Lesion, ...] = ()
     sites: dict[str, tuple[Site, ...]] = msgspec.field(default_factory=dict)
 
+    def files(self) -> dict[str, dict[str, str]]:
+        """The paths of all images by case and kind: the kinds as the fields of `Case` name them, and of a further slice
+        `p01-s01-again-1` the kind `again-1`, of the normal-dose scan with lesions `lesions_gt`."""
+        found = {
+            case.name: {kind: path for kind in KINDS if (path := getattr(case, kind)) is not None}
+            for case in self.cases
+        }
+        for one in self.further:
+            kind = one.name.removeprefix(f"{one.of}-")
+            found[one.of] |= {kind: one.lq} | ({f"{kind}_gt": one.aligned_gt} if one.aligned_gt is not None else {})
+        return found
+
 
 def first_cases(dataset: Dataset, count: int) -> Dataset:
-    """The first `count` slices of a set as a set with a digest of its own, for a check, not for scores."""
+    """The first `count` cases of a set as a set with a digest of its own, for a check, not for scores."""
     digest = digest_bytes(dataset.digest.encode(), str(count).encode())
-    return msgspec.structs.replace(dataset, cases=dataset.cases[:count], further=(), digest=digest)
+    none: dict[str, Any] = {"further": (), "lesions": (), "sites": {}}
+    return msgspec.structs.replace(dataset, cases=dataset.cases[:count], digest=digest, **none)
 
 
 def refuse_slices(offenders: list[str], problem: str, fix: str = "correct or remove them") -> None:

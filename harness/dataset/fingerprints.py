@@ -12,7 +12,7 @@ from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
 from harness.base.files import write_text
 from harness.base.slices import read_grey
-from harness.dataset.cases import Dataset
+from harness.dataset.cases import KINDS, Dataset
 
 TRAINED_ON = "trained_on.txt"
 """The file of fingerprints, one per line, that `harness pairs` writes beside training pairs."""
@@ -21,13 +21,14 @@ TRAINED_ON = "trained_on.txt"
 def fingerprints(dataset: Dataset) -> dict[str, str]:
     """SHA-256 (hex) -> the slice or patient that it identifies.
 
-    Digested are the pixels of every image of every slice and, for the phantom, what each patient is generated from.
+    Digested are the pixels of every image of every slice, further ones included, and, for the phantom, what each
+    patient is generated from. Region maps are no images.
     """
     images = [
-        (Path(path), case.name)
-        for case in dataset.cases
-        for path in (case.lq, case.gt, case.truth, case.aligned_gt)
-        if path is not None
+        (Path(path), name if kind in KINDS else f"{name}-{kind}")
+        for name, paths in dataset.files().items()
+        for kind, path in paths.items()
+        if kind != "regions"
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         digests = pool.map(lambda image: digest_pixels(read_grey(image[0])), images)

@@ -41,7 +41,7 @@ def load_data(
     data = protocol.data if secret is None else msgspec.structs.replace(protocol.data, seed=secret.seed)
     imported = find_imported(official) if official is not None else None
     if official is not None and imported is not None and not imported.damaged:
-        dataset = official_dataset(official, data, Path(imported.folder))
+        dataset = official_dataset(official, data, imported)
         dataset = msgspec.structs.replace(dataset, notes=(_use_note(official, data, imported),))
     else:
         dataset = _compared(phantom_slices(data, progress), official, imported)

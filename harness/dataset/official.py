@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from harness.base.digests import digest_json
@@ -17,13 +18,15 @@ from harness.base.errors import UsageError
 from harness.base.files import cache_root
 from harness.base.slice_cache import find_slice, slice_path
 from harness.base.slices import read_grey
-from harness.base.structs import Strict
+from harness.base.structs import Strict, read_json
 from harness.base.text import first_few
-from harness.dataset.cases import Dataset
-from harness.dataset.from_phantom import KINDS, Scanned, phantom_dataset, places
+from harness.dataset.cases import KINDS, Dataset
+from harness.dataset.from_phantom import Scanned, image_kinds, phantom_dataset, places
+from harness.imaging.lesion import Site
 from harness.protocol import OfficialSet, OfficialSlice, PhantomData
 
 LABELS = "labels"  # where a set's folder keeps the labels, as `harness.labels.label_set` does
+SITES = "sites"  # where it keeps the sites of lesions, and what a difference of them is called
 TAKE_THEIRS = (
     "harness data import FILE, where FILE is what `harness data export` wrote on a machine on which "
     "`harness data check` finds no difference; then run it again"
@@ -44,6 +47,11 @@ class Imported(Strict, frozen=True, kw_only=True):
         """The label of a slice."""
         return Path(self.folder) / slice_path(LABELS, name)
 
+    def sites(self, name: str) -> tuple[Site, ...]:
+        """The sites of a slice's lesions; none where the set has no lesions."""
+        path = Path(self.folder) / sites_path(name)
+        return read_json(path, tuple[Site, ...]) if path.is_file() else ()
+
 
 def imported_folder(official: OfficialSet) -> Path:
     """Where an imported test set lies."""
@@ -59,24 +67,34 @@ def find_imported(official: OfficialSet) -> Imported | None:
     return Imported(folder=str(folder), damaged=tuple(damaged))
 
 
-def official_dataset(official: OfficialSet, data: PhantomData, folder: Path) -> Dataset:
-    """The official test set of a phantom, whose images lie in `folder` as `slice_path` says.
+def official_dataset(official: OfficialSet, data: PhantomData, imported: Imported) -> Dataset:
+    """The official test set of a phantom, as it was imported."""
+    dataset = stated_dataset(official, data, Path(imported.folder))
+    sites = {name: imported.sites(name) for name in dataset.sites}
+    return msgspec.structs.replace(dataset, sites=sites)
+
+
+def stated_dataset(official: OfficialSet, data: PhantomData, folder: Path) -> Dataset:
+    """The official test set of a phantom as its digests state it, without sites; the images would lie in `folder` as
+    `slice_path` says.
 
     Its digest is computed from those of the slices. UsageError where `official` has other slices than the phantom, or
     lacks a digest.
     """
     slices: dict[str, Scanned] = {}
+    wanted = places(data)
     for one in official.slices:
         images = images_of(one)
-        if one.pixel_mm is None or one.images is None or official.window_hu is None or len(images) < len(KINDS):
+        kinds = image_kinds(data, wanted[one.name][1]) if one.name in wanted else ()
+        if one.pixel_mm is None or one.images is None or official.window_hu is None or images.keys() != set(kinds):
             break
         slices[one.name] = Scanned(
             pixel_mm=one.pixel_mm, window_hu=official.window_hu, digest=one.images, images=images
         )
-    if list(slices) != list(places(data)):
+    if list(slices) != list(wanted):
         identity = f"{official.name}-{official.version}"
         raise UsageError(
-            f"{identity}.slices.json: expected all digests of the {len(places(data))} slices of the phantom, in order",
+            f"{identity}.slices.json: expected all digests of the {len(wanted)} slices of the phantom, in order",
             fix="restore the file as harness data digests wrote it",
         )
     return phantom_dataset(data, slices, folder)
@@ -84,12 +102,18 @@ def official_dataset(official: OfficialSet, data: PhantomData, folder: Path) -> 
 
 def images_of(one: OfficialSlice) -> dict[str, str]:
     """The digests of a slice's images by kind."""
-    return {kind: digest for kind in KINDS if (digest := getattr(one, kind)) is not None}
+    return {kind: digest for kind in KINDS if (digest := getattr(one, kind)) is not None} | one.further
+
+
+def sites_path(name: str) -> str:
+    """Where a set's folder keeps the sites of the slice `name`."""
+    return f"{SITES}/{name}.json"
 
 
 def differing_images(dataset: Dataset, official: OfficialSet) -> dict[str, list[str]]:
     """The slices of a test set that are not the official ones, each with what differs: kinds of images (as the fields
-    of `Case` name them), pixel size, or the whole slice where one of the sets lacks it."""
+    of `Case` and `OfficialSlice.further` name them), sites of lesions, pixel size, or the whole slice where one of the
+    sets lacks it."""
     mine = {case.name: case for case in dataset.cases}
     theirs = {one.name: one for one in official.slices}
     found: dict[str, list[str]] = {}
@@ -98,7 +122,10 @@ def differing_images(dataset: Dataset, official: OfficialSet) -> dict[str, list[
             found[name] = ["not official" if name in mine else "missing"]
             continue
         expected = images_of(theirs[name])
-        kinds = [kind for kind, digest in dataset.pixels[name].items() if digest != expected.get(kind)]
+        found_here = dataset.pixels[name]
+        kinds = [kind for kind in found_here | theirs[name].further if found_here.get(kind) != expected.get(kind)]
+        if not kinds and name in dataset.sites and dataset.slices[name] != theirs[name].images:
+            kinds = [SITES]  # of all that the digest covers nothing else is left
         kinds += ["pixel size"] if mine[name].pixel_mm != theirs[name].pixel_mm else []
         if kinds:
             found[name] = kinds
@@ -119,15 +146,15 @@ def grey_levels(pairs: Iterable[tuple[Path, Path]]) -> int | None:
 def measured(dataset: Dataset, official: OfficialSet, imported: Imported | None) -> dict[str, dict[str, int | None]]:
     """`differing_images`, with the grey levels where the official bytes were imported."""
     found: dict[str, dict[str, int | None]] = {}
-    cases = {case.name: case for case in dataset.cases}
+    files = dataset.files()
     for name, kinds in differing_images(dataset, official).items():
         found[name] = dict.fromkeys(kinds)
         if imported is None or name in imported.damaged:
             continue
         for kind in kinds:
             theirs = Path(imported.folder) / slice_path(kind, name)
-            if kind in dataset.pixels.get(name, {}) and theirs.is_file():
-                found[name][kind] = grey_levels([(Path(getattr(cases[name], kind)), theirs)])
+            if kind in files.get(name, {}) and theirs.is_file():
+                found[name][kind] = grey_levels([(Path(files[name][kind]), theirs)])
     return found
 
 

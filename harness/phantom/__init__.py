@@ -8,6 +8,7 @@ The anatomy is invented, with the proportions of adults; the code was written fo
 """
 
 from harness.phantom.anatomy import VIEWS, View
+from harness.phantom.further import PlaneScans, scan_plane
 from harness.phantom.patient import Patient, make_patient
 from harness.phantom.scan import PhantomSlice, levels, levels_with_nodules, nodule_levels, scan_slice
 
@@ -15,10 +16,12 @@ __all__ = [
     "VIEWS",
     "Patient",
     "PhantomSlice",
+    "PlaneScans",
     "View",
     "levels",
     "levels_with_nodules",
     "make_patient",
     "nodule_levels",
+    "scan_plane",
     "scan_slice",
 ]

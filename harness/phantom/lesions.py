@@ -9,6 +9,7 @@ condition has the same kind of surroundings. `harness.observer` measures how wel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,7 +20,7 @@ from harness.imaging.draws import Draws, generator
 from harness.imaging.lesion import Lesion, Site
 from harness.imaging.regions import Code, erode
 from harness.phantom.patient import Patient
-from harness.phantom.scan import NORMAL_PHOTONS, PhantomSlice, Plane, Scan, cut, middle, scan_slice
+from harness.phantom.scan import PhantomSlice, Plane, Scan, Seen, middle
 from harness.phantom.shapes import Array, coverage
 
 EDGE_MM = 1.0
@@ -31,7 +32,7 @@ DENSE_HU = -600.0
 SUBSAMPLES = 5
 """Points a side at which a pixel asks how much of it a lesion fills."""
 PRESENT_LOW, PRESENT_NORMAL, PLACES = 3, 4, 5
-"""Numbers of the streams behind those of `scan_slice`: two exposures with lesions, and the sites."""
+"""Numbers of the streams behind those of `harness.phantom.scan`: two exposures with lesions, and the sites."""
 
 
 class LesionScans(Strict, frozen=True, kw_only=True):
@@ -59,18 +60,32 @@ def scan_lesions(
     A plane may have room for fewer, or for none. The same arguments give the same bytes, in any order and any process.
     ValueError as `scan_slice` and `choose_sites`.
     """
-    absent = scan_slice(patient, level, size=size, dose=dose)
-    plane = cut(patient, level, patient.low_dose_breath, size=size)
-    sites = choose_sites(patient, level, plane, size=size, lesions=lesions, most=most)
-    scanner = Scan(patient=patient, level=level, size=size)
-    sinogram = scanner.project(paint_lesions(plane.hu, sites, lesions, size=size, pixel_mm=scanner.pixel_mm))
+    scanner = Scan(patient=patient, level=level, size=size, dose=dose)
+    seen = scanner.see()
+    planted = plant(scanner, seen, lesions, most=most)
+    absent = scanner.pair(seen)
     present = msgspec.structs.replace(
         absent,
-        lq=scanner.image(scanner.exposed(sinogram, photons=NORMAL_PHOTONS * dose, number=PRESENT_LOW)),
-        truth=scanner.image(sinogram),
-        aligned_gt=scanner.image(scanner.exposed(sinogram, photons=NORMAL_PHOTONS, number=PRESENT_NORMAL)),
+        lq=scanner.low_dose(planted.sinogram, number=PRESENT_LOW),
+        truth=scanner.image(planted.sinogram),
+        aligned_gt=scanner.normal_dose(planted.sinogram, number=PRESENT_NORMAL),
     )
-    return LesionScans(absent=absent, present=present, sites=sites)
+    return LesionScans(absent=absent, present=present, sites=planted.sites)
+
+
+class Planted(NamedTuple):
+    """The sites of a plane's lesions and its noise-free line integrals with them."""
+
+    sites: tuple[Site, ...]
+    sinogram: Array
+
+
+def plant(scanner: Scan, seen: Seen, lesions: Sequence[Lesion], *, most: int) -> Planted:
+    """Lesions at up to `most` sites of what `scanner` sees. ValueError as `choose_sites`."""
+    size = scanner.size
+    sites = choose_sites(scanner.patient, scanner.level, seen.plane, size=size, lesions=lesions, most=most)
+    painted = paint_lesions(seen.plane.hu, sites, lesions, size=size, pixel_mm=scanner.pixel_mm)
+    return Planted(sites, scanner.project(painted) if sites else seen.sinogram)
 
 
 def choose_sites(

@@ -26,7 +26,6 @@ from harness.phantom.table import paint_table
 Value = TypeVar("Value", bound=np.generic)
 
 WINDOW_HU = (-1024.0, 1200.0)
-"""HU of grey 0 and 255 unless another window is asked for. It cuts off the noise of air and of the darkest lung."""
 NORMAL_PHOTONS = 2e5
 """Photons per ray of the normal-dose scan, before the patient."""
 ELECTRONIC_NOISE = 4.0
@@ -35,6 +34,8 @@ VIEWS_PER_CHANNEL = 720 / 512
 SUPERSAMPLING = 2
 TOP, BOTTOM = 0.15, 0.76
 """Slices lie between these relative heights."""
+GT, LQ, ALIGNED_GT = 0, 1, 2
+"""Numbers of the exposures of a pair; `harness.phantom.lesions` and `harness.phantom.further` go on counting."""
 ROUND_VIEWS = ("full", "closed-cavity")
 """Views that show the scanner's whole circular field; the others are zoomed in until it fills the square image."""
 
@@ -111,52 +112,78 @@ def scan_slice(
     The same arguments give the same bytes, in any order and any process; another window shows the same scans in other
     grey levels. ValueError where size is below 16, dose is not in (0, 1], or the window does not rise.
     """
-    if size < 16 or not 0 < dose <= 1:
-        raise ValueError(f"expected a size of at least 16 and a dose in (0, 1], found {size} and {dose}")
-    if not window_hu[0] < window_hu[1]:
-        raise ValueError(f"expected a window from low to high HU, found {window_hu}")
-    scanner = Scan(patient=patient, level=level, size=size, window_hu=window_hu)
-    at_low_dose = cut(patient, level, patient.low_dose_breath, size=size)
-    normal = scanner.project(cut(patient, level, patient.normal_dose_breath, size=size).hu)
-    low = scanner.project(at_low_dose.hu)
-    return PhantomSlice(
-        gt=scanner.image(scanner.exposed(normal, photons=NORMAL_PHOTONS, number=0)),
-        lq=scanner.image(scanner.exposed(low, photons=NORMAL_PHOTONS * dose, number=1)),
-        truth=scanner.image(low),
-        aligned_gt=scanner.image(scanner.exposed(low, photons=NORMAL_PHOTONS, number=2)),
-        regions=middle(at_low_dose.regions, size),
-        window_hu=window_hu,
-        pixel_mm=scanner.pixel_mm,
-    )
+    scanner = Scan(patient=patient, level=level, size=size, dose=dose, window_hu=window_hu)
+    return scanner.pair(scanner.see())
+
+
+class Seen(NamedTuple):
+    """What a low-dose scan sees: the plane and its noise-free line integrals."""
+
+    plane: Plane
+    sinogram: Array
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """The scanner, set to one level of a patient and to images of `size` pixels."""
+    """The scanner, set to one level of a patient, to images of `size` pixels and to a low dose of `dose` of the normal
+    one. ValueError as `scan_slice`."""
 
     patient: Patient
     level: float
     size: int
+    dose: float
     window_hu: tuple[float, float] = WINDOW_HU
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or not 0 < self.dose <= 1:
+            raise ValueError(f"expected a size of at least 16 and a dose in (0, 1], found {self.size} and {self.dose}")
+        if not self.window_hu[0] < self.window_hu[1]:
+            raise ValueError(f"expected a window from low to high HU, found {self.window_hu}")
 
     @property
     def pixel_mm(self) -> float:
         return self.patient.anatomy.fov_mm / self.size
 
+    def see(self) -> Seen:
+        """What every low-dose scan of this level sees."""
+        plane = cut(self.patient, self.level, self.patient.low_dose_breath, size=self.size)
+        return Seen(plane, self.project(plane.hu))
+
+    def pair(self, seen: Seen) -> PhantomSlice:
+        """The scans at low and at normal dose, of what `see` returned."""
+        normal = self.project(cut(self.patient, self.level, self.patient.normal_dose_breath, size=self.size).hu)
+        return PhantomSlice(
+            gt=self.normal_dose(normal, number=GT),
+            lq=self.low_dose(seen.sinogram, number=LQ),
+            truth=self.image(seen.sinogram),
+            aligned_gt=self.normal_dose(seen.sinogram, number=ALIGNED_GT),
+            regions=middle(seen.plane.regions, self.size),
+            window_hu=self.window_hu,
+            pixel_mm=self.pixel_mm,
+        )
+
     def project(self, hu: Array) -> Array:
         """Noise-free line integrals of a plane in HU, as `cut` gives it."""
         return radon(hu_to_mu(hu), pixel_mm=self.pixel_mm, views=round(VIEWS_PER_CHANNEL * self.size))
 
-    def exposed(self, sinogram: Array, *, photons: float, number: int) -> Array:
-        """The line integrals as measured with `photons` a ray; each `number` is an exposure with noise of its own."""
-        rng = generator(self.patient.seed, self.patient.index, round(self.level * 1e6), number)
-        return detect(sinogram, photons=photons, pixel_mm=self.pixel_mm, electronic=ELECTRONIC_NOISE, rng=rng)
+    def low_dose(self, sinogram: Array, *, number: int) -> NDArray[np.uint8]:
+        """An image of these line integrals at low dose; each `number` is an exposure with noise of its own."""
+        return self.image(self._exposed(sinogram, photons=NORMAL_PHOTONS * self.dose, number=number))
+
+    def normal_dose(self, sinogram: Array, *, number: int) -> NDArray[np.uint8]:
+        """As `low_dose`, at normal dose."""
+        return self.image(self._exposed(sinogram, photons=NORMAL_PHOTONS, number=number))
 
     def image(self, sinogram: Array) -> NDArray[np.uint8]:
         """The reconstruction, uint8 (size, size)."""
         hu = mu_to_hu(fbp(sinogram, pixel_mm=self.pixel_mm, kernel="sharp", size=self.size))
         shown = np.where(field_of_view(self.patient, self.size), hu, np.float32(-1024))
         return to_grey(shown, window_hu=self.window_hu)
+
+    def _exposed(self, sinogram: Array, *, photons: float, number: int) -> Array:
+        """The line integrals as measured with `photons` a ray."""
+        rng = generator(self.patient.seed, self.patient.index, round(self.level * 1e6), number)
+        return detect(sinogram, photons=photons, pixel_mm=self.pixel_mm, electronic=ELECTRONIC_NOISE, rng=rng)
 
 
 def cut(patient: Patient, level: float, breath: Breath, *, size: int) -> Plane:

@@ -1,8 +1,9 @@
 """An official test set as one file, so that any machine can rank, whatever bytes it makes itself.
 
 The file is a tar archive (ustar, not compressed): `slices.json`, the digests as they lie beside the protocol, then
-`<kind>/<slice>.png` of every image and `labels/<slice>.png`. A file may come from a stranger. What is in it counts for
-nothing: expected are the members that the protocol's digests name, in their order, and pixels that have these digests.
+`<kind>/<slice>.png` of every image, `labels/<slice>.png` and, where the set has lesions, `sites/<slice>.json`. A file
+may come from a stranger. What is in it counts for nothing: expected are the members that the protocol's digests name,
+in their order, and pixels that have these digests.
 """
 
 from __future__ import annotations
@@ -21,18 +22,28 @@ from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
 from harness.base.files import atomic_file, atomic_folder, write_bytes
 from harness.base.slice_cache import note_slice, slice_path
+from harness.base.structs import canonical_json
 from harness.base.text import shortened
 from harness.dataset.cases import Dataset
 from harness.dataset.from_phantom import slice_digest
-from harness.dataset.official import LABELS, find_imported, images_of, imported_folder, official_dataset
+from harness.dataset.official import (
+    LABELS,
+    find_imported,
+    images_of,
+    imported_folder,
+    sites_path,
+    stated_dataset,
+)
 from harness.dataset.secret import disclosed_file
+from harness.imaging.lesion import Site
 from harness.labels.label_set import LabelSet, labels_digest
 from harness.pipeline.official_set import as_text, official_of
-from harness.protocol import OfficialSet, PhantomData, Protocol, protocol_names, protocol_path
+from harness.protocol import OfficialSet, OfficialSlice, PhantomData, Protocol, protocol_names, protocol_path
 from harness.run.untrusted_png import Rejected, Slice, read_png
 
 DIGESTS = "slices.json"
 MAX_DIGESTS = 4 << 20  # bytes of slices.json, before it is known which protocol's it is
+MAX_SITES = 1 << 20  # bytes of the sites of a slice
 AGAIN = "get the file again: harness data export writes it"
 
 
@@ -73,13 +84,15 @@ def export_set(protocol: Protocol, dataset: Dataset, labels: LabelSet, path: Pat
             f"{path}: not written: slices or labels of this machine are not the official ones of {protocol.identity}",
             fix="export them on another machine; harness data check names what differs",
         )
-    cases = {case.name: case for case in dataset.cases}
+    files = dataset.files()
     with atomic_file(path) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
         _add(tar, DIGESTS, as_text(official).encode())
         for one in official.slices:
             for kind in images_of(one):
-                _add(tar, slice_path(kind, one.name), Path(getattr(cases[one.name], kind)).read_bytes())
+                _add(tar, slice_path(kind, one.name), Path(files[one.name][kind]).read_bytes())
             _add(tar, slice_path(LABELS, one.name), labels.path(one.name).read_bytes())
+            if one.name in dataset.sites:
+                _add(tar, sites_path(one.name), canonical_json(dataset.sites[one.name]))
 
 
 def protocol_of(path: Path) -> str:
@@ -105,35 +118,49 @@ def import_set(protocol: Protocol, path: Path) -> Path:
     """
     data, official = _phantom_of(protocol), official_of(protocol)
     folder = imported_folder(official)
-    if official_dataset(official, data, folder).digest != official.data or official.labels != labels_digest(
+    expected = stated_dataset(official, data, folder)
+    if expected.digest != official.data or official.labels != labels_digest(
         {one.name: (one.label, None) for one in official.slices}
     ):
         raise UsageError(
             f"{protocol.identity}.slices.json: the digests of its slices do not give those of data and labels",
             fix="restore the file as harness data digests wrote it",
         )
-    largest = data.size * data.size * 101 // 100 + 8192  # bytes of a PNG, compressed or not
     with _opened(path) as file, atomic_folder(folder) as part:
         stated = _stated(path, file)
         if stated != official:
             raise _other_set(path, stated, official)
         for one in official.slices:
-            images: dict[str, NDArray[np.uint8]] = {}
-            for kind, digest in (images_of(one) | {LABELS: one.label}).items():
-                name = slice_path(kind, one.name)
-                found = _image(path, name, _read(path, file, name, largest), size=data.size, digest=digest)
-                write_bytes(part / name, found.png)
-                images[kind] = found.pixels
-            if slice_digest(images) != one.images:
-                raise UsageError(
-                    f"{path}: {one.name}: its images are not official together, only each alone", fix=AGAIN
-                )
-            note_slice(part, one.name, images, one)
+            with_sites = one.name in expected.sites
+            note_slice(part, one.name, _take(path, file, one, part, size=data.size, with_sites=with_sites), one)
         _refuse_more(path, file)
         there = find_imported(official)
         if there is not None and there.damaged:
             shutil.rmtree(folder)
     return folder
+
+
+def _take(path: Path, file: BinaryIO, one: OfficialSlice, folder: Path, *, size: int, with_sites: bool) -> list[str]:
+    """Take the files of one slice from an archive into `folder`; returns their paths in it. UsageError as
+    `import_set`."""
+    largest = size * size * 101 // 100 + 8192  # bytes of a PNG, compressed or not
+    images: dict[str, NDArray[np.uint8]] = {}
+    names: list[str] = []
+    for kind, digest in (images_of(one) | {LABELS: one.label}).items():
+        names.append(slice_path(kind, one.name))
+        found = _image(path, names[-1], _read(path, file, names[-1], largest), size=size, digest=digest)
+        write_bytes(folder / names[-1], found.png)
+        images[kind] = found.pixels
+    del images[LABELS]
+    sites: tuple[Site, ...] = ()
+    if with_sites:
+        names.append(sites_path(one.name))
+        sites = _sites(path, names[-1], _read(path, file, names[-1], MAX_SITES))
+        write_bytes(folder / names[-1], canonical_json(sites))
+    if slice_digest(images, sites) != one.images:
+        what = f"its images and {names[-1]}" if with_sites else "its images"
+        raise UsageError(f"{path}: {one.name}: {what} are not official together, only each image alone", fix=AGAIN)
+    return names
 
 
 def _other_set(path: Path, stated: OfficialSet, official: OfficialSet) -> UsageError:
@@ -168,6 +195,14 @@ def _image(path: Path, name: str, data: bytes, *, size: int, digest: str) -> Sli
             f"{path}: {name}: expected pixels with the digest {digest}, found {digest_pixels(found.pixels)}", fix=AGAIN
         )
     return found
+
+
+def _sites(path: Path, name: str, data: bytes) -> tuple[Site, ...]:
+    """The sites of an archive. UsageError if they are none."""
+    try:
+        return msgspec.json.decode(data, type=tuple[Site, ...])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {name}: {error}", fix=AGAIN) from None
 
 
 def _phantom_of(protocol: Protocol) -> PhantomData:

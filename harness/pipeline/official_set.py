@@ -10,6 +10,7 @@ from harness.base.errors import UsageError
 from harness.base.files import write_text
 from harness.base.progress import Reporter
 from harness.base.structs import read_json
+from harness.dataset.cases import KINDS, Case, Dataset
 from harness.dataset.official import (
     Differences,
     differing_images,
@@ -39,15 +40,20 @@ def digests_of(protocol: Protocol, made: LabelledData) -> OfficialSet:
         window_hu=made.dataset.window_hu,
         data=made.dataset.digest,
         labels=made.labels.digest,
-        slices=tuple(
-            OfficialSlice(
-                name=case.name,
-                pixel_mm=case.pixel_mm,
-                images=made.dataset.slices.get(case.name),
-                **{**made.dataset.pixels[case.name], "label": labels[case.name][0], "regions": labels[case.name][1]},
-            )
-            for case in made.dataset.cases
-        ),
+        slices=tuple(_slice_of(made.dataset, case, *labels[case.name]) for case in made.dataset.cases),
+    )
+
+
+def _slice_of(dataset: Dataset, case: Case, label: str, regions: str) -> OfficialSlice:
+    pixels = dataset.pixels[case.name]
+    return OfficialSlice(
+        name=case.name,
+        pixel_mm=case.pixel_mm,
+        images=dataset.slices.get(case.name),
+        further={kind: digest for kind, digest in pixels.items() if kind not in KINDS},
+        **{kind: digest for kind, digest in pixels.items() if kind in KINDS and kind != "regions"},
+        regions=regions,
+        label=label,
     )
 
 

@@ -13,8 +13,9 @@ from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
 from harness.base.progress import Quiet
 from harness.base.slices import read_grey, write_grey
-from harness.dataset.from_phantom import KINDS
-from harness.dataset.official import grey_levels, images_of, official_dataset
+from harness.dataset.cases import KINDS
+from harness.dataset.from_phantom import slice_digest
+from harness.dataset.official import grey_levels, images_of, stated_dataset
 from harness.labels.label_set import labels_digest
 from harness.phantom import levels_with_nodules, make_patient, scan_slice
 from harness.pipeline.official_set import as_text, check_here, write_digests
@@ -42,13 +43,14 @@ def test_committed_digests_follow_from_each_other_and_belong_to_the_protocol(nam
     assert official is not None
     assert isinstance(data, PhantomData)
     assert len(official.slices) == data.patients * data.slices
-    assert official_dataset(official, data, Path()).digest == official.data
+    assert stated_dataset(official, data, Path()).digest == official.data
     assert labels_digest({one.name: (one.label, None) for one in official.slices}) == official.labels
     every = [digest for one in official.slices for digest in (*images_of(one).values(), one.label)]
-    assert len(set(every)) == len(every) == 6 * len(official.slices)
+    further = sum(len(one.further) for one in official.slices)
+    assert len(set(every)) == len(every) == 6 * len(official.slices) + further
     file = official_file(protocol_path(name), protocol)
     assert file.read_text() == as_text(official)
-    assert file.stat().st_size < 700 * (len(official.slices) + 1)
+    assert file.stat().st_size < 700 * (len(official.slices) + 1) + 100 * further
 
 
 def test_a_slice_of_phantom_mini_is_still_the_committed_one() -> None:
@@ -61,7 +63,9 @@ def test_a_slice_of_phantom_mini_is_still_the_committed_one() -> None:
     patient = make_patient(data.seed, 0)
     height = levels_with_nodules(patient, data.slices, nodule_slices=data.nodule_slices)[0]
     scanned = scan_slice(patient, height, size=data.size, dose=data.dose)
-    assert {kind: digest_pixels(getattr(scanned, kind)) for kind in KINDS} == images_of(official.slices[0])
+    images = {kind: getattr(scanned, kind) for kind in KINDS}
+    assert {kind: digest_pixels(image) for kind, image in images.items()} == images_of(official.slices[0])
+    assert slice_digest(images, ()) == official.slices[0].images
 
 
 def test_a_changed_protocol_has_no_official_bytes() -> None:

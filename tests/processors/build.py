@@ -17,8 +17,8 @@ import msgspec
 
 from harness.base.digests import digest_bytes, digest_json, digest_pixels
 from harness.base.slices import read_grey
-from harness.dataset.cases import Dataset
-from harness.dataset.from_phantom import KINDS, phantom_slices
+from harness.dataset.cases import KINDS, Dataset
+from harness.dataset.from_phantom import phantom_slices
 from harness.imaging import denoise
 from harness.imaging.coupled import couple
 from harness.imaging.draws import generator
@@ -29,12 +29,17 @@ from harness.imaging.segment import segment
 from harness.labels.label_set import build_labels
 from harness.phantom import make_patient
 from harness.phantom.lesions import scan_lesions
-from harness.protocol import PhantomData, Purify
+from harness.protocol import Lesions, PhantomData, Purify
 
 COMMITTED = Path(__file__).with_name("digests.json")
 
 DATA = PhantomData(patients=2, slices=1, size=192, dose=0.02, view="mixed", nodule_slices=1, seed=2603)
 """Two patients of two difficult fields of view: vessels, nodules, table, bones and padding are all painted."""
+
+CONDITIONS = (Lesion(diameter_mm=3, contrast_hu=300), Lesion(diameter_mm=8, contrast_hu=80))
+FURTHER = PhantomData(
+    patients=1, slices=1, size=192, dose=0.02, lesions=Lesions(conditions=CONDITIONS), realisations=2, seed=2611
+)
 
 
 def digests() -> dict[str, str]:
@@ -69,13 +74,19 @@ def digests() -> dict[str, str]:
             calibrate=True,
         )
         found[f"coupled inputs of {case.name}"] = digest_bytes(*(image.tobytes() for image in coupled.inputs))
-    return found | _lesions() | _labels(dataset)
+    return found | _lesions() | _further() | _labels(dataset)
+
+
+def _further() -> dict[str, str]:
+    """Further images of a plane, and the digest of all of it, which covers the sites."""
+    dataset = phantom_slices(FURTHER, None)
+    files = {kind: path for paths in dataset.files().values() for kind, path in paths.items() if kind not in KINDS}
+    return {f"further image {kind}": _file(path) for kind, path in files.items()} | {"further data": dataset.digest}
 
 
 def _lesions() -> dict[str, str]:
     """Sites and scans of a plane with lesions."""
-    lesions = (Lesion(diameter_mm=3, contrast_hu=300), Lesion(diameter_mm=8, contrast_hu=80))
-    scans = scan_lesions(make_patient(2611, 0), 0.45, size=DATA.size, dose=DATA.dose, lesions=lesions, most=20)
+    scans = scan_lesions(make_patient(2611, 0), 0.45, size=DATA.size, dose=DATA.dose, lesions=CONDITIONS, most=20)
     images = {kind: digest_pixels(getattr(scans.present, kind)) for kind in ("lq", "truth", "aligned_gt")}
     return {"sites of lesions": digest_json(scans.sites)} | {f"{kind} with lesions": images[kind] for kind in images}
 

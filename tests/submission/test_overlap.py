@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,8 @@ from harness.base.errors import UsageError
 from harness.dataset.cases import Dataset
 from harness.dataset.fingerprints import fingerprints, read_fingerprints, write_fingerprints
 from harness.dataset.load import load_data
-from harness.protocol import PhantomData, load_protocol
+from harness.imaging.lesion import Lesion
+from harness.protocol import Lesions, PhantomData, load_protocol
 from harness.submission.manifest import load_submission
 from harness.submission.overlap import refuse_shared, refuse_test_slices
 
@@ -26,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def phantom(cache: Path, monkeypatch: pytest.MonkeyPatch, **other: int) -> Dataset:
+def phantom(cache: Path, monkeypatch: pytest.MonkeyPatch, **other: Any) -> Dataset:
     monkeypatch.setenv("HARNESS_CACHE", str(cache))
     data = msgspec.structs.replace(DATA, **other)
     return load_data(msgspec.structs.replace(load_protocol("phantom-mini"), data=data))
@@ -67,6 +69,18 @@ def test_a_submission_trained_on_a_test_slice_is_refused_by_name(
     write_fingerprints(folder / "trained_on.txt", slices)
     with pytest.raises(UsageError, match=r"trained_on.txt holds 1 slices or patients of the test set: p02-s01"):
         refuse_test_slices(load_submission(folder), test)
+
+
+@pytest.mark.parametrize("kind", ["again-1", "lesions", "lesions_gt"])
+def test_training_on_a_further_scan_of_a_test_slice_is_refused(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    lesions = Lesions(conditions=(Lesion(diameter_mm=6, contrast_hu=90),))
+    test = phantom(cache, monkeypatch, realisations=2, lesions=lesions)
+    seen = [test.pixels["p02-s01"][kind]]
+    refuse_shared(seen, phantom(cache, monkeypatch), what="it")  # a plain set does not hold it
+    with pytest.raises(UsageError, match=f"it holds 1 slices or patients of the test set: p02-s01-{kind}"):
+        refuse_shared(seen, test, what="it")
 
 
 @given(st.sets(st.binary(min_size=32, max_size=32).map(bytes.hex), max_size=20))
