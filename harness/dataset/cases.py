@@ -89,6 +89,8 @@ class Dataset(Inputs, frozen=True, kw_only=True):
     user should read: that the set was imported, or how it differs from the protocol's official one.
 
     `lesions` are the conditions, and `sites` by case where its further slice of the kind `lesions` shows them.
+    `coupled_noise` is, by case, the file of the noise between its further slices of the kinds `plus` and `minus`
+    (`harness.dataset.coupled.read_noise`).
     """
 
     cases: tuple[Case, ...]
@@ -98,6 +100,7 @@ class Dataset(Inputs, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     lesions: tuple[Lesion, ...] = ()
     sites: dict[str, tuple[Site, ...]] = msgspec.field(default_factory=dict)
+    coupled_noise: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def first_cases(dataset: Dataset, count: int) -> Dataset:

@@ -23,6 +23,7 @@ from harness.base.files import atomic_file, atomic_folder, write_bytes
 from harness.base.slice_cache import note_slice, slice_path
 from harness.base.text import shortened
 from harness.dataset.cases import Dataset
+from harness.dataset.coupled import coupled_digest
 from harness.dataset.from_phantom import slice_digest
 from harness.dataset.official import LABELS, find_imported, images_of, imported_folder, official_dataset
 from harness.dataset.secret import disclosed_file
@@ -105,8 +106,10 @@ def import_set(protocol: Protocol, path: Path) -> Path:
     """
     data, official = _phantom_of(protocol), official_of(protocol)
     folder = imported_folder(official)
-    if official_dataset(official, data, folder).digest != official.data or official.labels != labels_digest(
-        {one.name: (one.label, None) for one in official.slices}
+    whole = coupled_digest(official_dataset(official, data, folder).digest, protocol)
+    if (whole, labels_digest({one.name: (one.label, None) for one in official.slices})) != (
+        official.data,
+        official.labels,
     ):
         raise UsageError(
             f"{protocol.identity}.slices.json: the digests of its slices do not give those of data and labels",
