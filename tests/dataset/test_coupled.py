@@ -12,7 +12,7 @@ import pytest
 from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
 from harness.base.private_files import installation_secret
-from harness.base.slices import read_grey
+from harness.base.slices import read_grey, write_grey
 from harness.dataset.cases import Dataset
 from harness.dataset.coupled import coupled_digest, read_noise
 from harness.dataset.load import load_data
@@ -146,8 +146,6 @@ def test_a_slice_that_cannot_be_calibrated_is_named() -> None:
 
 
 def test_a_folder_need_not_be_square(folder: FolderData) -> None:
-    from harness.base.slices import write_grey
-
     for path in Path(folder.path).rglob("*.png"):
         write_grey(path, read_grey(path)[10:86])
     dataset = load_data(protocol(folder))
