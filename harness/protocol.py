@@ -23,7 +23,6 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
-
 PHANTOM_WINDOW_HU = (-1024.0, 1200.0)
 
 
@@ -47,7 +46,8 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     (`closed-cavity`); `mixed` gives patients these three in turn. Slices are evenly spaced, except that up to
     `nodule_slices` of each patient's move to the middle of a nodule. A patient with fewer nodules, or with nodules
     close together, gets fewer of these. A `seed` of the form `sha256:...` is the commitment to a secret seed.
-    Without a wide `window_hu` such as [-1424, 1200] the noise of air and of the darkest lung is cut off at grey 0.
+    Left out, `window_hu` is [-1024, 1200], which cuts off the noise of air and of the darkest lung at grey 0; a wide
+    one such as [-1424, 1200] does not.
     """
 
     patients: Positive
@@ -56,17 +56,22 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02  # of the low-dose scan, as a share of the normal dose
     view: Literal["full", "tight", "table-across", "closed-cavity", "mixed"] = "full"
     nodule_slices: Annotated[int, msgspec.Meta(ge=0)] = 0  # of each patient, at most
-    window_hu: tuple[float, float] = PHANTOM_WINDOW_HU  # HU of grey 0 and of grey 255
     seed: int | Commitment = 2602
     # Younger than the first records: left out where they say nothing, so that those digest as written.
+    window_hu: tuple[float, float] | UnsetType = UNSET  # HU of grey 0 and of grey 255
     lesions: Lesions | UnsetType = UNSET
     realisations: Annotated[int, msgspec.Meta(ge=2)] | UnsetType = UNSET  # low-dose scans of a patient's middle slice
 
     def __post_init__(self) -> None:
         if self.nodule_slices > self.slices:
             raise ValueError(f"nodule_slices is {self.nodule_slices}, more than the {self.slices} slices of a patient")
-        if not self.window_hu[0] < self.window_hu[1]:
-            raise ValueError(f"window_hu is {list(self.window_hu)}, expected the HU of grey 0 below that of grey 255")
+        if not self.window[0] < self.window[1]:
+            raise ValueError(f"window_hu is {list(self.window)}, expected the HU of grey 0 below that of grey 255")
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """HU of grey 0 and of grey 255, also where the protocol does not say."""
+        return PHANTOM_WINDOW_HU if self.window_hu is UNSET else self.window_hu
 
 
 class FolderData(Strict, frozen=True, kw_only=True, tag_field="source", tag="folder"):
@@ -305,13 +310,13 @@ class Protocol(Strict, frozen=True, kw_only=True):
             del plain["purify"]["noise"]
         if plain["data"].get("nodule_slices") == 0:
             del plain["data"]["nodule_slices"]
+        if isinstance(self.data, PhantomData) and self.data.window == PHANTOM_WINDOW_HU:
+            plain["data"].pop("window_hu", None)
         for key in ("lesion_gate", "coupled"):
             if plain[key] is None:
                 del plain[key]
         if plain["rank_by"]["reference"] == "label":
             del plain["rank_by"]["reference"]
-        if isinstance(self.data, PhantomData) and self.data.window_hu == PHANTOM_WINDOW_HU:
-            del plain["data"]["window_hu"]
         for metric in plain["metrics"]:
             if metric["definition"] == "pooled":
                 del metric["definition"]

@@ -11,7 +11,6 @@ from harness.base.structs import read_json
 from harness.imaging.insertion import Scanner
 from harness.phantom.scan import WINDOW_HU
 from harness.protocol import (
-    PHANTOM_WINDOW_HU,
     Coupled,
     Noise,
     PhantomData,
@@ -108,13 +107,27 @@ def test_nodule_slices_are_part_of_the_digest(tmp_path: Path) -> None:
 
 def test_the_phantoms_window_counts_where_it_is_another(tmp_path: Path) -> None:
     """Protocols of before it could be chosen keep their digest."""
-    usual, wide = (
-        load(tmp_path, TEXT.replace("nodule_slices: 1", f"nodule_slices: 1, window_hu: [{low}, 1200]")).digest
-        for low in (-1024, -1424)
+    before, usual, wide = (
+        load(tmp_path, TEXT.replace("nodule_slices: 1", f"nodule_slices: 1{window}"))
+        for window in ("", ", window_hu: [-1024, 1200]", ", window_hu: [-1424, 1200]")
     )
-    assert usual == load(tmp_path, TEXT).digest
-    assert wide != usual
-    assert PHANTOM_WINDOW_HU == WINDOW_HU
+    assert usual.digest == before.digest != wide.digest
+    assert usual.data_recipe == before.data_recipe != wide.data_recipe
+    assert [one.data.window for one in (before, usual, wide) if isinstance(one.data, PhantomData)] == [
+        WINDOW_HU,
+        (-1024.0, 1200.0),
+        (-1424.0, 1200.0),
+    ]
+
+
+def test_a_window_that_nobody_chose_is_in_no_encoding() -> None:
+    """Protocols beside records, keys of caches, and settings of kept benchmarks stay what they were."""
+    data = PhantomData(patients=1, slices=1)
+    assert "window_hu" not in msgspec.to_builtins(data)
+    assert b"window_hu" not in msgspec.json.encode(data)
+    assert msgspec.json.decode(msgspec.json.encode(data), type=PhantomData) == data
+    wide = msgspec.structs.replace(data, window_hu=(-1424.0, 1200.0))
+    assert msgspec.to_builtins(wide)["window_hu"] == (-1424.0, 1200.0)
 
 
 COUPLED = "coupled: {scanner: {photons: 500000, electronic: 4, kernel: sharp}, dose: 0.02}\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -27,6 +29,8 @@ import torch_fidelity.feature_extractor_inceptionv3 as torch_fidelity_inception 
 from cleanfid import fid as cleanfid  # noqa: E402
 from cleanfid.clip_features import CLIP_fx, img_preprocess_clip  # noqa: E402
 from cleanfid.inception_torchscript import InceptionV3W  # noqa: E402
+from cleanfid.resize import make_resizer  # noqa: E402
+from efficientnet_lite_pytorch import EfficientNet  # noqa: E402
 from skimage.metrics import structural_similarity  # noqa: E402
 from torchmetrics.functional.image import peak_signal_noise_ratio  # noqa: E402
 from torchmetrics.functional.regression import mean_squared_error  # noqa: E402
@@ -37,7 +41,7 @@ Rows = NDArray[np.float64]
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 CPU = torch.device("cpu")
-NETWORKS = ("inception", "inception-random", "clip", "clip-random")
+NETWORKS = ("inception", "inception-random", "clip", "clip-random", "efficientnet-lite0")
 """The extractors that a published network stands for."""
 
 
@@ -51,10 +55,19 @@ def features(paths: Sequence[Path], model: Callable[[Tensor], Tensor], *, worker
         batch_size=16,
         device=CPU,
         mode="clean",
-        custom_fn_resize=img_preprocess_clip if isinstance(model, CLIP_fx) else None,
+        custom_fn_resize=_resizer(model),
         verbose=False,
     )
     return np.asarray(found, dtype=np.float64)
+
+
+def _resizer(model: Callable[[Tensor], Tensor]) -> Callable[[Any], Any] | None:
+    """How clean-fid resizes for a model; None for its own way, to 299 x 299."""
+    if isinstance(model, CLIP_fx):
+        return cast("Callable[[Any], Any]", img_preprocess_clip)
+    if isinstance(model, _EfficientNetLite0):
+        return cast("Callable[[Any], Any]", make_resizer("PIL", False, "bicubic", (224, 224)))
+    return None
 
 
 def network(extractor: str) -> Callable[[Tensor], Tensor]:
@@ -65,6 +78,8 @@ def network(extractor: str) -> Callable[[Tensor], Tensor]:
     match extractor:
         case "clip":
             return _clip(clip.tower_state(weights.find(extractor)[1]))
+        case "efficientnet-lite0":
+            return _EfficientNetLite0(weights.find(extractor)[1])
         case "clip-random":
             return _clip({key: torch.from_numpy(tensor) for key, tensor in clip_random.weights().items()})
         case "inception-random":
@@ -92,6 +107,20 @@ def _clip(state: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
     model = CLIP_fx.__new__(CLIP_fx)
     model.model = types.SimpleNamespace(encode_image=vision)
     return cast("Callable[[Tensor], Tensor]", model)
+
+
+class _EfficientNetLite0:
+    """efficientnet_lite_pytorch's network on images in grey levels, up to the mean over the image that its classifier
+    reads. They are normalised as in training: (x - 127) / 128 (TensorFlow's `lite` models, MEAN_RGB and STDDEV_RGB)."""
+
+    def __init__(self, path: Path) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):  # it says there that it has loaded its weights
+            self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path))
+        self.network.eval().requires_grad_(False)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        found: Tensor = self.network.extract_features((x - 127) / 128).mean((2, 3))
+        return found
 
 
 def _torch_fidelity(path: Path) -> Callable[[Tensor], Tensor]:
@@ -181,5 +210,13 @@ def versions() -> dict[str, Any]:
     """The versions of the tools, for a report."""
     from importlib.metadata import version
 
-    names = ("clean-fid", "torchmetrics", "torch-fidelity", "open_clip_torch", "scikit-image", "torch")
+    names = (
+        "clean-fid",
+        "torchmetrics",
+        "torch-fidelity",
+        "open_clip_torch",
+        "efficientnet_lite_pytorch",
+        "scikit-image",
+        "torch",
+    )
     return {name: version(name) for name in names}

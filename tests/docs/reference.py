@@ -17,10 +17,14 @@ from msgspec import inspect as types
 from harness import features, metrics
 from harness.imaging import denoise
 from harness.imaging.insertion import Scanner
+from harness.imaging.lesion import Lesion
 from harness.imaging.regions import shrink
 from harness.protocol import (
+    Coupled,
     FidelityGate,
     FolderData,
+    LesionGate,
+    Lesions,
     Metric,
     Noise,
     PhantomData,
@@ -37,7 +41,23 @@ from harness.submission.manifest import Image, Manifest, Weights
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROTOCOLS, CONTRACT = ROOT / "docs" / "protocols.md", ROOT / "docs" / "contract.md"
 BEGIN, END = "<!-- manifest: python tests/docs/reference.py -->", "<!-- end of manifest -->"
-OF_PROTOCOL = (Protocol, PhantomData, FolderData, Purify, Noise, Scanner, Metric, RankBy, FidelityGate, Limits, Publish)
+OF_PROTOCOL = (
+    Protocol,
+    PhantomData,
+    Lesions,
+    Lesion,
+    FolderData,
+    Purify,
+    Noise,
+    Scanner,
+    Metric,
+    RankBy,
+    FidelityGate,
+    LesionGate,
+    Coupled,
+    Limits,
+    Publish,
+)
 NO_KEYS: dict[type, tuple[str, ...]] = {Protocol: ("official",)}  # read from a file of their own
 OF_MANIFEST = (Manifest, Image, Weights, AskedLimits)
 INTRODUCTION = """<!-- written by: python tests/docs/reference.py -->
@@ -99,6 +119,8 @@ def default(field: types.Field) -> str:
     """A field's default as it would stand in the file, or that it has to be given."""
     if field.required:
         return "**required**"
+    if field.default is field.default_factory is msgspec.NODEFAULT:
+        return "–"  # UNSET
     value: Any = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     plain = msgspec.to_builtins(value)
     if isinstance(plain, dict):

@@ -16,7 +16,7 @@ from harness.base.digests import digest_json
 from harness.base.errors import ContainerError, UsageError
 from harness.base.processor import processor
 from harness.base.structs import read_json, write_json
-from harness.protocol import load_protocol
+from harness.protocol import Protocol, load_protocol
 from harness.records.observe import VALUES, observe, scored_here
 from harness.records.schema import failure_of, make_record, rounded
 from harness.records.store import keep_protocol, read_protocol, read_record, read_records, record_folder, write_record
@@ -125,6 +125,19 @@ def test_a_damaged_record_is_refused_by_name(tmp_path: Path, damage: object) -> 
     damage(folder)
     with pytest.raises(UsageError, match=folder.name):
         list(read_records(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "leaderboard" / "records").glob("*/protocol.json")), ids=lambda path: path.parent.name
+)
+def test_keys_that_are_younger_rewrite_no_protocol(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "records" / path.parent.name / path.name
+    copy.parent.mkdir(parents=True)
+    shutil.copy(path, copy)
+    protocol = read_json(path, Protocol)
+    assert keep_protocol(tmp_path, protocol) == protocol
+    assert keep_protocol(tmp_path, msgspec.structs.replace(protocol, official=None)) == protocol
+    assert copy.read_bytes() == path.read_bytes()
 
 
 def test_a_protocol_cannot_change_under_its_records(tmp_path: Path) -> None:

@@ -24,29 +24,32 @@ except UsageError as error:
 """
 
 
-@pytest.fixture
-def without_extra(tmp_path: Path) -> Path:
-    """The installed packages without torch-fidelity, as links."""
-    found = find_spec("torch_fidelity")
+def without(package: str, tmp_path: Path) -> Path:
+    """The installed packages without one of them, as links."""
+    found = find_spec(package)
     assert found is not None
     assert found.origin is not None
     installed = Path(found.origin).parent.parent
     for path in installed.iterdir():
-        if not path.name.startswith("torch_fidelity"):
+        if not path.name.startswith(package):
             (tmp_path / path.name).symlink_to(path)
     return tmp_path
 
 
-def test_only_the_audit_needs_its_extra_and_says_how_to_install_it(without_extra: Path) -> None:
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [("torch_fidelity", "torch-fidelity"), ("efficientnet_lite_pytorch", "efficientnet_lite_pytorch")],
+)
+def test_only_the_audit_needs_its_extra_and_says_how_to_install_it(package: str, name: str, tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-S", "-c", SCRIPT],
         cwd=root,
-        env=os.environ | {"PYTHONPATH": f"{root}:{without_extra}"},
+        env=os.environ | {"PYTHONPATH": f"{root}:{without(package, tmp_path)}"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "needs the package torch-fidelity" in done.stdout
-    assert "; pip install torch-fidelity, or in a checkout: pip install -c constraints.txt" in done.stdout
+    assert f"needs the package {name}, which is not installed" in done.stdout
+    assert f"; pip install {name}, or in a checkout: pip install -c constraints.txt" in done.stdout

@@ -44,9 +44,10 @@ def both(name: str, folders: tuple[Folder, Folder]) -> tuple[list[reference_tool
     return [rows.astype(np.float64) for rows in ours], theirs
 
 
-@pytest.mark.parametrize("name", ["inception-random", "clip-random"])
+@pytest.mark.parametrize("name", ["inception-random", "clip-random", "efficientnet-lite0"])
 def test_scores_from_images_are_the_reference_tools(name: str, folders: tuple[Folder, Folder]) -> None:
-    """clean-fid's reading, resizing, batching and estimators around torch-fidelity's and open_clip's networks."""
+    """clean-fid's reading, resizing, batching and estimators around the networks of torch-fidelity, open_clip and
+    efficientnet_lite_pytorch."""
     ours, theirs = both(name, folders)
     for tool in ("clean-fid", "torchmetrics"):
         assert kernel.distance(*ours) == pytest.approx(reference_tools.DISTANCES["kernel"][tool](*theirs), rel=1e-4)
