@@ -65,7 +65,8 @@ def test_each_slice_gets_two_more_with_the_same_noise_of_opposite_sign() -> None
     further = {one.name: read_grey(Path(one.lq)) for one in dataset.further}
     for case in dataset.cases:
         image, noise = read_grey(Path(case.lq)), read_noise(Path(dataset.coupled_noise[case.name]))
-        assert (noise.shape, noise.dtype) == (image.shape, np.float32)
+        assert noise.shape == image.shape
+        assert noise.dtype == np.dtype(np.float32)
         assert 20 < noise.std() < 500  # HU, at 2 % dose
         for kind, sign in (("plus", 1), ("minus", -1)):
             moved = np.clip(image + sign * 0.2 * noise * (255 / (WIDE[1] - WIDE[0])), 0, 255)
