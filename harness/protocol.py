@@ -128,12 +128,14 @@ class Metric(Strict, frozen=True, kw_only=True):
 
     `definition` says how features of a region are computed: `pooled` averages the extractor's maps over the region,
     `masked` blanks everything outside it and runs the whole network again. Never compare values of the two.
+    A `descriptive` metric is shown, but neither ranks nor gates.
     """
 
     name: str  # on the board; no two metrics may share one
     metric: str  # the name of a file in harness/metrics
     features: str | None = None  # the extractor: required for distribution metrics, forbidden for image metrics
     definition: Literal["pooled", "masked"] = "pooled"
+    descriptive: bool = False  # shown without saying which value is better
 
 
 Reference = Literal["label", "truth", "coupled"]
@@ -320,6 +322,8 @@ class Protocol(Strict, frozen=True, kw_only=True):
         for metric in plain["metrics"]:
             if metric["definition"] == "pooled":
                 del metric["definition"]
+            if not metric["descriptive"]:
+                del metric["descriptive"]
         return plain
 
 

@@ -23,6 +23,7 @@ from harness.protocol import (
 SHIPPED = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]
 RECORDS = Path(__file__).resolve().parent.parent / "leaderboard" / "records"
 TEXT = protocol_path("phantom-mini").read_text()
+DESCRIPTIVE = (", descriptive: true", ", descriptive: false", "")
 
 
 def load(tmp_path: Path, text: str) -> Protocol:
@@ -103,6 +104,13 @@ def test_digest_of_a_protocol_with_records_stands(folder: Path) -> None:
 def test_nodule_slices_are_part_of_the_digest(tmp_path: Path) -> None:
     texts = [TEXT.replace("nodule_slices: 1", f"nodule_slices: {count}") for count in range(4)]
     assert len({load(tmp_path, text).digest for text in texts}) == len(texts)
+
+
+def test_a_descriptive_metric_counts_where_there_is_one(tmp_path: Path) -> None:
+    old = "{name: PSNR, metric: psnr"
+    shown, said, usual = (load(tmp_path, TEXT.replace(old, f"{old}{more}")) for more in DESCRIPTIVE)
+    assert shown.digest != said.digest == usual.digest
+    assert shown.data_recipe == usual.data_recipe
 
 
 def test_the_phantoms_window_counts_where_it_is_another(tmp_path: Path) -> None:

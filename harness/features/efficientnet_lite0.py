@@ -39,7 +39,7 @@ def load(*, device: str) -> Extractor:
         digest=file.sha256,
         dimension=DIMENSION,
         grid=GRID,
-        note=f"published weights {file.name}",
+        note=f"EfficientNet-Lite0 with its published ImageNet weights {file.name}; never compare with a published FID",
         prepare=partial(square, size=SIZE),
         forward=forward(features, mean=[MEAN], std=[STD], device=where),
         map_pass=MapPass(

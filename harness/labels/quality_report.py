@@ -162,7 +162,7 @@ def _columns(metric: Metric | None, region: Region, extractor: Extractor | None)
     if metric is None:
         return columns
     asked = metrics_of.load(metric.metric)
-    if asked.higher_is_better is None:
+    if metric.descriptive or asked.higher_is_better is None:
         raise UsageError(f"metric {metric.name} is descriptive: nothing can be ranked by it")
     if isinstance(asked, DistributionMetric) != (extractor is not None):
         raise UsageError(f"metric {metric.name}: a distribution metric takes an extractor, an image metric none")

@@ -67,7 +67,8 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
     """Check a protocol's metrics and load the extractors they need, before any container runs.
 
     UsageError for an unknown metric or extractor, a distribution metric without features (or an image metric with
-    them), a gate that is not an error of images, a ranking by a descriptive metric, and missing weights (with the fix).
+    them), a gate that is not an error of images, a gate or ranking by a descriptive metric, and missing weights (with
+    the fix).
     """
     for one in protocol.metrics:
         metric = metrics_of.load(one.metric)
@@ -77,11 +78,13 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
             raise UsageError(f"protocol {protocol.name}: metric {one.name} ({one.metric}) {wants}")
         if one.name == protocol.gate.metric and not is_error:
             raise UsageError(f"protocol {protocol.name}: gate.metric {one.name} must be an error of images, as rmse is")
-        if one.name == protocol.rank_by.metric and metric.higher_is_better is None:
-            raise UsageError(
-                f"protocol {protocol.name}: rank_by.metric {one.name} is descriptive: neither a higher nor a lower "
-                "value is better"
-            )
+        for role, by in (("rank_by", protocol.rank_by.metric), ("gate", protocol.gate.metric)):
+            if one.name == by and _higher_is_better(one, metric) is None:
+                raise UsageError(
+                    f"protocol {protocol.name}: {role}.metric {one.name} is descriptive: neither a higher nor a lower "
+                    "value is better",
+                    fix="name another of the protocol's metrics",
+                )
     names = dict.fromkeys(one.features for one in protocol.metrics if one.features is not None)
     return [extractors_of.load(name, device=device) for name in names]
 
@@ -148,6 +151,11 @@ def _further_tables(
     return {name: table for name, table in tables.items() if table}
 
 
+def _higher_is_better(one: Metric, metric: ImageMetric | DistributionMetric) -> bool | None:
+    """Which end is better; None where the metric, or the protocol of it, is descriptive."""
+    return None if one.descriptive else metric.higher_is_better
+
+
 class _Sample(NamedTuple):
     """What a value is computed from: a statistic of images `present` (indices of cases), in their order."""
 
@@ -188,7 +196,7 @@ def _table(
                 low=bounds.low,
                 high=bounds.high,
                 n=found.n,
-                higher_is_better=metric.higher_is_better,
+                higher_is_better=_higher_is_better(one, metric),
                 unit=_unit(metric, cases, hu_per_grey),
                 without=found.without,
                 extrapolated=sample.extrapolated,

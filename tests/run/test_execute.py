@@ -240,7 +240,7 @@ def test_another_installation_gives_other_names_in_another_order(
     assert list(opaque_names(dataset).items()) == list(here.items())
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "elsewhere"))
     monkeypatch.setattr(
-        "harness.run.staging.secrets.token_bytes", lambda count: bytes(count)
+        "harness.base.private_files.secrets.token_bytes", lambda count: bytes(count)
     )  # any secret but the first
     there = opaque_names(dataset)
     assert not here.keys() & there.keys()

@@ -264,3 +264,29 @@ def test_nothing_is_ranked_by_a_descriptive_metric() -> None:
     protocol = load_protocol("phantom-mini")
     with pytest.raises(UsageError, match="descriptive"):
         load_extractors(msgspec.structs.replace(protocol, rank_by=RankBy(metric="noise")), device="cpu")
+
+
+@pytest.mark.parametrize(("role", "name"), [("rank_by", "KID"), ("gate", "RMSE")])
+def test_what_a_protocol_calls_descriptive_neither_ranks_nor_gates(role: str, name: str) -> None:
+    protocol = load_protocol("phantom-mini")
+    metrics = tuple(msgspec.structs.replace(one, descriptive=one.name == name) for one in protocol.metrics)
+    with pytest.raises(UsageError, match=rf"{role}\.metric {name} is descriptive"):
+        load_extractors(msgspec.structs.replace(protocol, metrics=metrics), device="cpu")
+
+
+def test_a_descriptive_metric_has_the_same_value_and_no_better_end(
+    dataset: Dataset, labels: LabelSet, protocol: Protocol
+) -> None:
+    def table(descriptive: bool) -> Table:
+        shown = Metric(name="PSNR", metric="psnr", descriptive=descriptive)
+        metrics = (Metric(name="RMSE", metric="rmse"), shown)
+        few = msgspec.structs.replace(protocol, metrics=metrics, rank_by=RankBy(metric="RMSE"))
+        outputs = {case.name: Path(case.lq) for case in dataset.cases}
+        return score(outputs, dataset, labels, few, extractors=[]).label
+
+    usual, shown = table(False), table(True)
+    assert {value.higher_is_better for value in usual["PSNR"].values()} == {True}
+    assert {value.higher_is_better for value in shown["PSNR"].values()} == {None}
+    assert shown["RMSE"] == usual["RMSE"]
+    for region, value in shown["PSNR"].items():
+        assert msgspec.structs.replace(value, higher_is_better=True) == usual["PSNR"][region]
