@@ -172,7 +172,8 @@ class Coupled(Strict, frozen=True, kw_only=True):
     """Error without truth: noise of this scanner and dose is added to and taken from every noisy slice, `strength`
     times, and the container denoises both, each in a run of its own (`harness.imaging.coupled`).
 
-    With `calibrate` the added noise is scaled to what the slices show.
+    `harness noise` writes `scanner` and `dose` as they stand here. With `calibrate` the added noise is scaled to what
+    the slices show.
     """
 
     scanner: Scanner
@@ -268,6 +269,10 @@ class Protocol(Strict, frozen=True, kw_only=True):
                 raise ValueError(f"{role}.metric {metric!r} is not among the metrics {names}")
             if region not in self.regions:
                 raise ValueError(f"{role}.region {region!r} is not among the regions {list(self.regions)}")
+        if self.coupled is not None and isinstance(self.data, FolderData):
+            unknown = [key for key in ("window_hu", "pixel_mm") if getattr(self.data, key) is None]
+            if unknown:
+                raise ValueError(f"`coupled` needs HU and mm: state {' and '.join(f'data.{key}' for key in unknown)}")
 
     @property
     def identity(self) -> str:
@@ -283,8 +288,9 @@ class Protocol(Strict, frozen=True, kw_only=True):
 
     @property
     def data_recipe(self) -> str:
-        """SHA-256 of what the protocol says of its data."""
-        return digest_json(self._plain()["data"])
+        """SHA-256 of what the protocol says of its data, coupled noise included."""
+        plain = self._plain()
+        return digest_json([plain["data"], plain["coupled"]] if "coupled" in plain else plain["data"])
 
     @property
     def label_recipe(self) -> str:

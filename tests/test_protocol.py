@@ -8,8 +8,17 @@ import pytest
 
 from harness.base.errors import UsageError
 from harness.base.structs import read_json
+from harness.imaging.insertion import Scanner
 from harness.phantom.scan import WINDOW_HU
-from harness.protocol import PhantomData, Protocol, load_protocol, protocol_names, protocol_path
+from harness.protocol import (
+    Coupled,
+    Noise,
+    PhantomData,
+    Protocol,
+    load_protocol,
+    protocol_names,
+    protocol_path,
+)
 
 SHIPPED = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]
 RECORDS = Path(__file__).resolve().parent.parent / "leaderboard" / "records"
@@ -127,6 +136,45 @@ def test_a_window_that_nobody_chose_is_in_no_encoding() -> None:
     assert msgspec.json.decode(msgspec.json.encode(data), type=PhantomData) == data
     wide = msgspec.structs.replace(data, window_hu=(-1424.0, 1200.0))
     assert msgspec.to_builtins(wide)["window_hu"] == (-1424.0, 1200.0)
+
+
+COUPLED = "coupled: {scanner: {photons: 500000, electronic: 4, kernel: sharp}, dose: 0.02}\n"
+
+
+def test_coupled_noise_counts_in_the_digests_of_protocol_and_data(tmp_path: Path) -> None:
+    texts = [TEXT, TEXT + COUPLED, TEXT + COUPLED.replace("0.02", "0.05")]
+    loaded = [load(tmp_path, text) for text in texts]
+    assert len({one.digest for one in loaded}) == len({one.data_recipe for one in loaded}) == 3
+    assert len({one.label_recipe for one in loaded}) == 1
+    assert loaded[0].coupled is None
+    assert loaded[1].coupled is not None
+    assert (loaded[1].coupled.strength, loaded[1].coupled.calibrate) == (0.2, True)
+
+
+@pytest.mark.parametrize(
+    ("known", "lacking"),
+    [
+        ("", "state data.window_hu and data.pixel_mm"),
+        (", window_hu: [-1424, 1200]", "state data.pixel_mm"),
+        (", pixel_mm: 0.7", "state data.window_hu"),
+        (", pixel_mm: 0.7, window_hu: [-1424, 1200]", None),
+    ],
+)
+def test_coupled_noise_needs_hu_and_mm(tmp_path: Path, known: str, lacking: str | None) -> None:
+    data = re.compile("^data: .*$", re.MULTILINE)
+    text = data.sub(f"data: {{source: folder, path: mine{known}}}", TEXT) + COUPLED
+    if lacking is None:
+        assert load(tmp_path, text).coupled is not None
+        return
+    with pytest.raises(UsageError, match=lacking) as caught:
+        load(tmp_path, text)
+    assert "mine.yaml" in caught.value.message
+
+
+def test_what_harness_noise_writes_can_be_pasted_into_coupled() -> None:
+    noise = Noise(dose=0.03, scanner=Scanner(photons=4e5, electronic=5, kernel=(1.0, 0.8, 0.3)))
+    coupled = msgspec.convert(msgspec.to_builtins(noise), type=Coupled)
+    assert (coupled.dose, coupled.scanner) == (noise.dose, noise.scanner)
 
 
 def test_a_protocol_that_leaves_its_limits_out_is_the_one_that_is_read_back(tmp_path: Path) -> None:

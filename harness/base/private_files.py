@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
 from pathlib import Path
 
 from harness.base.errors import UsageError
+from harness.base.files import cache_root
 
 
 def refuse_shared_folder(path: Path) -> None:
@@ -31,3 +35,23 @@ def read_private(path: Path, *, named_by: str) -> bytes:
     if mode & 0o077:
         raise UsageError(f"{named_by}={path}: other users have access to it (mode {mode:03o})", fix=f"chmod 600 {path}")
     return path.read_bytes()
+
+
+def installation_secret() -> bytes:
+    """32 random bytes, drawn once for this cache folder.
+
+    They key the case names that containers see, so that a look-up table fits no other installation, and the noise that
+    is added to a folder's slices.
+    """
+    path = cache_root() / "secret"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".secret.{secrets.token_hex(4)}.part")
+    try:
+        if not path.exists():
+            part.touch(mode=0o600, exist_ok=False)
+            part.write_bytes(secrets.token_bytes(32))
+            with contextlib.suppress(FileExistsError):  # another process was first: its secret counts
+                os.link(part, path)
+        return path.read_bytes()
+    finally:
+        part.unlink(missing_ok=True)

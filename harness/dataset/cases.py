@@ -96,6 +96,8 @@ class Dataset(Inputs, frozen=True, kw_only=True):
     user should read: that the set was imported, or how it differs from the protocol's official one.
 
     `lesions` are the conditions, and `sites` by case where its further slice of the kind `lesions` shows them.
+    `coupled_noise` is, by case, the file of the noise between its further slices of the kinds `plus` and `minus`
+    (`harness.dataset.coupled.read_noise`).
     """
 
     cases: tuple[Case, ...]
@@ -105,6 +107,7 @@ class Dataset(Inputs, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     lesions: tuple[Lesion, ...] = ()
     sites: dict[str, tuple[Site, ...]] = msgspec.field(default_factory=dict)
+    coupled_noise: dict[str, str] = msgspec.field(default_factory=dict)
 
     def files(self) -> dict[str, dict[str, str]]:
         """The paths of all images by case and kind: the kinds as the fields of `Case` name them, and of a further slice

@@ -25,6 +25,7 @@ from harness.base.slice_cache import note_slice, slice_path
 from harness.base.structs import canonical_json
 from harness.base.text import shortened
 from harness.dataset.cases import Dataset
+from harness.dataset.coupled import coupled_digest
 from harness.dataset.from_phantom import slice_digest
 from harness.dataset.official import (
     LABELS,
@@ -119,8 +120,12 @@ def import_set(protocol: Protocol, path: Path) -> Path:
     data, official = _phantom_of(protocol), official_of(protocol)
     folder = imported_folder(official)
     expected = stated_dataset(official, data, folder)
-    if expected.digest != official.data or official.labels != labels_digest(
-        {one.name: (one.label, None) for one in official.slices}
+    if (
+        coupled_digest(expected.digest, protocol),
+        labels_digest({one.name: (one.label, None) for one in official.slices}),
+    ) != (
+        official.data,
+        official.labels,
     ):
         raise UsageError(
             f"{protocol.identity}.slices.json: the digests of its slices do not give those of data and labels",

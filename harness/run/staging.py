@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,25 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.files import cache_root, private_folder
+from harness.base.private_files import installation_secret
 from harness.base.slices import write_slices
 from harness.base.structs import write_json
 from harness.dataset.cases import Inputs, NoisySlice
-
-
-def installation_secret() -> bytes:
-    """32 random bytes that key the case names of this installation, so that a look-up table fits no other one."""
-    path = cache_root() / "secret"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".secret.{secrets.token_hex(4)}.part")
-    try:
-        if not path.exists():
-            part.touch(mode=0o600, exist_ok=False)
-            part.write_bytes(secrets.token_bytes(32))
-            with contextlib.suppress(FileExistsError):  # another process was first: its secret counts
-                os.link(part, path)
-        return path.read_bytes()
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def opaque_names(dataset: Inputs) -> dict[str, NoisySlice]:

@@ -17,14 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.base.errors import UsageError
-from harness.base.slices import png_bytes
+from harness.base.progress import Quiet
+from harness.base.slices import png_bytes, read_grey
 from harness.base.structs import write_json
 from harness.dataset.load import load_data
 from harness.dataset.official import find_imported
 from harness.dataset.secret import Secret, disclosed_file
+from harness.imaging.insertion import Scanner
 from harness.labels.label_set import build_labels
 from harness.pipeline.official_file import export_set, import_set, protocol_of, refuse_export
-from harness.protocol import FolderData, OfficialSet, PhantomData, Protocol, Publish
+from harness.pipeline.official_set import digests_of, make_here
+from harness.protocol import Coupled, FolderData, OfficialSet, PhantomData, Protocol, Publish
 from tests.official_world import World, make_world
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
@@ -76,6 +79,27 @@ def test_what_was_exported_is_imported_bit_for_bit(world: World, cache: Path) ->
     assert (again.digest, again.implausible, again.notes) == (labels.digest, labels.implausible, ())
     assert again.folder != labels.folder
     assert sorted(path.name for path in cache.iterdir()) == ["data", "labels", "official"]
+
+
+def test_coupled_slices_are_part_of_the_official_set_and_made_anew_from_the_imported_one(
+    world: World, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanner = Scanner(photons=500_000, electronic=4, kernel="sharp")
+    coupled = Coupled(scanner=scanner, dose=0.02, calibrate=False)
+    protocol = msgspec.structs.replace(world.protocol, coupled=coupled)
+    assert protocol.official_data is None  # the digests of the set without them are those of another one
+    made = make_here(protocol, Quiet(), leaderboard=tmp_path)
+    protocol = msgspec.structs.replace(protocol, official=digests_of(protocol, made))
+    export_set(protocol, made.dataset, made.labels, tmp_path / "coupled.tar", leaderboard=tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(cache / "elsewhere"))
+    import_set(protocol, tmp_path / "coupled.tar")
+    taken = load_data(protocol)
+    assert (taken.digest, len(taken.further)) == (made.dataset.digest, 4)
+    assert taken.notes == ("used is the imported official test set of tiny-4",)
+    for one, other in zip(taken.further, made.dataset.further, strict=True):
+        assert (read_grey(Path(one.lq)) == read_grey(Path(other.lq))).all()
+    labels = build_labels(taken, protocol.purify, official=protocol.official_labels)
+    assert (labels.digest, labels.notes) == (made.labels.digest, ())
 
 
 def test_the_same_set_gives_the_same_file_wherever_it_was_made(world: World, cache: Path, tmp_path: Path) -> None:

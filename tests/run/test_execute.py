@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from harness.base.errors import BuildError, ContainerError, InfrastructureError, UsageError
+from harness.base.private_files import installation_secret
 from harness.base.slices import read_grey, write_grey
 from harness.base.structs import write_json
 from harness.dataset.cases import Case, Dataset
@@ -18,7 +19,7 @@ from harness.engines import Engine
 from harness.run.cache import cached_outputs
 from harness.run.execute import run_submission
 from harness.run.result import Costs, Repeat, Run, Times, digest_outputs
-from harness.run.staging import installation_secret, opaque_names
+from harness.run.staging import opaque_names
 from harness.run.weights import fetch_weights
 from harness.sandbox import Limits
 from harness.submission.manifest import Weights, load_submission
@@ -239,7 +240,7 @@ def test_another_installation_gives_other_names_in_another_order(
     assert list(opaque_names(dataset).items()) == list(here.items())
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "elsewhere"))
     monkeypatch.setattr(
-        "harness.run.staging.secrets.token_bytes", lambda count: bytes(count)
+        "harness.base.private_files.secrets.token_bytes", lambda count: bytes(count)
     )  # any secret but the first
     there = opaque_names(dataset)
     assert not here.keys() & there.keys()

@@ -17,7 +17,8 @@ from harness.features import Extractor, load
 from harness.imaging.regions import shrink
 from harness.labels.label_set import LabelSet, build_labels
 from harness.protocol import FolderData, Metric, PhantomData, Protocol, RankBy, load_protocol
-from harness.scoring.score import Scorecard, Table, load_extractors, score
+from harness.scoring.score import Scorecard, load_extractors, score
+from harness.scoring.values import Table
 from tests.published_files import FORMAT_WARNINGS, archive, pin, published_state, state_dict_file
 
 __all__ = ["archive", "pin", "published_state", "state_dict_file"]
