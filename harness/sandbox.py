@@ -49,14 +49,14 @@ def _check_positive(limits: Limits | AskedLimits) -> None:
 
 
 class Limits(Strict, frozen=True, kw_only=True):
-    """Ceilings of one container run. GB are 10^9 bytes; seconds are wall time.
+    """Ceilings of one run of the container. GB are 10^9 bytes; seconds are wall time.
 
     A protocol states them, a submission may ask for less, and limits that the machine cannot meet are lowered; the
     record says so.
     """
 
     # floats, whole ones too: a default must have the same digest after it was written and read
-    wall_s: float = 3600.0  # from the container's start to its end
+    wall_s: float = 3600.0  # of one run, from the container's start to its end; slices may be shown in several runs
     memory_gb: float = 16.0  # for its processes, without swap
     cpus: float = 4.0
     shm_gb: float = 2.0  # size of /dev/shm

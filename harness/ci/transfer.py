@@ -6,12 +6,14 @@ strictly and compared with what the scoring machine knows itself. docs/ci.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from harness.base.digests import digest_json
@@ -20,7 +22,7 @@ from harness.base.files import atomic_folder, refuse_existing
 from harness.base.slices import read_slices, write_slices
 from harness.base.structs import Strict, read_json, write_json
 from harness.base.text import sanitise, shortened
-from harness.dataset.cases import Dataset, Inputs, NoisySlice
+from harness.dataset.cases import Dataset, FurtherKind, FurtherSlice, Inputs, NoisySlice
 from harness.pipeline.container_run import RunOutcome
 from harness.protocol import Protocol
 from harness.records.schema import About, ProtocolFacts, SubmissionFacts, protocol_facts
@@ -39,6 +41,11 @@ class _Listed(Strict, frozen=True, kw_only=True):
     pixel_mm: float | None
 
 
+class _ListedFurther(_Listed, frozen=True, kw_only=True):
+    of: str
+    kind: FurtherKind
+
+
 class _InputsNote(Strict, frozen=True, kw_only=True):
     """`inputs.json` beside `lq/`: which protocol and test set the noisy slices belong to."""
 
@@ -49,6 +56,7 @@ class _InputsNote(Strict, frozen=True, kw_only=True):
     window_hu: tuple[float, float] | None
     names_key: str | None  # hex; reveals nothing of the seed
     cases: tuple[_Listed, ...]
+    further: tuple[_ListedFurther, ...] | UnsetType = UNSET  # younger: left out where there are none
 
 
 def write_inputs(dataset: Dataset, protocol: Protocol, folder: Path) -> None:
@@ -61,6 +69,10 @@ def write_inputs(dataset: Dataset, protocol: Protocol, folder: Path) -> None:
         window_hu=dataset.window_hu,
         names_key=None if dataset.names_key is None else dataset.names_key.hex(),
         cases=tuple(_Listed(name=case.name, pixel_mm=case.pixel_mm) for case in dataset.cases),
+        further=tuple(
+            _ListedFurther(name=one.name, pixel_mm=one.pixel_mm, of=one.of, kind=one.kind) for one in dataset.further
+        )
+        or UNSET,
     )
     refuse_existing(folder)
     with atomic_folder(folder) as part:
@@ -76,19 +88,35 @@ def read_inputs(folder: Path, protocol: Protocol) -> Inputs:
         raise UsageError(f"{path}: no such file", fix="name a folder that harness ci inputs wrote")
     note = read_json(path, _InputsNote)
     _expect(path, "protocol", protocol_facts(protocol), note.protocol, fix=WRITE_INPUTS)
-    files = {one.name: str(folder / "lq" / f"{one.name}.png") for one in note.cases}
+    cases, further = note.cases, note.further or ()
+    _check_listed(path, cases, further)
+    files = {one.name: str(folder / "lq" / f"{one.name}.png") for one in (*cases, *further)}
     _expect(folder / "lq", "digest of the slices", note.slices, digest_outputs(read_slices(files)), fix=WRITE_INPUTS)
     return Inputs(
-        cases=tuple(NoisySlice(name=one.name, lq=files[one.name], pixel_mm=one.pixel_mm) for one in note.cases),
+        cases=tuple(NoisySlice(name=one.name, lq=files[one.name], pixel_mm=one.pixel_mm) for one in cases),
+        further=tuple(
+            FurtherSlice(name=one.name, lq=files[one.name], pixel_mm=one.pixel_mm, of=one.of, kind=one.kind)
+            for one in further
+        ),
         window_hu=note.window_hu,
         digest=note.data,
         names_key=None if note.names_key is None else bytes.fromhex(note.names_key),
     )
 
 
+def _check_listed(path: Path, cases: Sequence[_Listed], further: Sequence[_ListedFurther]) -> None:
+    """Refuse a list by which a container might see two images of one plane: names that repeat, planes of no case."""
+    names = Counter(one.name for one in (*cases, *further))
+    repeated = sorted(name for name, count in names.items() if count > 1)
+    _expect(path, "names that repeat", [], repeated, fix=WRITE_INPUTS)
+    known = {one.name for one in cases}
+    strays = [one.name for one in further if one.of not in known]
+    _expect(path, "further slices of no case", [], strays, fix=WRITE_INPUTS)
+
+
 def noisy_slices(inputs: Inputs) -> Images:
-    """The noisy slices by case, uint8 (height, width)."""
-    return read_slices({case.name: case.lq for case in inputs.cases})
+    """All slices that a container sees, uint8 (height, width), by name."""
+    return read_slices({one.name: one.lq for one in inputs.shown})
 
 
 # -------------------------------------------------------------------------------- outputs
@@ -109,7 +137,7 @@ class TransferredRun(RunOutcome, frozen=True, kw_only=True):
 def write_run(
     folder: Path, outcome: RunOutcome, outputs: Mapping[str, str], *, inputs: Inputs, protocol: Protocol
 ) -> TransferredRun:
-    """Write a run and its verified outputs (case -> PNG; none if it failed) to the new folder `folder`."""
+    """Write a run and its verified outputs (slice -> PNG; none if it failed) to the new folder `folder`."""
     run = TransferredRun(
         **{name: getattr(outcome, name) for name in RunOutcome.__struct_fields__},
         protocol=protocol_facts(protocol),
@@ -131,7 +159,7 @@ def write_run(
 def read_run(
     folder: Path, *, submission: SubmissionFacts, about: About, dataset: Dataset, protocol: Protocol
 ) -> tuple[TransferredRun, Images]:
-    """The run in a folder and its outputs, uint8 (height, width) by case; no outputs if it failed.
+    """The run in a folder and its outputs, uint8 (height, width) by slice; no outputs if it failed.
 
     UsageError names what is missing, damaged, or of another submission, protocol or test set; OutputsError what is
     wrong with an output.

@@ -68,7 +68,7 @@ def evaluate(
 def score_and_record(
     outcome: RunOutcome, outputs: Mapping[str, Path], benchmark: Benchmark, reporter: Reporter
 ) -> Evaluation:
-    """Score the verified `outputs` of a run (case -> PNG; none if it failed), write record and board."""
+    """Score the verified `outputs` of a run (slice -> PNG; none if it failed), write record and board."""
     card: Scorecard | None = None
     observed = outcome.observed
     attachments: dict[str, bytes] = {}

@@ -11,7 +11,7 @@ from harness.pipeline.attachments import attachment_files
 from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import keep_record, observed_without_engine, result_of, score_outputs
 from harness.records.schema import Record, SubmissionFacts, make_record
-from harness.run.outputs import read_folder
+from harness.run.outputs import read_folder, slices_in
 from harness.run.result import digest_outputs
 from harness.run.untrusted_png import pixels_of
 
@@ -19,13 +19,20 @@ from harness.run.untrusted_png import pixels_of
 def evaluate_folder(
     folder: Path, benchmark: Benchmark, reporter: Reporter, *, slug: str, keep: bool
 ) -> tuple[Record, Path | None]:
-    """Score a folder of outputs: `<case>.png` for every case of the benchmark's data.
+    """Score a folder of outputs: `<case>.png` for every case of the benchmark's data, and for all of its further
+    slices or none: without them there are no values that need them.
 
     The outputs pass the same checks and get the same scores as a container's; the record says `self_reported` and
     never ranks. With `keep` it is written under `slug` and the board rebuilt. Returns the record and its folder.
     OutputsError lists everything that is wrong with the folder.
     """
-    sizes = {case.name: read_grey(Path(case.lq)).shape for case in benchmark.dataset.cases}
+    expected, further = slices_in(folder, benchmark.dataset), benchmark.dataset.further
+    if further and len(expected) == len(benchmark.dataset.cases):
+        reporter.note(
+            f"{folder} holds no outputs of the {len(further)} further slices ({further[0].name}, ...), so it gets no "
+            "values of lesions, of the error's parts or without truth; harness ci inputs writes the noisy slices"
+        )
+    sizes = {one.name: read_grey(Path(one.lq)).shape for one in expected}
     found = read_folder(folder, sizes={name: (height, width) for name, (height, width) in sizes.items()})
     outputs = {name: folder / f"{name}.png" for name in found}
     with reporter.stage("score") as progress:

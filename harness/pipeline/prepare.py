@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from harness.base.errors import SubmissionError, UsageError
 from harness.base.progress import Reporter
 from harness.base.structs import Strict
@@ -109,11 +111,13 @@ def _weak_outputs(
     if folder is None or not protocol.purify.removes_noise:
         return None
     weak = load_submission(folder)
+    # no label is made from a further slice, so none need be shown
+    cases_alone = msgspec.structs.replace(dataset, further=())
     connection = connect_with_base(reporter) if engine is None else nullcontext(engine)
     with connection as connected, reporter.stage("weak") as progress:
         try:
             run = run_submission(
-                weak, dataset, protocol.limits, seed=protocol.seed, engine=connected, progress=progress
+                weak, cases_alone, protocol.limits, seed=protocol.seed, engine=connected, progress=progress
             )
         except SubmissionError as error:
             raise UsageError(

@@ -21,7 +21,7 @@ from harness.submission.manifest import ANCHOR_PREFIX
 
 
 def score_outputs(outputs: Mapping[str, Path], benchmark: Benchmark, progress: Progress) -> Scorecard:
-    """Score verified outputs (case -> 8-bit grey PNG) by every metric and region of the benchmark's protocol."""
+    """Score verified outputs (slice -> 8-bit grey PNG) by every metric and region of the benchmark's protocol."""
     return score(
         outputs,
         benchmark.dataset,

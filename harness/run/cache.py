@@ -24,7 +24,7 @@ def run_folder(key: str) -> Path:
 
 
 def keep_run(folder: Path, run: Run, slices: Mapping[str, Slice]) -> Run:
-    """Write a finished run and its verified slices (by case name) to `folder`, in place of an older one; returns it
+    """Write a finished run and its verified slices (by name) to `folder`, in place of an older one; returns it
     with the paths of its outputs."""
     run = msgspec.structs.replace(run, outputs=_paths(folder, slices))
     with atomic_folder(folder) as part:
@@ -45,7 +45,7 @@ def cached_run(folder: Path, dataset: Inputs) -> Run | None:
     """The run that is kept in `folder`, or None where there is none or it is damaged; a damaged one is removed."""
     if not folder.exists():
         return None
-    paths = _paths(folder, (case.name for case in dataset.cases))
+    paths = _paths(folder, (one.name for one in dataset.shown))
     try:
         run = read_json(folder / "run.json", Run)
         if digest_outputs(read_slices(paths)) != run.outputs_digest:
@@ -57,7 +57,7 @@ def cached_run(folder: Path, dataset: Inputs) -> Run | None:
 
 
 def cached_outputs(dataset: Inputs, digest: str) -> dict[str, Path] | None:
-    """Outputs of that digest (`digest_outputs`) for a data set among the kept runs: case name -> PNG, or None."""
+    """Outputs of that digest (`digest_outputs`) for a data set among the kept runs: slice -> PNG, or None."""
     for folder in sorted((cache_root() / "runs").glob("[!.]*")):
         # First by what run.json says: `cached_run` reads every image, and removes a run that does not fit this data.
         noted = folder / "run.json"

@@ -5,31 +5,32 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.base.digests import digest_json
-from harness.base.errors import GpuRequiredError
+from harness.base.errors import GpuRequiredError, SubmissionError
 from harness.base.files import cache_root, in_turn, write_text
 from harness.base.progress import Progress
 from harness.base.slices import read_slices
 from harness.base.text import sanitise
-from harness.dataset.cases import Inputs
+from harness.dataset.cases import Inputs, NoisySlice
 from harness.engines import Engine, Exit
 from harness.run.cache import amend_run, cached_run, keep_run, run_folder
 from harness.run.container_image import image_of
 from harness.run.failures import raise_for
 from harness.run.outputs import read_outputs
 from harness.run.result import Costs, Run, Times, compare, digest_outputs
-from harness.run.staging import opaque_names, staged
+from harness.run.staging import rounds_of, staged
 from harness.run.untrusted_png import Slice, pixels_of
 from harness.run.weights import fetch_weights, weights_name
 from harness.sandbox import (
     BuildPolicy,
-    ContainerPlan,
     Device,
     Granted,
     ImageFacts,
@@ -69,8 +70,16 @@ class _Built(NamedTuple):
     seconds: float
 
 
-Execution = tuple[dict[str, Slice], Exit]
-"""The verified outputs of a container by case name, and how it ended."""
+class _Round(NamedTuple):
+    """What one container gets to see, by the names that it sees: slices, their pixels (uint8) and (height, width)."""
+
+    cases: dict[str, NoisySlice]
+    slices: dict[str, NDArray[np.uint8]]
+    sizes: dict[str, tuple[int, int]]
+
+
+LOG_BYTES = 64 * 1024
+"""Of the joined logs of several containers."""
 
 
 def run_submission(
@@ -90,13 +99,16 @@ def run_submission(
 ) -> Run:
     """Build or fetch the submission's image, run it on the data's noisy slices and verify every output.
 
+    Where the data have further slices several containers run one after another, each on a part in which no plane occurs
+    twice (`harness.run.staging.rounds_of`). The limits hold for each of them. If one fails, the submission fails.
+
     A run of the same image, weights, data, device, seed and limits is taken from the cache unless `fresh`. Of a run
     that fails only the end of its log is kept (`log_file`). With `publish_logs=False` no message quotes the container.
     `build` bounds the build, if there is one; by default it is the organiser's policy (`harness.sandbox.build_policy`).
     `share` is (which, of how many) runs side by side on the machine. `repeat` is how often to run it, a cached run
     counting as once: the outputs are compared, and those of the first run stand. Where another process runs the same
     submission, this one waits for it and then takes its outputs. `note` receives a line that the user should read,
-    `progress` (files written, cases).
+    `progress` (files written, slices).
 
     Raises a SubmissionError where the submission is to blame, GpuRequiredError, UsageError, InfrastructureError.
     """
@@ -113,15 +125,34 @@ def run_submission(
         run = None if fresh else cached_run(folder, dataset)
         if run is not None and repeat == 1:
             return run
-        with _container(job, built, quote=publish_logs, progress=progress) as execute:
-            if run is None:
-                found, ended = execute()
-                run = keep_run(folder, _finished(job, built, found, ended), found)
-            if repeat > 1:
-                others = [pixels_of(execute()[0]) for _ in range(1, repeat)]
-                run = msgspec.structs.replace(run, repeat=compare(read_slices(run.outputs), others))
-                amend_run(folder, run)
+        rounds = _rounds(dataset)
+        if run is None:
+            found, ends = _execute(job, built, rounds, quote=publish_logs, progress=progress)
+            run = keep_run(folder, _finished(job, built, found, ends), found)
+        if repeat > 1:
+            others = [
+                pixels_of(_execute(job, built, rounds, quote=publish_logs, progress=progress)[0])
+                for _ in range(1, repeat)
+            ]
+            run = msgspec.structs.replace(run, repeat=compare(read_slices(run.outputs), others))
+            amend_run(folder, run)
         return run
+
+
+def joined_logs(logs: Sequence[str]) -> str:
+    """The logs of a submission's containers, one after the other; of several the ends, so that all fit into LOG_BYTES.
+
+    A single one stays as it is: the engine has bounded it.
+    """
+    if len(logs) == 1:
+        return logs[0]
+    heads = [f"[run {number} of {len(logs)}]\n" for number in range(1, len(logs) + 1)]
+    room = LOG_BYTES // len(logs)
+    parts = []
+    for head, log in zip(heads, logs, strict=True):
+        end = log.rstrip("\n").encode()[-(room - len(head) - 1) :].decode(errors="ignore")
+        parts.append(f"{head}{end}\n")
+    return "".join(parts)
 
 
 def log_file(slug: str) -> Path:
@@ -173,12 +204,14 @@ def _build(job: _Job, policy: BuildPolicy) -> _Built:
 
 def _key(job: _Job, built: _Built) -> str:
     """The key of the run in the cache: all that can change its outputs."""
+    further = job.dataset.further
     return digest_json(
         {
             "image": built.image,
             "weights": {name: path.name for name, path in job.weights},
             "data": job.dataset.digest,
             "cases": [case.name for case in job.dataset.cases],
+            **({"further": {one.name: one.of for one in further}} if further else {}),
             "device": job.device,
             "seed": job.seed,
             "policy": policy_of(job.granted.limits, runtime=job.engine.runtime),
@@ -186,62 +219,84 @@ def _key(job: _Job, built: _Built) -> str:
     )
 
 
-@contextlib.contextmanager
-def _container(
-    job: _Job, built: _Built, *, quote: bool, progress: Progress | None
-) -> Iterator[Callable[[], Execution]]:
-    """Lay out what the container may read and yield the function that runs it once."""
-    cases = opaque_names(job.dataset)
-    slices = read_slices({name: case.lq for name, case in cases.items()})
-    sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
-    with staged(slices, cases, job.dataset.window_hu, job.weights) as (inputs, model):
+def _rounds(dataset: Inputs) -> list[_Round]:
+    rounds = []
+    for cases in rounds_of(dataset):
+        slices = read_slices({name: one.lq for name, one in cases.items()})
+        rounds.append(_Round(cases, slices, {name: (one.shape[0], one.shape[1]) for name, one in slices.items()}))
+    return rounds
+
+
+def _execute(
+    job: _Job, built: _Built, rounds: list[_Round], *, quote: bool, progress: Progress | None
+) -> tuple[dict[str, Slice], list[Exit]]:
+    """Show all rounds, each to a container of its own: the verified outputs by slice, and how the containers ended."""
+    found: dict[str, Slice] = {}
+    ends: list[Exit] = []
+    total = sum(len(one.cases) for one in rounds)
+    for number, one in enumerate(rounds, start=1):
+        try:
+            outputs, ended = _show(job, built, one, quote=quote, progress=_later_part(progress, len(found), total))
+        except (SubmissionError, GpuRequiredError) as error:
+            if len(rounds) == 1:
+                raise
+            raise type(error)(f"run {number} of {len(rounds)}: {error.message}", fix=error.fix) from error
+        found |= {one.cases[name].name: output for name, output in outputs.items()}
+        ends.append(ended)
+    return found, ends
+
+
+def _later_part(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """The progress of one round, of which earlier rounds have done `before` of `total` slices."""
+    if progress is None:
+        return None
+    return lambda done, _: progress(before + done, total)
+
+
+def _show(
+    job: _Job, built: _Built, one: _Round, *, quote: bool, progress: Progress | None
+) -> tuple[dict[str, Slice], Exit]:
+    """Run a container on the slices of one round: its outputs, verified, by the names that it knows.
+
+    What it may read is laid out for it alone and gone afterwards. At an error its log is kept.
+    """
+    limits, total = job.granted.limits, len(one.cases)
+    with staged(one.slices, one.cases, job.dataset.window_hu, job.weights) as (inputs, model):
         plan = plan_container(
             built.facts,
-            limits=job.granted.limits,
-            quota=output_quota(sizes.values()),
+            limits=limits,
+            quota=output_quota(one.sizes.values()),
             input_folder=str(inputs),
             model_folder=None if model is None else str(model),
             seed=job.seed,
             gpu=job.gpu,
             runtime=job.engine.runtime,
         )
-
-        def execute() -> Execution:
-            found, ended = _execute(job, plan, sizes, quote=quote, progress=progress)
-            return {case.name: found[name] for name, case in cases.items()}, ended
-
-        yield execute
-
-
-def _execute(
-    job: _Job, plan: ContainerPlan, sizes: dict[str, tuple[int, int]], *, quote: bool, progress: Progress | None
-) -> Execution:
-    """Run the container once: its outputs, verified, by the names that it knows. At an error its log is kept."""
-    limits = job.granted.limits
-    with job.engine.start(plan) as container:
-        for written in container.wait(deadline_s=limits.wall_s):
-            if progress is not None:
-                progress(min(written, len(sizes)), len(sizes))
-        ended = container.exit()
-        try:
-            raise_for(ended, device=job.device, limits=limits, quote=quote)
-            with contextlib.closing(container.output()) as tar:
-                outputs = read_outputs(tar, sizes=sizes, quota=plan.quota)
-        except Exception:
-            write_text(log_file(job.submission.slug), sanitise(ended.log))
-            raise
+        with job.engine.start(plan) as container:
+            for written in container.wait(deadline_s=limits.wall_s):
+                if progress is not None:
+                    progress(min(written, total), total)
+            ended = container.exit()
+            try:
+                raise_for(ended, device=job.device, limits=limits, quote=quote)
+                with contextlib.closing(container.output()) as tar:
+                    outputs = read_outputs(tar, sizes=one.sizes, quota=plan.quota)
+            except Exception:
+                write_text(log_file(job.submission.slug), sanitise(ended.log))
+                raise
     if progress is not None:
-        progress(len(sizes), len(sizes))
+        progress(total, total)
     return outputs, ended
 
 
-def _finished(job: _Job, built: _Built, found: dict[str, Slice], ended: Exit) -> Run:
+def _finished(job: _Job, built: _Built, found: dict[str, Slice], ends: list[Exit]) -> Run:
     """What a run was and what it cost; its outputs are still to be kept."""
+    seconds = sum(one.seconds for one in ends)
     times = Times(
         build_s=built.seconds,
-        run_s=ended.seconds,
-        seconds_per_slice=ended.seconds / len(found),
-        first_output_s=ended.first_output_s,
+        run_s=seconds,
+        seconds_per_slice=seconds / len(found),
+        first_output_s=ends[0].first_output_s,
     )
     return Run(
         image=built.image,
@@ -254,9 +309,13 @@ def _finished(job: _Job, built: _Built, found: dict[str, Slice], ended: Exit) ->
         engine=job.engine.description,
         costs=Costs(
             times=times,
-            peak_memory_bytes=ended.peak_memory_bytes,
-            peak_gpu_memory_bytes=ended.peak_gpu_memory_bytes,
+            peak_memory_bytes=_highest(one.peak_memory_bytes for one in ends),
+            peak_gpu_memory_bytes=_highest(one.peak_gpu_memory_bytes for one in ends),
         ),
-        log=sanitise(ended.log),
+        log=sanitise(joined_logs([one.log for one in ends])),
         build=built.policy if job.submission.manifest.image.build is not None else None,
     )
+
+
+def _highest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)

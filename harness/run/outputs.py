@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.base.errors import OutputQuotaError, OutputsError, UsageError
 from harness.base.text import first_few, shortened
+from harness.dataset.cases import Inputs, NoisySlice
 from harness.run.untrusted_png import Rejected, Slice, read_png
 from harness.sandbox import Quota, largest_png
 
@@ -134,6 +135,12 @@ def read_folder(folder: Path, *, sizes: Mapping[str, tuple[int, int]]) -> dict[s
         except Rejected as error:
             wrong[case] = str(error)
     return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
+
+
+def slices_in(folder: Path, dataset: Inputs) -> tuple[NoisySlice, ...]:
+    """The slices whose outputs a folder ought to hold: the cases, and where it names one further slice, all of them."""
+    named = any((folder / f"{one.name}.png").is_file() for one in dataset.further)
+    return dataset.shown if named else dataset.cases
 
 
 def _complete(

@@ -16,9 +16,9 @@ class Times(Strict, frozen=True, kw_only=True):
     """Seconds of wall time."""
 
     build_s: float
-    run_s: float  # the container alone, from its start to its end
+    run_s: float  # the container alone, from its start to its end; the sum where the slices took several runs
     seconds_per_slice: float  # the container's whole time, shared by all slices
-    first_output_s: float | None = None  # cold start: from the container's start until its first output was finished
+    first_output_s: float | None = None  # cold start: from the (first) start until the first output was finished
 
 
 class Costs(Strict, frozen=True, kw_only=True):
@@ -44,7 +44,8 @@ class Repeat(Strict, frozen=True, kw_only=True):
 
 
 class Run(Strict, frozen=True, kw_only=True):
-    """A finished run, all outputs valid. `outputs` maps each case's name to its 8-bit grey PNG in the cache."""
+    """A finished run, all outputs valid. `outputs` maps the name of every case and further slice to its 8-bit grey PNG
+    in the cache."""
 
     image: str
     outputs: dict[str, str]
@@ -70,7 +71,7 @@ def digest_outputs(outputs: Mapping[str, NDArray[np.uint8]]) -> str:
 
 
 def compare(first: Mapping[str, NDArray[np.uint8]], others: Sequence[Mapping[str, NDArray[np.uint8]]]) -> Repeat:
-    """How far repeated runs (case name -> uint8 pixels), at least one, are from the first."""
+    """How far repeated runs (slice -> uint8 pixels), at least one, are from the first."""
     largest = {
         name: max(int(np.abs(one[name].astype(np.int16) - pixels).max()) for one in others)
         for name, pixels in first.items()

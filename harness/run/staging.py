@@ -19,13 +19,44 @@ from harness.dataset.cases import Inputs, NoisySlice
 
 
 def opaque_names(dataset: Inputs) -> dict[str, NoisySlice]:
-    """The cases by the names that a container sees, sorted by them, so that neither name nor order reveals a case."""
-    secret = dataset.names_key or installation_secret()
-    names = {
-        hmac.digest(secret, f"{dataset.digest}\0{case.name}".encode(), "sha256").hex()[:16]: case
-        for case in dataset.cases
+    """The slices by the names that a container sees, sorted by them, so that neither name nor order reveals a slice."""
+    keyed = _Keyed(dataset)
+    return dict(sorted((keyed(one.name)[:16], one) for one in dataset.shown))
+
+
+def rounds_of(dataset: Inputs) -> list[dict[str, NoisySlice]]:
+    """The slices of each run of the container by the names that it sees (`opaque_names`).
+
+    No run shows two images of one plane: from two, a container could average the noise, find lesions by subtraction or
+    compute the noise that was added. Images of one plane are put into an order that the secret decides, and the i-th
+    goes to run i, so that no container can tell from its run which kind of image it sees. Without further slices one
+    run shows all.
+    """
+    keyed = _Keyed(dataset)
+    planes: dict[str, list[NoisySlice]] = {}
+    for one in dataset.shown:
+        planes.setdefault(one.plane, []).append(one)
+    # a NUL is part of no name, so no digest here is one of `opaque_names`, which the container knows
+    turn = {
+        one.name: number
+        for images in planes.values()
+        for number, one in enumerate(sorted(images, key=lambda one: keyed(f"run\0{one.name}")))
     }
-    return dict(sorted(names.items()))
+    rounds: list[dict[str, NoisySlice]] = [{} for _ in range(max(turn.values(), default=0) + 1)]
+    for name, one in opaque_names(dataset).items():
+        rounds[turn[one.name]][name] = one
+    return rounds
+
+
+class _Keyed:
+    """Texts -> hex digests that only the protocol's secret, else the installation's, can make."""
+
+    def __init__(self, dataset: Inputs) -> None:
+        self.secret = dataset.names_key or installation_secret()
+        self.data = dataset.digest
+
+    def __call__(self, text: str) -> str:
+        return hmac.digest(self.secret, f"{self.data}\0{text}".encode(), "sha256").hex()
 
 
 @contextlib.contextmanager

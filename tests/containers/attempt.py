@@ -60,7 +60,8 @@ def attempt(case: Case, world: World) -> Run | HarnessError:
                     load_submission(folder), world.dataset, case.limits, seed=7, engine=world.engine, build=case.policy
                 )
         submission = load_submission(submission_of(case, world))
-        return run_submission(submission, world.dataset, case.limits, seed=7, engine=world.engine, build=case.policy)
+        dataset = world.with_further() if case.further else world.dataset
+        return run_submission(submission, dataset, case.limits, seed=7, engine=world.engine, build=case.policy)
     except HarnessError as error:
         return error
 

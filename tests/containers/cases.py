@@ -51,6 +51,7 @@ class Case:
     arguments: str = ""  # what of the world behave.py is told: "label", "labels", "reachable"
     dockerfile: str = ""  # of a run: lines to append; of a build: the whole after FROM
     manifest: str = ""  # lines to append
+    further: bool = False  # whether the data have further slices, so that the container runs several times
     limits: Limits = LIMITS
     policy: BuildPolicy = BUILD  # of its build, or its pull
     pulls: int = 0  # bytes of the layer that a registry promises
@@ -96,7 +97,7 @@ TELLING = {
     *("good", "nothing", "link to label", "fifo", "unix socket"),
     *("disk fill", "inode flood", "sparse file", "huge file", "volume fill", "memory hog", "fork bomb"),
     *("sleeps for ever", "holds its init", "log flood", "looks everywhere", "finds what is there", "looks around"),
-    *("environment", "engine socket", "setuid", "kernel doors", "tag clobber"),
+    *("keeps state", "environment", "engine socket", "setuid", "kernel doors", "tag clobber"),
     *("build endless", "build fork bomb", "build memory hog", "build many layers"),
 }
 TITLES = {
@@ -197,6 +198,11 @@ CASES: dict[str, list[Case]] = {
         Case(name="engine socket", does="looks for the sockets of container engines", status=0, bound="not there"),
         Case(name="setuid", does="runs a setuid-root program of its image", status=0, bound="uid stays 65532",
              dockerfile="RUN cp /usr/bin/id /setuid-id && chmod 4755 /setuid-id"),
+        Case(name="keeps state", does="leaves marks for the next run of its container: files, memory, keys, a process",
+             status=0, bound="every run finds nothing", dockerfile="VOLUME /data", further=True),
+        Case(name="finds its state", behaviour="keeps_state", status=20, said="run 1 of 3: ", further=True,
+             does="control: the same search with such a mark put into the image", bound="the search finds",
+             dockerfile="VOLUME /data\nRUN printf 'kept-by-%s' a-run > /srv/found"),
         Case(name="kernel doors", does="mount, unshare, chroot, mknod, raw sockets, /proc/sysrq-trigger",
              status=0, bound="all refused"),
     ],

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from harness.base.slices import write_grey
 from harness.dataset.cases import Case as Slice
-from harness.dataset.cases import Dataset
+from harness.dataset.cases import Dataset, FurtherKind, FurtherSlice
 from harness.engines import BASE_IMAGE, Engine, Exit
 from harness.engines._owner import OWNER, owner_labels
 from harness.engines.docker import DockerEngine
@@ -118,6 +119,19 @@ class World:
         kept = folder / "cache" / "labels" / "0123"
         kept.mkdir(parents=True)
         shutil.copy(self.dataset.cases[0].gt, kept / "p1-s1.png")
+
+    def with_further(self) -> Dataset:
+        """The slices with more images of the first plane, two, and of the second, one; a plane's have a pixel size of
+        its own."""
+        sizes = {one.name: 0.5 + number for number, one in enumerate(self.dataset.cases)}
+        cases = tuple(replace(one, pixel_mm=sizes[one.name]) for one in self.dataset.cases)
+        first, second, _ = cases
+        kinds: tuple[tuple[Slice, FurtherKind], ...] = ((first, "plus"), (first, "minus"), (second, "lesions"))
+        further = tuple(
+            FurtherSlice(name=f"{one.name}-{kind}", lq=one.lq, pixel_mm=one.pixel_mm, of=one.name, kind=kind)
+            for one, kind in kinds
+        )
+        return replace(self.dataset, cases=cases, further=further, digest="three slices and more")
 
     def arguments(self, case: Case) -> list[str]:
         """What behave.py is told of the host."""
