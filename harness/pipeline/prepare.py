@@ -23,6 +23,7 @@ from harness.protocol import Protocol
 from harness.records.signing import signing_key
 from harness.records.store import keep_protocol, protocol_file
 from harness.run.execute import run_submission
+from harness.scoring.lesions import check_sites
 from harness.scoring.score import load_extractors
 from harness.submission.manifest import load_submission
 
@@ -61,14 +62,17 @@ def prepare(
     """Data, labels and extractors of a protocol, built or taken from the cache, and the organiser's key.
 
     Before anything is computed UsageError tells of missing weights and, if records are to be written (`writes`), of an
-    unusable key and of a leaderboard with records of another protocol under this name and version. `leaderboard` may
-    hold the protocol's disclosed secret. For `engine` see `prepare_labels`.
+    unusable key and of a leaderboard with records of another protocol under this name and version, and ScoringError of
+    data with too few lesions to measure. `leaderboard` may hold the protocol's disclosed secret. For `engine` see
+    `prepare_labels`.
     """
     key = signing_key(os.environ) if writes else None
     if writes and protocol_file(leaderboard, protocol.name, protocol.version).is_file():
         protocol = keep_protocol(leaderboard, protocol)  # refuses another text of the same version
     extractors = load_extractors(protocol, device=feature_device)
     data = prepare_labels(protocol, reporter, leaderboard=leaderboard, engine=engine)
+    if data.dataset.lesions:
+        check_sites(data.dataset)
     return Benchmark(
         protocol=protocol,
         dataset=data.dataset,

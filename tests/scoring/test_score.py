@@ -11,12 +11,13 @@ import pytest
 
 from harness.base.errors import UsageError
 from harness.base.slices import read_grey, write_grey
-from harness.dataset.cases import Case, Dataset
+from harness.dataset.cases import Case, Dataset, FurtherSlice
 from harness.dataset.load import load_data
 from harness.features import Extractor, load
 from harness.imaging.regions import shrink
 from harness.labels.label_set import LabelSet, build_labels
 from harness.protocol import FolderData, Metric, PhantomData, Protocol, RankBy, load_protocol
+from harness.scoring.scans import RANDOM, SYSTEMATIC
 from harness.scoring.score import Scorecard, load_extractors, score
 from harness.scoring.values import Table
 from tests.published_files import FORMAT_WARNINGS, archive, pin, published_state, state_dict_file
@@ -258,6 +259,28 @@ def test_masked_regions_stand_beside_pooled_ones_and_do_not_leak(
     assert change["FID"]["background"] > 0
     assert abs(change["FID"]["lung"]) < 0.05 * change["FID"]["background"]
     assert spoilt["FID"]["lung"].value != spoilt["FID masked"]["lung"].value
+
+
+def test_further_slices_give_further_tables(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:
+    """The scan in another breath stands for one more low-dose scan. Outputs that were handed in have none of it."""
+    only_rmse = msgspec.structs.replace(
+        protocol, metrics=(Metric(name="RMSE", metric="rmse"),), rank_by=RankBy(metric="RMSE")
+    )
+    again = tuple(
+        FurtherSlice(name=f"{case.name}-again-1", lq=case.gt, pixel_mm=case.pixel_mm, of=case.name, kind="again")
+        for case in dataset.cases
+    )
+    more = msgspec.structs.replace(dataset, further=again)
+    outputs = {one.name: Path(one.lq) for one in more.shown}
+    card = score(outputs, more, labels, only_rmse, extractors=[])
+    assert list(card.further) == ["scans"]
+    assert {name: set(regions) for name, regions in card.further["scans"].items()} == {
+        name: set(protocol.regions) for name in (SYSTEMATIC, RANDOM)
+    }
+    assert card.further["scans"][RANDOM]["lung"].unit == "HU"
+    handed_in = score({case.name: outputs[case.name] for case in dataset.cases}, more, labels, only_rmse, extractors=[])
+    assert handed_in.further == {}
+    assert handed_in.label == card.label
 
 
 def test_nothing_is_ranked_by_a_descriptive_metric() -> None:
