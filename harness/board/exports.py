@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from harness.board.ranking import Row, ranking_value, replicates_of
-from harness.board.tables import ARROWS, Boards, reference_table, table_of
+from harness.board.tables import ARROWS, Boards, reference_table
+from harness.board.words import table_of
 from harness.protocol import Protocol
 from harness.scoring.score import Value
 from harness.statistics import distinguishable

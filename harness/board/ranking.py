@@ -37,6 +37,7 @@ class Row(Strict, frozen=True, kw_only=True):
     signed_by: str | None = None
     withdrawn: bool = False
     twin: Record | None = None
+    lesions: str = ""
 
     @property
     def compared(self) -> Record:
@@ -105,7 +106,9 @@ def _with_tiers(rows: list[Row], protocol: Protocol) -> list[Row]:
 
 def ranking_value(record: Record, protocol: Protocol) -> Value | None:
     """The value that a protocol ranks by, if the record has it."""
-    return record.result.metrics.get(protocol.rank_by.metric, {}).get(protocol.rank_by.region)
+    by, result = protocol.rank_by, record.result
+    tables = {"label": result.metrics, "truth": result.truth or {}, **(result.further or {})}
+    return tables.get(by.reference, {}).get(by.metric, {}).get(by.region)
 
 
 def comparable(rows: Sequence[Row], protocol: Protocol) -> list[Row]:
