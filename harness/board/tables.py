@@ -76,7 +76,7 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row], strips: Mapping[s
         shown = strips if first and reference == "label" else {}
         parts += [f"### {titles[reference]}", _table(protocol, rows, reference, "whole", shown)]
     if newest:
-        parts += _folded(protocol, rows, first=first)
+        parts += _folded(protocol, rows)
     unranked = [row for row in rows if row.standing == "unranked"]
     if unranked:
         named = [(row.record.result.submission, row.reason) for row in unranked]
@@ -91,7 +91,7 @@ def _reference(protocol: Protocol) -> str:
     return AT_LENGTH[reference] + (recipe if reference == "label" else "")
 
 
-def _folded(protocol: Protocol, rows: Sequence[Row], *, first: bool) -> list[str]:
+def _folded(protocol: Protocol, rows: Sequence[Row]) -> list[str]:
     """The tables of every region, and of every lesion, each behind a heading that opens it."""
     titles = {
         "label": "Against the label",

@@ -80,8 +80,8 @@ def ranked_by(protocol: Protocol) -> str:
 
 
 def ranking_places(protocol: Protocol, rows: Sequence[Row]) -> list[Place]:
-    """What a table of the ranking shows: the value that ranks and, where any row has them, the systematic and the random
-    error and the error without truth of the same region."""
+    """What a table of the ranking shows: the value that ranks and, where any row has them, the systematic error, the
+    random error and the error without truth of the same region."""
     by = protocol.rank_by
     places = [
         Place(by.metric, by.reference, by.metric, by.region),

@@ -23,9 +23,10 @@ from harness.base.shipped import PACKAGE
 from harness.base.structs import read_json
 from harness.board import exports
 from harness.board.ranking import Row, ranking_value
-from harness.board.site import columns, compare, facts, plots
+from harness.board.site import columns, compare, facts, further, plots
 from harness.board.site.shelf import LINKED, Shelf
 from harness.board.tables import Boards, processors
+from harness.board.words import AGAINST, AT_LENGTH, OVERALL, lesion_gate, ranked_by, table_of
 from harness.protocol import Protocol
 from harness.records.agreement import HARDWARE, STATED, processor_of
 from harness.records.attachments import attachments
@@ -33,6 +34,7 @@ from harness.records.schema import Record
 from harness.records.store import record_folder
 from harness.scoring.attachment_names import PREVIEW, STRIP
 from harness.scoring.pictures import REGION_COLOURS
+from harness.scoring.score import Table
 
 HERE = Path(__file__).resolve().parent
 LABEL_REPORT = "labels.json"  # beside protocol.json: `harness labels --report --json` of the protocol
@@ -138,7 +140,14 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
     made_of = _digest(
         (
             record,
-            row and (row.standing, row.reason, row.signed_by, row.withdrawn),  # no rank: a new row shifts those
+            row
+            and (
+                row.standing,
+                row.reason,
+                row.signed_by,
+                row.withdrawn,
+                row.lesions,
+            ),  # no rank: a new row shifts those
             protocol,
             files,
             context.read,
@@ -164,6 +173,9 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
             record=record,
             row=row,
             history=list(zip(history, standings, strict=True)),
+            tables_against=_against(protocol, record),
+            metrics=[metric.name for metric in protocol.metrics],
+            further=further.of_record(protocol, record),
             comparable=record.id in context.comparable,
             pictures=pictures,
             viewable=bool(shown) and all(name in files for name in shown),
@@ -186,6 +198,12 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
             lambda: compare.script(context.leaderboard, protocol, record, files),
         )
     return site
+
+
+def _against(protocol: Protocol, record: Record) -> list[tuple[str, Table]]:
+    """A record's values against label and truth; what ranks comes first."""
+    references = sorted(("label", "truth"), key=lambda one: one != protocol.rank_by.reference)
+    return [(one, table_of(record, one)) for one in references]
 
 
 def _absent(context: _Context, record: Record, files: Mapping[str, str]) -> list[str]:
@@ -266,7 +284,9 @@ def _environment() -> jinja2.Environment:
         "record_url": facts.record_url,
         "processor": processor_of,
     }
-    environment.globals |= {"board_columns": columns.of_board, "cell": columns.cell, "ranking_value": ranking_value}
+    environment.globals |= {"ranking_columns": columns.of_ranking, "cell": columns.cell, "lesions": columns.lesions}
+    environment.globals |= {"ranking_value": ranking_value, "ranked_by": ranked_by, "lesion_gate": lesion_gate}
+    environment.globals |= {"AGAINST": AGAINST, "AT_LENGTH": AT_LENGTH, "OVERALL": OVERALL}
     environment.globals |= {"STRIP": STRIP, "PREVIEW": PREVIEW, "HARDWARE": HARDWARE, "STATED": STATED}
     return environment
 

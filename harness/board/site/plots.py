@@ -11,6 +11,7 @@ from harness.base.structs import Strict
 from harness.board.ranking import Row, comparable, ranking_value
 from harness.board.site.columns import power_of_ten
 from harness.board.site.facts import Curves
+from harness.board.words import ranked_by
 from harness.protocol import Protocol
 from harness.scoring.per_slice import MeanSpectrum
 
@@ -68,7 +69,7 @@ def pareto(protocol: Protocol, rows: Sequence[Row]) -> Markup | None:
         parts.append(dot.format(row.standing, x.at(second), y.at(value)))
     shown = [(x.at(second), y.at(value), row.record.result.submission.name) for second, value, row in points]
     parts += _names(shown[:MOST_NAMES])  # rows come best first
-    metric = f"{protocol.rank_by.metric}, {protocol.rank_by.region}"
+    metric = ranked_by(protocol)
     better = "higher" if higher else "lower"
     parts += _titles("seconds per slice, on the machine of each run", f"{metric} ({better} is better)", WIDTH, HEIGHT)
     return _svg(parts, WIDTH, HEIGHT, f"{metric} against seconds per slice of {len(points)} submissions")
