@@ -13,7 +13,7 @@ import msgspec
 from harness.board.ranking import Row, ranking_value, replicates_of
 from harness.board.tables import ARROWS, Boards, reference_table, table_of
 from harness.protocol import Protocol
-from harness.scoring.score import Value
+from harness.scoring.values import Value
 from harness.statistics import distinguishable
 
 

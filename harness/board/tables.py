@@ -12,7 +12,7 @@ from harness.imaging.regions import Region
 from harness.protocol import FolderData, Protocol
 from harness.records.agreement import processor_of
 from harness.records.schema import Record
-from harness.scoring.score import Table
+from harness.scoring.values import Table
 
 MISSING = "–"
 ARROWS = {True: "↑", False: "↓", None: ""}

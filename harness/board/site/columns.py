@@ -11,7 +11,7 @@ from harness.base.structs import Strict
 from harness.board.ranking import Row
 from harness.board.tables import ARROWS, reference_table
 from harness.protocol import Protocol
-from harness.scoring.score import Value
+from harness.scoring.values import Value
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
