@@ -27,7 +27,8 @@ from harness.imaging.regions import Code, shrink
 from harness.labels.label_set import build_labels
 from harness.protocol import Protocol, load_protocol
 from harness.scoring.pictures import REGION_COLOURS, patient_box
-from harness.scoring.score import Table, load_extractors, score
+from harness.scoring.score import load_extractors, score
+from harness.scoring.values import Table
 
 LADDERS = {"blur": "#0072b2", "noise": "#d55e00"}  # two of Okabe & Ito's colours
 OF_LUNG, OF_NODULES = ("vessel contrast",), ("nodule contrast",)

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.workers import map_slices
-from harness.imaging.lesion import Lesion
+from harness.imaging.lesion import Lesion, roi_half
 from harness.labels.battery import BATTERY
 from harness.observer import cut_rois
 from harness.observer.detection import Detection, Outputs, detect, joined, observe, verdict
 from harness.observer.hotelling import auc
 from harness.phantom import levels, make_patient
-from harness.phantom.lesions import LesionScans, roi_half, scan_lesions
+from harness.phantom.lesions import LesionScans, scan_lesions
 from harness.statistics import Difference, Interval, Replicates, interval, paired_difference
 
 SIZE, DOSE, MOST = 512, 0.02, 20

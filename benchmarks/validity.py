@@ -30,7 +30,8 @@ from harness.imaging.regions import Code, erode
 from harness.labels.battery import BATTERY
 from harness.labels.label_set import build_labels
 from harness.protocol import Metric, Protocol, load_protocol
-from harness.scoring.score import Scorecard, Table, load_extractors, score
+from harness.scoring.score import Scorecard, load_extractors, score
+from harness.scoring.values import Table
 from harness.statistics import Replicates, interval
 
 Image = NDArray[np.uint8]

@@ -9,7 +9,8 @@ import msgspec
 from harness.protocol import Protocol, load_protocol
 from harness.records.schema import Failure, Observed, Record, Result, SubmissionFacts, make_record, protocol_facts
 from harness.sandbox import Limits
-from harness.scoring.score import ExtractorFacts, Fidelity, Table, Value
+from harness.scoring.score import ExtractorFacts, Fidelity
+from harness.scoring.values import Table, Value
 
 PROTOCOL = load_protocol("phantom-mini", official=False)
 FAILURE = Failure(

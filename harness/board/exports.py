@@ -15,8 +15,7 @@ from harness.board.tables import ARROWS, Boards, reference_table
 from harness.board.words import (
     AGAINST,
     AT_LENGTH,
-    LESS_INPUT,
-    OVERALL,
+    OBSERVERS,
     REFERENCES,
     Place,
     lesion_gate,
@@ -24,10 +23,10 @@ from harness.board.words import (
     ranking_places,
     ranks_as_first,
     split_lesions,
-    table_of,
 )
 from harness.protocol import Protocol
-from harness.scoring.score import Value
+from harness.scoring.lesions import ALL, less_input
+from harness.scoring.values import Value
 from harness.statistics import distinguishable
 
 
@@ -235,11 +234,7 @@ def model_card(protocol: Protocol, row: Row) -> str:
     result = row.record.result
     places = [
         *([] if ranks_as_first(protocol, [row]) else ranking_places(protocol, [row])),
-        *(
-            Place(metric, "lesions", metric, OVERALL)
-            for metric in sorted(table_of(row.record, "lesions"))
-            if metric.endswith(LESS_INPUT)
-        ),
+        *(Place(less_input(one), "lesions", less_input(one), ALL) for one in OBSERVERS.values()),
         *(
             Place(metric, reference, metric, "whole")
             for reference in ("label", "truth")

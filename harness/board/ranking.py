@@ -13,7 +13,7 @@ from harness.base.structs import Strict
 from harness.protocol import PhantomData, Protocol
 from harness.records.agreement import disagreements
 from harness.records.schema import Record
-from harness.scoring.score import Value
+from harness.scoring.values import Value
 from harness.statistics import Replicates, distinguishable, tiers
 
 REASON_LENGTH = 200

@@ -11,7 +11,6 @@ from harness.board.ranking import Row
 from harness.board.words import (
     AT_LENGTH,
     COMPARED,
-    OVERALL,
     REFERENCES,
     conditions,
     lesion_gate,
@@ -23,7 +22,8 @@ from harness.board.words import (
 )
 from harness.protocol import FolderData, Protocol
 from harness.records.agreement import processor_of
-from harness.scoring.score import Table, Value
+from harness.scoring.lesions import ALL
+from harness.scoring.values import Table, Value
 
 MISSING = "–"
 ARROWS = {True: "↑", False: "↓", None: ""}
@@ -108,7 +108,7 @@ def _folded(protocol: Protocol, rows: Sequence[Row]) -> list[str]:
             found.append(_details(f"Region: {region}", tables))
     listed = [name for row in rows for name in conditions(protocol, table_of(row.record, "lesions"))]
     for name in dict.fromkeys(listed):
-        title = "mean over all" if name == OVERALL else name
+        title = "mean over all" if name == ALL else name
         found.append(_details(f"Lesions: {title}", [_table(protocol, rows, "lesions", name, {})]))
     return found
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from harness.board.ranking import Row
 from harness.protocol import Protocol
 from harness.records.schema import Record
-from harness.scoring.score import Table, Value
+from harness.scoring.lesions import ALL, EYE, HOTELLING, less_input
+from harness.scoring.scans import RANDOM, SYSTEMATIC
+from harness.scoring.values import Table, Value
 
 COMPARED = ("label", "truth", "coupled")
 """References whose tables are metric -> region; submissions are compared in these."""
@@ -26,11 +28,8 @@ AT_LENGTH = {
     "truth": "the noise-free truth",
     "coupled": "the slice's own kept noise, without truth",
 }
-OBSERVERS = {"hotelling": "Hotelling", "eye": "eye"}
-"""Observers as a protocol's gate and as a record's tables name them."""
-
-LESS_INPUT, EXACT, OVERALL = " less the input's", ", exact interval)", "all"
-"""How a record's table of lesions names what it holds: observer x condition, `all` for the mean over conditions."""
+OBSERVERS = {"hotelling": HOTELLING, "eye": EYE}
+"""The d' of each observer, as a record's table of lesions names it."""
 
 
 class Place(NamedTuple):
@@ -85,8 +84,8 @@ def ranking_places(protocol: Protocol, rows: Sequence[Row]) -> list[Place]:
     by = protocol.rank_by
     places = [
         Place(by.metric, by.reference, by.metric, by.region),
-        Place("systematic error", "scans", "systematic error", by.region),
-        Place("random error", "scans", "random error", by.region),
+        Place(SYSTEMATIC, "scans", SYSTEMATIC, by.region),
+        Place(RANDOM, "scans", RANDOM, by.region),
         Place("error without truth", "coupled", "RMSE", by.region),
     ]
     if by.reference == "coupled":
@@ -112,7 +111,7 @@ def lesion_gate(protocol: Protocol) -> str:
 def lesion_difference(protocol: Protocol, record: Record) -> Value | None:
     """d' less the noisy input's, averaged over the conditions, of the observer that the gate asks."""
     observer = OBSERVERS["hotelling" if protocol.lesion_gate is None else protocol.lesion_gate.observer]
-    return table_of(record, "lesions").get(f"d' ({observer}){LESS_INPUT}", {}).get(OVERALL)
+    return table_of(record, "lesions").get(less_input(observer), {}).get(ALL)
 
 
 def split_lesions(words: str) -> tuple[str, str]:
@@ -126,5 +125,5 @@ def conditions(protocol: Protocol, table: Table) -> list[str]:
     lesions = getattr(protocol.data, "lesions", None) or ()
     listed = [str(one) for one in lesions.conditions] if lesions else []
     there = {name for values in table.values() for name in values}
-    rest = sorted(there - set(listed) - {OVERALL})
-    return [name for name in (*listed, *rest, OVERALL) if name in there]
+    rest = sorted(there - set(listed) - {ALL})
+    return [name for name in (*listed, *rest, ALL) if name in there]

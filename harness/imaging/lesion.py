@@ -25,3 +25,8 @@ class Site(Strict, frozen=True, kw_only=True):
     row: int
     column: int
     condition: int
+
+
+def roi_half(size: int) -> int:
+    """Pixels from a site to the edge of its region of interest, which has 2 x half + 1 pixels a side: 16 at 512."""
+    return size // 32

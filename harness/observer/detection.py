@@ -47,23 +47,34 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
     return Outputs(np.concatenate([one.hotelling for one in parts]), np.concatenate([one.eye for one in parts]))
 
 
-def detect(absent: Outputs, present: Outputs, patients: Sequence[str]) -> Detection:
+def detect(absent: Outputs, present: Outputs, patients: Sequence[str], *, rounding: float = 0.0) -> Detection:
     """d' at the same n sites without and with a lesion; `patients[i]` is the patient of site i.
 
-    ScoringError as `hotelling.squared_distance` and `eye.detectability`.
+    `rounding` is the least variance of an output, of images in whole grey levels (`rounding_variance`), without which a
+    lesion that is left without any noise is an error. ScoringError as `hotelling.squared_distance` and
+    `eye.detectability`.
     """
     names = np.asarray(patients)
 
     def by_eye(rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> float:
-        return eye.detectability(absent.eye[rows], present.eye[rows], names[rows].tolist())
+        return eye.detectability(absent.eye[rows], present.eye[rows], names[rows].tolist(), rounding=rounding)
 
     return Detection(
         hotelling=replicates(
-            lambda rows: hotelling.detectability(absent.hotelling[rows], present.hotelling[rows]), patients
+            lambda rows: hotelling.detectability(absent.hotelling[rows], present.hotelling[rows], rounding=rounding),
+            patients,
         ),
-        exact=hotelling.exact_bounds(absent.hotelling, present.hotelling),
+        exact=hotelling.exact_bounds(absent.hotelling, present.hotelling, rounding=rounding),
         eye=replicates(by_eye, patients),
     )
+
+
+def rounding_variance(pixel_mm: ArrayLike) -> float:
+    """The variance that rounding to whole grey levels gives a channel's output, for pixels of these sizes on average.
+
+    That of one pixel is 1/12, and channels are orthonormal in pixels; their outputs are multiplied by a pixel's size.
+    """
+    return float(np.mean(np.square(pixel_mm))) / 12
 
 
 def verdict(difference: Difference) -> Verdict:

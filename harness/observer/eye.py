@@ -75,14 +75,20 @@ def eye_outputs(
 
 
 def detectability(
-    absent: Floats, present: Floats, patients: Sequence[str], *, internal_noise: float = INTERNAL_NOISE
+    absent: Floats,
+    present: Floats,
+    patients: Sequence[str],
+    *,
+    internal_noise: float = INTERNAL_NOISE,
+    rounding: float = 0.0,
 ) -> float:
     """d' of the observer from its `eye_outputs` without and with a lesion, (n, 2, channels) of the same sites.
 
     `patients[i]` is the patient of site i. d' is the mean of present less absent decisions, over the root of
     s^2 (1 + internal_noise^2), s^2 the mean of their two variances. It is below 0 where the template finds the opposite
-    of a lesion, and 0 where nothing of it is left. ScoringError for fewer than two patients, and for a difference
-    without any noise.
+    of a lesion, and 0 where nothing of it is left. `rounding` as in `hotelling.squared_distance`: s^2 is at least that
+    times the template's square, the most that the eye lets pass of it. ScoringError for fewer than two patients, and,
+    without `rounding`, for a difference without any noise.
     """
     both_classes(absent, present)
     people, owner, counts = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
@@ -95,7 +101,8 @@ def detectability(
     difference = float((decisions[1] - decisions[0]).mean())
     if difference == 0:
         return 0.0
-    spread = math.sqrt(sum(float(decision.var(ddof=1)) for decision in decisions) / 2)
+    least = rounding * float((templates[owner] ** 2).sum(axis=1).mean())
+    spread = math.sqrt(max(sum(float(decision.var(ddof=1)) for decision in decisions) / 2, least))
     if spread == 0:
         raise ScoringError("the decisions do not vary: no noise is left to measure a difference by")
     return difference / (spread * math.sqrt(1 + internal_noise**2))

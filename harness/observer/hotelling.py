@@ -67,12 +67,13 @@ def channel_width(diameter_mm: float, pixel_mm: float) -> float:
     return WIDTH_PER_RADIUS * diameter_mm / 2 / pixel_mm
 
 
-def squared_distance(absent: Floats, present: Floats) -> float:
+def squared_distance(absent: Floats, present: Floats, *, rounding: float = 0.0) -> float:
     """Squared Mahalanobis distance of the mean outputs, D^2 = dv' S^-1 dv, with the pooled covariance S.
 
     Outputs are (m, channels) and (n, channels). 0 where the means are equal, even if nothing varies (a denoiser that
-    erases everything). ScoringError for too few sites (m + n must be at least channels + 4), and where a difference
-    comes without any noise, which would be infinite.
+    erases everything). `rounding` is the variance that rounding to whole grey levels alone gives an output: along no
+    direction is less taken for the noise. ScoringError for too few sites (m + n must be at least channels + 4), and,
+    without `rounding`, where a difference comes without any noise, which would be infinite.
     """
     both_classes(absent, present)
     count, channels = len(absent) + len(present), absent.shape[1]
@@ -82,6 +83,9 @@ def squared_distance(absent: Floats, present: Floats) -> float:
     if not difference.any():
         return 0.0
     spread = np.concatenate([absent - absent.mean(axis=0), present - present.mean(axis=0)])
+    if rounding > 0:
+        variances, directions = np.linalg.eigh(spread.T @ spread / (count - 2))
+        return float(((difference @ directions) ** 2 / np.maximum(variances, rounding)).sum())
     scale = np.sqrt((spread**2).mean(axis=0))
     if not scale.all() or np.linalg.matrix_rank(spread / scale) < channels:
         raise ScoringError("the channels' outputs do not vary enough to measure a difference by: no noise is left")
@@ -90,23 +94,23 @@ def squared_distance(absent: Floats, present: Floats) -> float:
     return float(difference @ np.linalg.solve(covariance, difference))
 
 
-def squared_index(absent: Floats, present: Floats) -> float:
+def squared_index(absent: Floats, present: Floats, *, rounding: float = 0.0) -> float:
     """d'^2, unbiased for normal outputs (Wunderlich 2015): negative where chance would give more.
 
     d'^2 = (m + n - p - 3) / (m + n - 2) * D^2 - p (m + n) / (m n), of p channels. Arguments and errors as
     `squared_distance`.
     """
     m, n, p = len(absent), len(present), absent.shape[1]
-    distance = squared_distance(absent, present)
+    distance = squared_distance(absent, present, rounding=rounding)
     return float((m + n - p - 3) / (m + n - 2) * distance - p * (m + n) / (m * n))
 
 
-def detectability(absent: Floats, present: Floats) -> float:
+def detectability(absent: Floats, present: Floats, *, rounding: float = 0.0) -> float:
     """d' of the observer, the root of `squared_index`; 0 where that is negative. Arguments and errors as there."""
-    return math.sqrt(max(squared_index(absent, present), 0.0))
+    return math.sqrt(max(squared_index(absent, present, rounding=rounding), 0.0))
 
 
-def exact_bounds(absent: Floats, present: Floats, *, level: float = LEVEL) -> Bounds:
+def exact_bounds(absent: Floats, present: Floats, *, rounding: float = 0.0, level: float = LEVEL) -> Bounds:
     """Exact confidence interval of d', for normal outputs of one covariance. Arguments and errors as before.
 
     x = D^2 m n (m + n - p - 1) / (p (m + n - 2) (m + n)) has a noncentral F distribution with p and m + n - p - 1
@@ -115,7 +119,7 @@ def exact_bounds(absent: Floats, present: Floats, *, level: float = LEVEL) -> Bo
     """
     m, n, p = len(absent), len(present), absent.shape[1]
     freedom = m + n - p - 1
-    x = squared_distance(absent, present) * m * n * freedom / (p * (m + n - 2) * (m + n))
+    x = squared_distance(absent, present, rounding=rounding) * m * n * freedom / (p * (m + n - 2) * (m + n))
 
     def bound(share: float) -> float:
         def excess(noncentrality: float) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.base.structs import Strict
 from harness.imaging.draws import Draws, generator
-from harness.imaging.lesion import Lesion, Site
+from harness.imaging.lesion import Lesion, Site, roi_half
 from harness.imaging.regions import Code, erode
 from harness.phantom.patient import Patient
 from harness.phantom.scan import NORMAL_PHOTONS, PhantomSlice, Plane, Scan, cut, middle, scan_slice
@@ -44,11 +44,6 @@ class LesionScans(Strict, frozen=True, kw_only=True):
     absent: PhantomSlice
     present: PhantomSlice
     sites: tuple[Site, ...]
-
-
-def roi_half(size: int) -> int:
-    """Pixels from a site to the edge of its region of interest, which has 2 x half + 1 pixels a side: 16 at 512."""
-    return size // 32
 
 
 def scan_lesions(

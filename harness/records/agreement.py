@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from harness.base.structs import Strict
 from harness.base.text import first_few
 from harness.records.schema import Record, Result
-from harness.scoring.score import Table, Value
+from harness.scoring.values import Table, Value
 
 RELATIVE = 1e-4  # of the value
 OF_WIDTH = 1e-3  # of the width of its interval: for values that are small differences of large sums, as KID

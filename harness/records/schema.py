@@ -21,7 +21,8 @@ from harness.base.text import sanitise
 from harness.protocol import Protocol
 from harness.run.result import Repeat, Times
 from harness.sandbox import BuildPolicy, Limits
-from harness.scoring.score import ExtractorFacts, Fidelity, Table
+from harness.scoring.score import ExtractorFacts, Fidelity
+from harness.scoring.values import Table
 from harness.submission.manifest import Submission
 
 SIGNIFICANT_DIGITS = 7  # float32 features carry no more, and files are half as large as with all digits

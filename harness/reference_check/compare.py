@@ -32,7 +32,8 @@ from harness.reference_check import reference_tools as tools
 from harness.run.result import digest_outputs
 from harness.scoring.attachment_names import FEATURES
 from harness.scoring.feature_sets import FeatureSet, feature_key, features_of, read_features
-from harness.scoring.score import Table, Value, score
+from harness.scoring.score import score
+from harness.scoring.values import Table, Value
 
 HARNESS = "harness"  # as a tool: its own values, computed anew
 

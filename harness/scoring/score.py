@@ -22,29 +22,10 @@ from harness.metrics import DATA_RANGE, DistributionMetric, ImageMetric
 from harness.protocol import Metric, Protocol
 from harness.scoring.answer_lookup import find_looked_up
 from harness.scoring.feature_sets import FeatureSet, feature_key, features_of, npz_of
+from harness.scoring.further import further_tables
 from harness.scoring.per_slice import SliceValue, Spectra, image_values, mean_spectra
+from harness.scoring.values import Table, Value
 from harness.statistics import Statistic, interval, replicates
-
-
-class Value(Strict, frozen=True, kw_only=True):
-    """A metric's value over `n` slices with its 95 % interval over patients; no bounds below two patients.
-
-    `higher_is_better` is null for a descriptive metric. `without` holds the value without each patient in turn, from
-    which intervals of the difference between two submissions follow. `extrapolated` is the value at infinitely many
-    patients, for metrics that are biased at few (FID); null where n does not allow it.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    higher_is_better: bool | None
-    unit: str
-    without: dict[str, float]
-    extrapolated: float | None = None
-
-
-Table = dict[str, dict[str, Value]]  # metric -> region -> value
 
 
 class Fidelity(Strict, frozen=True, kw_only=True):
@@ -146,6 +127,7 @@ def score(
     return Scorecard(
         label=tables["label"],
         truth=tables.get("truth"),
+        further=further_tables(outputs, dataset, labels, protocol, hu_per_grey),
         gate=_gate(tables, noisy, protocol),
         extractors={one.name: ExtractorFacts(weights=one.digest, note=one.describe()) for one in extractors},
         implementations={one.name: _implementation(one) for one in protocol.metrics},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.imaging.lesion import Lesion, Site
+from harness.imaging.lesion import Lesion, Site, roi_half
 from harness.imaging.regions import Code
 from harness.phantom import Patient, make_patient, scan_slice
 from harness.phantom.lesions import (
@@ -19,7 +19,6 @@ from harness.phantom.lesions import (
     LesionScans,
     choose_sites,
     paint_lesions,
-    roi_half,
     scan_lesions,
     section,
 )

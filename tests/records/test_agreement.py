@@ -14,7 +14,7 @@ from harness.records.agreement import OF_WIDTH, RELATIVE, ROUNDING, disagreement
 from harness.records.schema import Record, Result, make_record
 from harness.records.store import read_record, write_record
 from harness.scoring.attachment_names import FEATURES
-from harness.scoring.score import Value
+from harness.scoring.values import Value
 from tests.board_records import observed, scored, value
 
 

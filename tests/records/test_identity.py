@@ -18,7 +18,8 @@ from harness.records.encoding import encode
 from harness.records.schema import Record, Result, identity_of, make_record
 from harness.records.store import read_record, record_folder, write_record
 from harness.records.upgrades import upgraded
-from harness.scoring.score import ExtractorFacts, Value
+from harness.scoring.score import ExtractorFacts
+from harness.scoring.values import Value
 from tests.board_records import FAILURE, failed, observed, scored, table
 
 LEADERBOARD = Path(__file__).resolve().parents[2] / "leaderboard"

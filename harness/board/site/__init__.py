@@ -26,15 +26,16 @@ from harness.board.ranking import Row, ranking_value
 from harness.board.site import columns, compare, facts, further, plots
 from harness.board.site.shelf import LINKED, Shelf
 from harness.board.tables import Boards, processors
-from harness.board.words import AGAINST, AT_LENGTH, OVERALL, lesion_gate, ranked_by, table_of
+from harness.board.words import AGAINST, AT_LENGTH, lesion_gate, ranked_by, table_of
 from harness.protocol import Protocol
 from harness.records.agreement import HARDWARE, STATED, processor_of
 from harness.records.attachments import attachments
 from harness.records.schema import Record
 from harness.records.store import record_folder
 from harness.scoring.attachment_names import PREVIEW, STRIP
+from harness.scoring.lesions import ALL
 from harness.scoring.pictures import REGION_COLOURS
-from harness.scoring.score import Table
+from harness.scoring.values import Table
 
 HERE = Path(__file__).resolve().parent
 LABEL_REPORT = "labels.json"  # beside protocol.json: `harness labels --report --json` of the protocol
@@ -286,7 +287,7 @@ def _environment() -> jinja2.Environment:
     }
     environment.globals |= {"ranking_columns": columns.of_ranking, "cell": columns.cell, "lesions": columns.lesions}
     environment.globals |= {"ranking_value": ranking_value, "ranked_by": ranked_by, "lesion_gate": lesion_gate}
-    environment.globals |= {"AGAINST": AGAINST, "AT_LENGTH": AT_LENGTH, "OVERALL": OVERALL}
+    environment.globals |= {"AGAINST": AGAINST, "AT_LENGTH": AT_LENGTH, "ALL": ALL}
     environment.globals |= {"STRIP": STRIP, "PREVIEW": PREVIEW, "HARDWARE": HARDWARE, "STATED": STATED}
     return environment
 

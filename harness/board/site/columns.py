@@ -12,7 +12,7 @@ from harness.board.ranking import Row
 from harness.board.tables import ARROWS, reference_table
 from harness.board.words import COMPARED, compared_against, lesion_difference, split_lesions
 from harness.protocol import Protocol
-from harness.scoring.score import Value
+from harness.scoring.values import Value
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

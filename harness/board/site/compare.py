@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 
 from harness.board.ranking import Row, comparable, twins
 from harness.board.site import facts
-from harness.board.words import COMPARED, EXACT, LESS_INPUT, compared_against, conditions, table_of
+from harness.board.words import COMPARED, OBSERVERS, compared_against, conditions, table_of
 from harness.protocol import Protocol
 from harness.records.schema import Record
 from harness.statistics import LEVEL
@@ -102,10 +102,9 @@ def _observers(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """The d' of each observer, as metrics: differences from the noisy input's add nothing to a paired difference."""
     return {
         name: {"unit": value.unit, "higher": value.higher_is_better}
+        for name in OBSERVERS.values()
         for row in rows
-        for name, values in sorted(table_of(row.record, "lesions").items())
-        if not name.endswith((LESS_INPUT, EXACT))
-        for value in values.values()
+        for value in table_of(row.record, "lesions").get(name, {}).values()
     }
 
 
@@ -114,8 +113,7 @@ def _values(protocol: Protocol, record: Record, patients: Sequence[str]) -> dict
     listed = [metric.name for metric in protocol.metrics]
     for reference in (*COMPARED, "lesions"):
         table = table_of(record, reference)
-        names = listed if reference in COMPARED else [one for one in table if not one.endswith((LESS_INPUT, EXACT))]
-        for name in names:
+        for name in listed if reference in COMPARED else OBSERVERS.values():
             for region, value in table.get(name, {}).items():
                 if value.without:
                     without = [value.without.get(patient) for patient in patients]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from harness.base.structs import Strict
-from harness.board.words import EXACT, LESS_INPUT, OVERALL, conditions, table_of
+from harness.board.words import OBSERVERS, conditions, table_of
 from harness.protocol import Protocol
 from harness.records.schema import Record
-from harness.scoring.score import Table, Value
+from harness.scoring.lesions import ALL, EXACT, EYE, HOTELLING, less_input
+from harness.scoring.values import Table, Value
 
 TITLES = {
-    "Hotelling": "Channelized Hotelling observer: knows lesion and noise",
-    "eye": "Non-prewhitening observer with eye filter: nearer to a reader",
+    HOTELLING: "Channelized Hotelling observer: knows lesion and noise",
+    EYE: "Non-prewhitening observer with eye filter: nearer to a reader",
 }
 
 
@@ -54,18 +55,17 @@ def of_record(protocol: Protocol, record: Record) -> Further:
 
 
 def _lesions(protocol: Protocol, table: Table) -> Lesions | None:
-    names = sorted(name for name in table if not name.endswith((LESS_INPUT, EXACT)))
-    observers = tuple(_observer(protocol, table, name) for name in names)
+    observers = tuple(_observer(protocol, table, name) for name in OBSERVERS.values() if name in table)
     exact = any(line.exact for one in observers for line in one.lines)
     return Lesions(observers=observers, exact=exact) if observers else None
 
 
 def _observer(protocol: Protocol, table: Table, name: str) -> Observer:
-    exact = table.get(name.removesuffix(")") + EXACT, {})
-    differences = table.get(name + LESS_INPUT, {})
+    exact = table.get(EXACT, {}) if name == HOTELLING else {}
+    differences = table.get(less_input(name), {})
     lines = tuple(
         Line(
-            condition="mean over all" if condition == OVERALL else condition,
+            condition="mean over all" if condition == ALL else condition,
             value=table[name][condition],
             exact=exact.get(condition),
             difference=differences.get(condition),
@@ -73,8 +73,7 @@ def _observer(protocol: Protocol, table: Table, name: str) -> Observer:
         )
         for condition in conditions(protocol, {name: table[name]})
     )
-    own = name.removeprefix("d' (").removesuffix(")")
-    return Observer(title=TITLES.get(own, own), lines=lines)
+    return Observer(title=TITLES[name], lines=lines)
 
 
 def words_of(difference: Value | None) -> str:

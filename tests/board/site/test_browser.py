@@ -22,7 +22,7 @@ from harness.board.site.columns import number
 from harness.records.attachments import attachment
 from harness.records.schema import Record
 from harness.records.store import keep_protocol, read_record, record_folder, write_record
-from harness.scoring.score import Value
+from harness.scoring.values import Value
 from harness.statistics import Replicates, paired_difference
 from tests.board.site.board import leaderboard
 from tests.board_records import PROTOCOL, on_another_processor, scored

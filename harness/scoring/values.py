@@ -1,0 +1,26 @@
+"""A metric's value with its interval, and tables of them."""
+
+from __future__ import annotations
+
+from harness.base.structs import Strict
+
+
+class Value(Strict, frozen=True, kw_only=True):
+    """A metric's value over `n` slices with its 95 % interval over patients; no bounds below two patients.
+
+    `higher_is_better` is null for a descriptive metric. `without` holds the value without each patient in turn, from
+    which intervals of the difference between two submissions follow. `extrapolated` is the value at infinitely many
+    patients, for metrics that are biased at few (FID); null where n does not allow it.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    higher_is_better: bool | None
+    unit: str
+    without: dict[str, float]
+    extrapolated: float | None = None
+
+
+Table = dict[str, dict[str, Value]]  # metric -> region -> value
