@@ -32,10 +32,14 @@ taken away (`harness.imaging.coupled`)."""
 
 
 class FurtherSlice(NoisySlice, frozen=True, kw_only=True):
-    """One more noisy image of the plane of the case `of`. A container never sees two images of one plane in one run."""
+    """One more noisy image of the plane of the case `of`. A container never sees two images of one plane in one run.
+
+    `aligned_gt` is the normal-dose scan of what it shows, where there is one that is not the case's own.
+    """
 
     of: str
     kind: FurtherKind
+    aligned_gt: str | None = None
 
     @property
     def plane(self) -> str:

@@ -51,7 +51,9 @@ def check_record(folder: Path, reporter: Reporter, *, outputs: Path | None = Non
 def _outputs_of(record: Record, benchmark: Benchmark, outputs: Path | None, scratch: Path) -> Mapping[str, Path] | None:
     """A record's outputs (case -> PNG) from the folder `outputs`, made again in `scratch`, or from the cache."""
     if outputs is not None:
-        return {case.name: outputs / f"{case.name}.png" for case in benchmark.dataset.cases}
+        paths = {one.name: outputs / f"{one.name}.png" for one in benchmark.dataset.shown}
+        needed = {case.name for case in benchmark.dataset.cases}  # who hands outputs in has no others
+        return {name: path for name, path in paths.items() if name in needed or path.exists()}
     submission = record.result.submission
     if submission.anchor and record.observed.image is None:
         anchors = anchors_of(benchmark.dataset, benchmark.protocol.purify)

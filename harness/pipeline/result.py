@@ -65,6 +65,7 @@ def result_of(
         # the harness's own reference rows match answers on purpose, and everybody knows what a reference row is
         flags=(card.flags if card and not submission.slug.startswith(ANCHOR_PREFIX) else ()) or UNSET,
         notes=(card.notes if card and not submission.anchor else ()) or UNSET,
+        further=(card.further if card else {}) or UNSET,
     )
 
 

@@ -46,7 +46,8 @@ class Disagreement(Strict, frozen=True, kw_only=True):
         of = "" if self.field == "value" else f", {self.field}"
         first, second = ("none" if one is None else f"{one:.7g}" for one in (self.first, self.second))
         apart = f" (may differ by {self.tolerance:.1g})" if self.tolerance else ""
-        return f"{self.metric}, {self.region}, against the {self.reference}{of}: {first}, here {second}{apart}"
+        table = f"against the {self.reference}" if self.reference in ("label", "truth") else f"of {self.reference}"
+        return f"{self.metric}, {self.region}, {table}{of}: {first}, here {second}{apart}"
 
 
 def tolerance(value: Value) -> float:
@@ -62,14 +63,16 @@ def disagreements(first: Result, second: Result) -> list[Disagreement]:
     results have these (schema 1 had none). The gate's verdict follows from a value, and may differ where that is at the
     bound.
     """
+    one, other = first.tables, second.tables
     return [
-        *of_tables("label", first.metrics, second.metrics),
-        *of_tables("truth", first.truth or {}, second.truth or {}),
+        found
+        for name in dict.fromkeys([*one, *other])
+        for found in of_tables(name, one.get(name, {}), other.get(name, {}))
     ]
 
 
 def of_tables(reference: str, first: Table, second: Table) -> Iterator[Disagreement]:
-    """As `disagreements`, of two tables of values against one reference (`label` or `truth`)."""
+    """As `disagreements`, of two tables of one name (`Result.tables`)."""
     for metric in dict.fromkeys([*first, *second]):
         one, other = first.get(metric, {}), second.get(metric, {})
         for region in dict.fromkeys([*one, *other]):

@@ -163,8 +163,8 @@ def _exponent(found: re.Match[bytes]) -> bytes:
 def _has_such_text(result: Any) -> bool:
     """Whether a name, unit or other text of a result holds what is a small number elsewhere, or may hold it."""
     try:
-        others = {key: value for key, value in result.items() if key not in ("metrics", "truth")}
-        texts = {msgspec.json.encode(others).decode()}
+        others = {key: value for key, value in result.items() if key not in ("metrics", "truth", "further")}
+        texts = {msgspec.json.encode(others).decode(), *result.get("further", ())}
         for table in _tables(result):
             for metric, regions in table.items():
                 texts.add(metric)
@@ -176,7 +176,7 @@ def _has_such_text(result: Any) -> bool:
 
 
 def _tables(result: dict[str, Any]) -> list[dict[str, dict[str, Any]]]:
-    return [table for table in (result["metrics"], result["truth"]) if table]
+    return [table for table in (result["metrics"], result["truth"], *result.get("further", {}).values()) if table]
 
 
 def _values(table: dict[str, dict[str, Any]]) -> list[Any]:

@@ -81,6 +81,12 @@ class Result(Strict, frozen=True, kw_only=True):
     notes: tuple[str, ...] | UnsetType = UNSET  # what else is worth knowing of the outputs
     further: dict[str, Table] | UnsetType = UNSET  # the scorecard's, where there are any
 
+    @property
+    def tables(self) -> dict[str, Table]:
+        """Every table by its name: `label`, `truth` where it is known, and the further ones."""
+        truth = {} if self.truth is None else {"truth": self.truth}
+        return {"label": self.metrics} | truth | (self.further or {})
+
 
 class About(Strict, frozen=True, kw_only=True):
     """What a submission says of itself, in its own words; empty where it says nothing."""

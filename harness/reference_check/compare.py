@@ -118,7 +118,7 @@ def compare(
     step()
     if outputs is not None:
         card = score(outputs, dataset, labels, protocol, extractors=extractors)
-        comparisons += _anew(record, {"label": card.label, "truth": card.truth or {}})
+        comparisons += _anew(record, {"label": card.label, "truth": card.truth or {}} | card.further)
     step()
     return comparisons
 
@@ -153,14 +153,15 @@ def _require_recorded_material(
 def _anew(record: Record, found: Mapping[str, Table]) -> list[Comparison]:
     """Every value with its interval beside the one that the harness computes on this machine (reference -> table)."""
     comparisons = []
-    for name, table in _tables(record).items():
+    for name in found:
+        table = record.result.tables.get(name, {})
         differing = {(one.metric, one.region) for one in of_tables(name, table, found[name])}
         for metric, regions in found[name].items():
             for region, value in regions.items():
                 own = table.get(metric, {}).get(region)
                 if own is None:
                     raise UsageError(
-                        f"record {record.id} has no {metric} ({region}, against the {name}), which is computed here",
+                        f"record {record.id} has no {metric} ({region}, {name}), which is computed here",
                         fix="use the version of the harness that wrote the record (observed.commit)",
                     )
                 comparisons.append(
@@ -176,10 +177,6 @@ def _anew(record: Record, found: Mapping[str, Table]) -> list[Comparison]:
                     )
                 )
     return comparisons
-
-
-def _tables(record: Record) -> dict[str, Table]:
-    return {"label": record.result.metrics, "truth": record.result.truth or {}}
 
 
 # -------------------------------------------------------------------------------- distances
@@ -222,7 +219,7 @@ def _distances(
     comparisons = []
     for metric in protocol.metrics:
         distances = tools.DISTANCES.get(metric.metric, {})
-        for region, value in _tables(record)[name].get(metric.name, {}).items():
+        for region, value in record.result.tables[name].get(metric.name, {}).items():
             x, y, of = _pair(metric, region, kept, regional, own, theirs)
             rounding = OF_TERMS * _terms(metric, x, y) if distances else 0.0
             for tool, distance in distances.items():
@@ -282,7 +279,7 @@ def _image_metrics(
         for metric in protocol.metrics:
             if not isinstance(metrics_of.load(metric.metric), ImageMetric):
                 continue
-            for region, value in _tables(record)[name].get(metric.name, {}).items():
+            for region, value in record.result.tables[name].get(metric.name, {}).items():
                 for tool in tools.IMAGES.get(metric.metric, {}):
                     found = by_tools.get((name, metric.name, region, tool))
                     if found:

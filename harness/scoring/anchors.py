@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from harness.base.slices import read_grey, write_grey
 from harness.base.structs import Strict
 from harness.base.workers import map_slices
-from harness.dataset.cases import Case, Dataset
+from harness.dataset.cases import Dataset, NoisySlice
 from harness.imaging import denoise
 from harness.protocol import Purify
 from harness.submission.manifest import ANCHOR_PREFIX
@@ -54,35 +55,47 @@ def anchors_of(dataset: Dataset, purify: Purify) -> list[Anchor]:
 def make_anchor(
     anchor: Anchor, dataset: Dataset, purify: Purify, folder: Path, *, weak_outputs: Mapping[str, Path] | None
 ) -> dict[str, Path]:
-    """Write an anchor's images to `folder` and return them like a submission's outputs: case name -> 8-bit grey PNG.
+    """Write an anchor's images to `folder` and return them like a submission's outputs: name -> 8-bit grey PNG.
 
+    They are made of every slice that a container sees (`Dataset.shown`), as far as the anchor has an image of it: of
+    further slices the truth shows none, and another normal-dose scan those with lesions.
     `weak_outputs` are the outputs of the submission that serves as weak denoiser, if one does.
     """
-    outputs = {case.name: folder / f"{case.name}.png" for case in dataset.cases}
-    map_slices(
-        _make,
-        [
-            (anchor, case, purify.weak_denoiser, weak_outputs and weak_outputs[case.name], outputs[case.name])
-            for case in dataset.cases
-        ],
-    )
+    sources = {one.name: source for one in dataset.shown if (source := _source(anchor, one, weak_outputs))}
+    outputs = {name: folder / f"{name}.png" for name in sources}
+    map_slices(_make, [(anchor, source, purify.weak_denoiser, outputs[name]) for name, source in sources.items()])
     return outputs
 
 
-def _make(anchor: Anchor, case: Case, weak_denoiser: str, weak_output: Path | None, path: Path) -> None:
-    write_grey(path, _image(anchor, case, weak_denoiser, weak_output))
+class _Source(NamedTuple):
+    """A file that an anchor's image is made of, and whether it is that image already."""
+
+    path: Path
+    finished: bool
 
 
-def _image(anchor: Anchor, case: Case, weak_denoiser: str, weak_output: Path | None) -> NDArray[np.uint8]:
-    low = read_grey(Path(case.lq))
+def _source(anchor: Anchor, one: NoisySlice, weak_outputs: Mapping[str, Path] | None) -> _Source | None:
+    """What an anchor's image of a slice is made of; None where there is nothing."""
     match anchor.kind:
-        case "blur":
-            # In float64 the order of additions, which differs between processors, cannot change a grey level.
-            blurred: NDArray[np.uint8] = np.rint(gaussian_filter(low.astype(np.float64), anchor.sigma)).astype(np.uint8)
-            return blurred
+        case "lq" | "blur":
+            return _Source(Path(one.lq), anchor.kind == "lq")
         case "weak":
-            return denoise.load(weak_denoiser)(low) if weak_output is None else read_grey(weak_output)
-        case "again":  # part of the row's digest, and so of its records
-            return read_grey(Path(str(case.aligned_gt)))
-        case kind:
-            return read_grey(Path(getattr(case, kind)))
+            if weak_outputs is None:
+                return _Source(Path(one.lq), False)
+            return _Source(weak_outputs[one.name], True) if one.name in weak_outputs else None
+        case kind:  # `again` is part of the row's digest, and so of its records
+            path = getattr(one, "aligned_gt" if kind == "again" else kind, None)
+            return None if path is None else _Source(Path(path), True)
+
+
+def _make(anchor: Anchor, source: _Source, weak_denoiser: str, path: Path) -> None:
+    image = read_grey(source.path)
+    if not source.finished:
+        image = denoise.load(weak_denoiser)(image) if anchor.kind == "weak" else _blurred(image, anchor.sigma)
+    write_grey(path, image)
+
+
+def _blurred(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
+    # In float64 the order of additions, which differs between processors, cannot change a grey level.
+    found: NDArray[np.uint8] = np.rint(gaussian_filter(image.astype(np.float64), sigma)).astype(np.uint8)
+    return found
