@@ -47,12 +47,7 @@ class Place(NamedTuple):
 
 def table_of(record: Record, reference: str) -> Table:
     """The values of a record in one of the tables `REFERENCES`; empty where it has none."""
-    result = record.result
-    if reference == "label":
-        return result.metrics
-    if reference == "truth":
-        return result.truth or {}
-    return (result.further or {}).get(reference, {})
+    return record.result.tables.get(reference, {})
 
 
 def tables_of(rows: Sequence[Row]) -> list[str]:
