@@ -19,7 +19,6 @@ from harness.board.words import (
     REFERENCES,
     Place,
     lesion_gate,
-    ranked_by,
     ranking_places,
     ranks_as_first,
     split_lesions,
@@ -206,11 +205,12 @@ def badge(protocol: Protocol, row: Row) -> str:
     """
     value = ranking_value(row.record, protocol)
     if row.rank is not None and value is not None:
-        metric, _, against = ranked_by(protocol).partition(", ")
-        against = "" if protocol.rank_by.reference == "label" else f" ({against})"
+        by = protocol.rank_by
+        against = {"label": "", "truth": f" ({by.region}, truth)", "coupled": f" ({by.region}, without truth)"}
         verdict = split_lesions(row.lesions)[0]
         lost = f" · {verdict}" if verdict.startswith("loses") else ""
-        message, colour = f"rank {row.rank} · {metric} {value.value:.4g}{against}{lost}", "#2b6a4d"
+        message = f"rank {row.rank} · {by.metric} {value.value:.4g}{against[by.reference]}{lost}"
+        colour = "#2b6a4d"
     else:
         message, colour = ("reference" if row.standing == "anchor" else "not ranked"), "#5c6470"
     left, right = (round(len(text) * CHARACTER + 2 * PADDING) for text in (protocol.identity, message))

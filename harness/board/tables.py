@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from harness.board.ranking import Row
 from harness.board.words import (
     AT_LENGTH,
-    COMPARED,
     REFERENCES,
     conditions,
     lesion_gate,
+    names_in,
     ranking_places,
     ranks_as_first,
     split_lesions,
@@ -166,11 +166,11 @@ def _lesions(words: str) -> str:
 def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: str, strips: Mapping[str, str]) -> str:
     scored = [row for row in rows if row.record.result.status == "scored"]
     tables = [reference_table(row, reference) for row in scored]
-    listed = [metric.name for metric in protocol.metrics]
-    if reference not in COMPARED:
-        listed = list(dict.fromkeys(name for table in tables for name in table))
     examples = {
-        name: value for name in listed for table in reversed(tables) if (value := table.get(name, {}).get(region))
+        name: value
+        for name in names_in(protocol, reference)
+        for table in reversed(tables)
+        if (value := table.get(name, {}).get(region))
     }
     if not examples:
         return "No values."

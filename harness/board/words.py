@@ -8,7 +8,7 @@ from typing import NamedTuple
 from harness.board.ranking import Row
 from harness.protocol import Protocol
 from harness.records.schema import Record
-from harness.scoring.lesions import ALL, EYE, HOTELLING, less_input
+from harness.scoring.lesions import ALL, EXACT, EYE, HOTELLING, less_input
 from harness.scoring.scans import RANDOM, SYSTEMATIC
 from harness.scoring.values import Table, Value
 
@@ -48,6 +48,15 @@ class Place(NamedTuple):
 def table_of(record: Record, reference: str) -> Table:
     """The values of a record in one of the tables `REFERENCES`; empty where it has none."""
     return record.result.tables.get(reference, {})
+
+
+def names_in(protocol: Protocol, reference: str) -> list[str]:
+    """The metrics of a table in the order that they are shown in."""
+    if reference == "scans":
+        return [SYSTEMATIC, RANDOM]
+    if reference == "lesions":
+        return [HOTELLING, less_input(HOTELLING), EXACT, EYE, less_input(EYE)]
+    return [metric.name for metric in protocol.metrics]
 
 
 def tables_of(rows: Sequence[Row]) -> list[str]:

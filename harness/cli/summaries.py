@@ -37,15 +37,15 @@ def print_scores(result: Result, protocol: Protocol) -> None:
 
 def _print_further(further: Mapping[str, Values], subject: str, protocol: Protocol) -> None:
     """What further slices tell; of lesions each observer's d', and the difference from the noisy input's."""
-    from harness.board.words import OBSERVERS, conditions
-    from harness.scoring.lesions import less_input
+    from harness.board.words import conditions, names_in
+    from harness.scoring.lesions import EXACT
 
     if scans := further.get("scans"):
         _print_values(f"{subject}, bias and noise", scans, protocol.regions)
     if coupled := further.get("coupled"):
         _print_values(f"{subject}, error without truth", coupled, protocol.regions)
     if lesions := further.get("lesions"):
-        named = [name for one in OBSERVERS.values() for name in (one, less_input(one)) if name in lesions]
+        named = [name for name in names_in(protocol, "lesions") if name in lesions and name != EXACT]
         shown = {name: lesions[name] for name in named}
         _print_values(f"{subject}, lesions", shown, conditions(protocol, shown))
 

@@ -23,9 +23,9 @@ def _protocol() -> Protocol:
     assert isinstance(PROTOCOL.data, PhantomData)
     lesions = Lesions(
         conditions=(
-            Lesion(diameter_mm=2, contrast_hu=140),
-            Lesion(diameter_mm=3, contrast_hu=60),
-            Lesion(diameter_mm=12, contrast_hu=25),
+            Lesion(diameter_mm=2.0, contrast_hu=140.0),
+            Lesion(diameter_mm=3.0, contrast_hu=60.0),
+            Lesion(diameter_mm=12.0, contrast_hu=25.0),
         )
     )
     return msgspec.structs.replace(

@@ -26,7 +26,7 @@ from harness.board.ranking import Row, ranking_value
 from harness.board.site import columns, compare, facts, further, plots
 from harness.board.site.shelf import LINKED, Shelf
 from harness.board.tables import Boards, processors
-from harness.board.words import AGAINST, AT_LENGTH, lesion_gate, ranked_by, table_of
+from harness.board.words import AGAINST, AT_LENGTH, lesion_gate, names_in, ranked_by, table_of
 from harness.protocol import Protocol
 from harness.records.agreement import HARDWARE, STATED, processor_of
 from harness.records.attachments import attachments
@@ -175,7 +175,6 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
             row=row,
             history=list(zip(history, standings, strict=True)),
             tables_against=_against(protocol, record),
-            metrics=[metric.name for metric in protocol.metrics],
             further=further.of_record(protocol, record),
             comparable=record.id in context.comparable,
             pictures=pictures,
@@ -286,7 +285,12 @@ def _environment() -> jinja2.Environment:
         "processor": processor_of,
     }
     environment.globals |= {"ranking_columns": columns.of_ranking, "cell": columns.cell, "lesions": columns.lesions}
-    environment.globals |= {"ranking_value": ranking_value, "ranked_by": ranked_by, "lesion_gate": lesion_gate}
+    environment.globals |= {
+        "ranking_value": ranking_value,
+        "ranked_by": ranked_by,
+        "lesion_gate": lesion_gate,
+        "names_in": names_in,
+    }
     environment.globals |= {"AGAINST": AGAINST, "AT_LENGTH": AT_LENGTH, "ALL": ALL}
     environment.globals |= {"STRIP": STRIP, "PREVIEW": PREVIEW, "HARDWARE": HARDWARE, "STATED": STATED}
     return environment

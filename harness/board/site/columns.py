@@ -70,7 +70,8 @@ def arrow(higher_is_better: bool | None) -> str:
 
 
 def of_board(protocol: Protocol, rows: Sequence[Row], region: str, reference: str = "label") -> list[Column]:
-    """The columns that have any value, in the protocol's order of metrics, descriptive ones last."""
+    """The columns that have any value: the metric that ranks first, descriptive ones last, others as the protocol
+    lists them."""
     found = []
     for metric in protocol.metrics:
         values = [value for row in rows if (value := reference_table(row, reference).get(metric.name, {}).get(region))]
@@ -94,7 +95,11 @@ def of_board(protocol: Protocol, rows: Sequence[Row], region: str, reference: st
                     high=max(ends),
                 )
             )
-    return sorted(found, key=lambda one: one.higher_is_better is None)
+    return _in_order(protocol, found)
+
+
+def _in_order(protocol: Protocol, found: Sequence[Column]) -> list[Column]:
+    return sorted(found, key=lambda one: (one.name != protocol.rank_by.metric, one.higher_is_better is None))
 
 
 def of_ranking(protocol: Protocol, rows: Sequence[Row]) -> list[Column]:
@@ -121,7 +126,7 @@ def of_every_metric(protocol: Protocol, rows: Sequence[Row]) -> list[Column]:
         here.get(name) or msgspec.structs.replace(anywhere[name], region=by.region, reference=by.reference)
         for name in named
     ]
-    return sorted(found, key=lambda one: one.higher_is_better is None)
+    return _in_order(protocol, found)
 
 
 class Lesions(Strict, frozen=True, kw_only=True):
@@ -138,7 +143,9 @@ def lesions(protocol: Protocol, row: Row) -> Lesions | None:
         return None
     verdict, numbers = split_lesions(row.lesions)
     difference = lesion_difference(protocol, row.record)
-    return Lesions(verdict=verdict, numbers=numbers, value=None if difference is None else difference.value)
+    return Lesions(
+        verdict=verdict, numbers=numbers.replace("-", "−"), value=None if difference is None else difference.value
+    )
 
 
 def cell(row: Row, column: Column) -> Cell | None:

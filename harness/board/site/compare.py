@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 
 from harness.board.ranking import Row, comparable, twins
 from harness.board.site import facts
-from harness.board.words import COMPARED, OBSERVERS, compared_against, conditions, table_of
+from harness.board.words import COMPARED, OBSERVERS, compared_against, conditions, names_in, table_of
 from harness.protocol import Protocol
 from harness.records.schema import Record
 from harness.statistics import LEVEL
@@ -110,10 +110,9 @@ def _observers(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 def _values(protocol: Protocol, record: Record, patients: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    listed = [metric.name for metric in protocol.metrics]
     for reference in (*COMPARED, "lesions"):
         table = table_of(record, reference)
-        for name in listed if reference in COMPARED else OBSERVERS.values():
+        for name in OBSERVERS.values() if reference == "lesions" else names_in(protocol, reference):
             for region, value in table.get(name, {}).items():
                 if value.without:
                     without = [value.without.get(patient) for patient in patients]
