@@ -231,6 +231,7 @@ def anchors(protocol: str, leaderboard: Path, features_on: str) -> None:
 
     chosen = load_protocol(protocol)
 
+    from harness.board.ranking import ranking_value
     from harness.cli.terminal import TerminalReporter
     from harness.pipeline.anchors import evaluate_anchors
     from harness.pipeline.prepare import prepare
@@ -239,5 +240,6 @@ def anchors(protocol: str, leaderboard: Path, features_on: str) -> None:
     benchmark = prepare(chosen, reporter, leaderboard=leaderboard, feature_device=features_on)
     by = chosen.rank_by
     for record in evaluate_anchors(benchmark, reporter):
-        value = record.result.metrics[by.metric][by.region]
-        click.echo(f"{by.metric} {value.value:.4g}  {record.result.submission.name}")
+        value = ranking_value(record, chosen)
+        said = "–" if value is None else f"{value.value:.4g}"
+        click.echo(f"{by.metric} {said}  {record.result.submission.name}")
