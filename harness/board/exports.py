@@ -10,18 +10,16 @@ from typing import Any
 
 import msgspec
 
-from harness.board.ranking import Row, ranking_value, replicates_of
+from harness.board.lesion_gate import METRICS
+from harness.board.ranking import AGAINST, Row, ranking_value, replicates_of
 from harness.board.tables import ARROWS, Boards, reference_table
 from harness.board.words import (
-    AGAINST,
     AT_LENGTH,
-    OBSERVERS,
     REFERENCES,
     Place,
     lesion_gate,
     ranking_places,
     ranks_as_first,
-    split_lesions,
 )
 from harness.protocol import Protocol
 from harness.scoring.lesions import ALL, less_input
@@ -207,8 +205,7 @@ def badge(protocol: Protocol, row: Row) -> str:
     if row.rank is not None and value is not None:
         by = protocol.rank_by
         against = {"label": "", "truth": f" ({by.region}, truth)", "coupled": f" ({by.region}, without truth)"}
-        verdict = split_lesions(row.lesions)[0]
-        lost = f" · {verdict}" if verdict.startswith("loses") else ""
+        lost = " · loses lesions" if row.loses_lesions else ""
         message = f"rank {row.rank} · {by.metric} {value.value:.4g}{against[by.reference]}{lost}"
         colour = "#2b6a4d"
     else:
@@ -234,7 +231,7 @@ def model_card(protocol: Protocol, row: Row) -> str:
     result = row.record.result
     places = [
         *([] if ranks_as_first(protocol, [row]) else ranking_places(protocol, [row])),
-        *(Place(less_input(one), "lesions", less_input(one), ALL) for one in OBSERVERS.values()),
+        *(Place(less_input(one), "lesions", less_input(one), ALL) for one in METRICS.values()),
         *(
             Place(metric, reference, metric, "whole")
             for reference in ("label", "truth")

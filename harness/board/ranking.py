@@ -10,7 +10,8 @@ import msgspec
 
 from harness.base.digests import digest_json
 from harness.base.structs import Strict
-from harness.protocol import PhantomData, Protocol
+from harness.board.lesion_gate import lesions_of, unjudged
+from harness.protocol import PhantomData, Protocol, Reference
 from harness.records.agreement import disagreements
 from harness.records.schema import Record
 from harness.scoring.values import Value
@@ -18,6 +19,12 @@ from harness.statistics import Replicates, distinguishable, tiers
 
 REASON_LENGTH = 200
 Standing = Literal["ranked", "anchor", "unranked"]
+AGAINST: dict[Reference, str] = {
+    "label": "the label",
+    "truth": "the truth",
+    "coupled": "its own kept noise, without truth",
+}
+"""What values are computed against, in few words."""
 
 
 class Row(Strict, frozen=True, kw_only=True):
@@ -26,7 +33,9 @@ class Row(Strict, frozen=True, kw_only=True):
     Submissions that share a `tier` cannot be told apart from the first of the tier; None where the records hold too
     little to tell. `signed_by` names the organiser who signed the record, "" if no signature counts; None where the
     leaderboard lists no signers. `twin` is an earlier ranked record of the same outputs and, within tolerance, the same
-    values, if there is one.
+    values, if there is one. `lesions` says in plain words what the record does to lesions, "" where that was not
+    measured; rows with `loses_lesions`, of a protocol with a lesion gate, rank below all others and are never in the
+    first tier.
     """
 
     record: Record
@@ -38,6 +47,7 @@ class Row(Strict, frozen=True, kw_only=True):
     withdrawn: bool = False
     twin: Record | None = None
     lesions: str = ""
+    loses_lesions: bool = False
 
     @property
     def compared(self) -> Record:
@@ -56,7 +66,8 @@ def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, 
     official test set do not rank; nor, where the protocol has none, those that differ from the majority's.
     Each submission is represented by its newest scored record, one on the official test set before any other, and by a
     failed one only if that is newer. Equal values share a rank, and so do equal outputs, whatever machine scored them,
-    as long as their values agree (`harness.records.agreement`). `withdrawn` maps the ids of withdrawn records to the
+    as long as their values agree (`harness.records.agreement`). Under a lesion gate those that keep lesions come first,
+    then those that lose them, each in the order of their values. `withdrawn` maps the ids of withdrawn records to the
     reason: they are shown, and the newest of the others represents the submission.
     """
     withdrawn = withdrawn or {}
@@ -71,44 +82,48 @@ def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, 
     ]
     ranked = [row for row in rows if row.standing == "ranked"]
     twin_of = twins(row.record for row in ranked)
-    ranked = [msgspec.structs.replace(row, twin=twin_of.get(row.record.id)) for row in ranked]
+    ranked = [_with_lesions(msgspec.structs.replace(row, twin=twin_of.get(row.record.id)), protocol) for row in ranked]
     ranked.sort(key=lambda row: _key(row, protocol))
     rest = sorted(
-        (row for row in rows if row.standing != "ranked"),
+        (_with_lesions(row, protocol) for row in rows if row.standing != "ranked"),
         key=lambda row: (row.standing != "anchor", row.record.result.submission.slug, row.record.observed.date),
     )
     placed: list[Row] = []
     for position, row in enumerate(ranked, start=1):
-        tie = placed and _key(placed[-1], protocol)[0] == _key(row, protocol)[0]
+        tie = placed and _key(placed[-1], protocol)[:2] == _key(row, protocol)[:2]
         number = placed[-1].rank if tie else position
         placed.append(msgspec.structs.replace(row, rank=number))
     return _with_tiers(placed, protocol) + rest
 
 
 def _with_tiers(rows: list[Row], protocol: Protocol) -> list[Row]:
-    """Rows with their tiers by paired differences of the ranking value (`harness.statistics.tiers`)."""
+    """Rows with their tiers by paired differences of the ranking value (`harness.statistics.tiers`).
+
+    No tier joins rows that keep lesions with rows that lose them, whose tiers begin with 2 even where nobody keeps any.
+    """
     found: dict[str, Replicates] = {}
     ranks: dict[str, int] = {}
     for row in rows:
-        value, slug = ranking_value(row.compared, protocol), row.record.result.submission.slug
+        value, slug = ranking_value(row.compared, protocol), _slug(row)
         if value is None or row.rank is None or not value.without:
             return rows
         found[slug] = replicates_of(value)
         ranks[slug] = row.rank
     apart = distinguishable(found)
-    tier_of = {
-        slug: number
-        for number, slugs in enumerate(tiers(ranks, lambda one, other: frozenset((one, other)) not in apart), start=1)
-        for slug in slugs
-    }
-    return [msgspec.structs.replace(row, tier=tier_of[row.record.result.submission.slug]) for row in rows]
+    tier_of: dict[str, int] = {}
+    first = 1
+    for loses in (False, True):
+        group = {slug: ranks[slug] for slug in (_slug(row) for row in rows if row.loses_lesions == loses)}
+        joined = tiers(group, lambda one, other: frozenset((one, other)) not in apart)
+        tier_of |= {slug: number for number, slugs in enumerate(joined, start=first) for slug in slugs}
+        first = max(2, first + len(joined))
+    return [msgspec.structs.replace(row, tier=tier_of[_slug(row)]) for row in rows]
 
 
 def ranking_value(record: Record, protocol: Protocol) -> Value | None:
     """The value that a protocol ranks by, if the record has it."""
-    by, result = protocol.rank_by, record.result
-    tables = {"label": result.metrics, "truth": result.truth or {}, **(result.further or {})}
-    return tables.get(by.reference, {}).get(by.metric, {}).get(by.region)
+    by = protocol.rank_by
+    return record.result.tables.get(by.reference, {}).get(by.metric, {}).get(by.region)
 
 
 def comparable(rows: Sequence[Row], protocol: Protocol) -> list[Row]:
@@ -209,7 +224,9 @@ def _place(record: Record, protocol: Protocol, test_set: tuple[str, str] | None)
         return Row(record=record, standing="anchor", reason="reference row")
     elif result.self_reported:
         reason = "self-reported: the outputs were handed in; the harness did not run the submission"
-    elif protocol.purify.is_circular(result.submission.slug, result.submission.family):
+    elif protocol.rank_by.reference == "label" and protocol.purify.is_circular(
+        result.submission.slug, result.submission.family
+    ):
         reason = f"circular: of the same family as the labels' weak denoiser ({protocol.purify.weak_denoiser})"
     elif result.gate is not None and not result.gate.passed:
         gate = result.gate
@@ -218,7 +235,10 @@ def _place(record: Record, protocol: Protocol, test_set: tuple[str, str] | None)
             f"{gate.value:.4g} exceeds {gate.bound:.4g}"
         )
     elif ranking_value(record, protocol) is None:
-        reason = f"has no {protocol.rank_by.metric} in the region {protocol.rank_by.region}"
+        by = protocol.rank_by
+        reason = f"has no {by.metric} in the region {by.region}, against {AGAINST[by.reference]}"
+    else:
+        reason = unjudged(record, protocol)
     return Row(record=record, standing="unranked" if reason else "ranked", reason=reason)
 
 
@@ -236,7 +256,20 @@ def _other_test_set(data: str, protocol: Protocol) -> str:
     return f"scored on other {what} than the official ones: {fix}"
 
 
-def _key(row: Row, protocol: Protocol) -> tuple[float, str]:
+def _with_lesions(row: Row, protocol: Protocol) -> Row:
+    """The row with what is said of its lesions; a gate judges only rows that it may rank."""
+    found = lesions_of(row.compared, protocol)
+    if found is None:
+        return row
+    loses = protocol.lesion_gate is not None and row.standing == "ranked" and found.said == "loses lesions"
+    return msgspec.structs.replace(row, lesions=str(found), loses_lesions=loses)
+
+
+def _key(row: Row, protocol: Protocol) -> tuple[bool, float, str]:
     value = ranking_value(row.compared, protocol)
     assert value is not None  # _place ranks no record without it
-    return (-value.value if value.higher_is_better else value.value), row.record.result.submission.slug
+    return row.loses_lesions, (-value.value if value.higher_is_better else value.value), _slug(row)
+
+
+def _slug(row: Row) -> str:
+    return row.record.result.submission.slug

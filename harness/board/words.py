@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness.board.ranking import Row
+from harness.board.ranking import AGAINST, Row
 from harness.protocol import Protocol
 from harness.records.schema import Record
 from harness.scoring.lesions import ALL, EXACT, EYE, HOTELLING, less_input
@@ -18,18 +18,11 @@ COMPARED = ("label", "truth", "coupled")
 REFERENCES = (*COMPARED, "scans", "lesions")
 """Every table that a record may hold; `lesions` is observer -> condition, `scans` part of the error -> region."""
 
-AGAINST = {
-    "label": "the label",
-    "truth": "the truth",
-    "coupled": "its own kept noise, without truth",
-}
 AT_LENGTH = {
     "label": "the purified label",
     "truth": "the noise-free truth",
     "coupled": "the slice's own kept noise, without truth",
 }
-OBSERVERS = {"hotelling": HOTELLING, "eye": EYE}
-"""The d' of each observer, as a record's table of lesions names it."""
 
 
 class Place(NamedTuple):
@@ -110,12 +103,6 @@ def lesion_gate(protocol: Protocol) -> str:
         f"sees the planted lesions worse in its outputs than in the noisy input: if the 95 % interval of the paired "
         f"difference of d', averaged over the conditions, lies below {below}."
     )
-
-
-def lesion_difference(protocol: Protocol, record: Record) -> Value | None:
-    """d' less the noisy input's, averaged over the conditions, of the observer that the gate asks."""
-    observer = OBSERVERS["hotelling" if protocol.lesion_gate is None else protocol.lesion_gate.observer]
-    return table_of(record, "lesions").get(less_input(observer), {}).get(ALL)
 
 
 def split_lesions(words: str) -> tuple[str, str]:

@@ -12,6 +12,9 @@ from harness.scoring.lesions import lesion_table
 from harness.scoring.scans import scan_table
 from harness.scoring.values import Table
 
+COUPLED_METRIC = "RMSE"
+"""The one metric of the table `coupled`: it has the name of the error against a reference."""
+
 
 def further_tables(
     outputs: Mapping[str, Path],

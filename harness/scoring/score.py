@@ -19,10 +19,10 @@ from harness.dataset.cases import Case, Dataset
 from harness.features import Extractor
 from harness.labels.label_set import LabelSet
 from harness.metrics import DATA_RANGE, DistributionMetric, ImageMetric
-from harness.protocol import Metric, Protocol
+from harness.protocol import Metric, PhantomData, Protocol
 from harness.scoring.answer_lookup import find_looked_up
 from harness.scoring.feature_sets import FeatureSet, feature_key, features_of, npz_of
-from harness.scoring.further import further_tables
+from harness.scoring.further import COUPLED_METRIC, further_tables
 from harness.scoring.per_slice import SliceValue, Spectra, image_values, mean_spectra
 from harness.scoring.values import Table, Value
 from harness.statistics import Statistic, interval, replicates
@@ -67,8 +67,10 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
     """Check a protocol's metrics and load the extractors they need, before any container runs.
 
     UsageError for an unknown metric or extractor, a distribution metric without features (or an image metric with
-    them), a gate that is not an error of images, a ranking by a descriptive metric, and missing weights (with the fix).
+    them), a gate that is not an error of images, a ranking by a descriptive metric or against what the data do not
+    hold, a lesion gate without lesions, and missing weights (with the fix).
     """
+    _check_ranking(protocol)
     for one in protocol.metrics:
         metric = metrics_of.load(one.metric)
         is_error = isinstance(metric, ImageMetric) and metric.higher_is_better is False
@@ -84,6 +86,31 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
             )
     names = dict.fromkeys(one.features for one in protocol.metrics if one.features is not None)
     return [extractors_of.load(name, device=device) for name in names]
+
+
+def _check_ranking(protocol: Protocol) -> None:
+    """UsageError unless the protocol's data hold what it ranks by."""
+    by, phantom, name = protocol.rank_by, isinstance(protocol.data, PhantomData), f"protocol {protocol.name}"
+    if by.reference == "truth" and not phantom:
+        raise UsageError(
+            f"{name}: rank_by.reference is truth, but data of source folder come without truth",
+            fix="rank against the label, or by coupled noise (rank_by.reference: coupled)",
+        )
+    if by.reference == "coupled" and protocol.coupled is None:
+        raise UsageError(
+            f"{name}: rank_by.reference is coupled, but the protocol has no coupled",
+            fix="add coupled with the scanner and the dose of the noisy slices, or rank against the label",
+        )
+    if by.reference == "coupled" and by.metric != COUPLED_METRIC:
+        raise UsageError(
+            f"{name}: rank_by.metric is {by.metric}, but against coupled noise there is {COUPLED_METRIC} alone",
+            fix=f"set rank_by.metric: {COUPLED_METRIC}",
+        )
+    if protocol.lesion_gate and not (isinstance(protocol.data, PhantomData) and protocol.data.lesions):
+        raise UsageError(
+            f"{name}: it has a lesion_gate, but its data have no lesions",
+            fix="give data of source phantom lesions (data.lesions), or remove lesion_gate",
+        )
 
 
 def score(

@@ -22,11 +22,11 @@ from harness.base.digests import digest_folder, digest_json
 from harness.base.shipped import PACKAGE
 from harness.base.structs import read_json
 from harness.board import exports
-from harness.board.ranking import Row, ranking_value
+from harness.board.ranking import AGAINST, Row, ranking_value
 from harness.board.site import columns, compare, facts, further, plots
 from harness.board.site.shelf import LINKED, Shelf
 from harness.board.tables import Boards, processors
-from harness.board.words import AGAINST, AT_LENGTH, lesion_gate, names_in, ranked_by, table_of
+from harness.board.words import AT_LENGTH, lesion_gate, names_in, ranked_by, table_of
 from harness.protocol import Protocol
 from harness.records.agreement import HARDWARE, STATED, processor_of
 from harness.records.attachments import attachments

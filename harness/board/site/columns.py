@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from harness.base.structs import Strict
+from harness.board.lesion_gate import lesions_of
 from harness.board.ranking import Row
 from harness.board.tables import ARROWS, reference_table
-from harness.board.words import COMPARED, compared_against, lesion_difference, split_lesions
+from harness.board.words import COMPARED, compared_against, split_lesions
 from harness.protocol import Protocol
 from harness.scoring.values import Value
 
@@ -142,9 +143,9 @@ def lesions(protocol: Protocol, row: Row) -> Lesions | None:
     if not row.lesions:
         return None
     verdict, numbers = split_lesions(row.lesions)
-    difference = lesion_difference(protocol, row.record)
+    found = lesions_of(row.compared, protocol)
     return Lesions(
-        verdict=verdict, numbers=numbers.replace("-", "−"), value=None if difference is None else difference.value
+        verdict=verdict, numbers=numbers.replace("-", "−"), value=None if found is None else found.difference.value
     )
 
 

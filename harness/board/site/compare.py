@@ -13,9 +13,10 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+from harness.board.lesion_gate import METRICS
 from harness.board.ranking import Row, comparable, twins
 from harness.board.site import facts
-from harness.board.words import COMPARED, OBSERVERS, compared_against, conditions, names_in, table_of
+from harness.board.words import COMPARED, compared_against, conditions, names_in, table_of
 from harness.protocol import Protocol
 from harness.records.schema import Record
 from harness.statistics import LEVEL
@@ -102,7 +103,7 @@ def _observers(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """The d' of each observer, as metrics: differences from the noisy input's add nothing to a paired difference."""
     return {
         name: {"unit": value.unit, "higher": value.higher_is_better}
-        for name in OBSERVERS.values()
+        for name in METRICS.values()
         for row in rows
         for value in table_of(row.record, "lesions").get(name, {}).values()
     }
@@ -112,7 +113,7 @@ def _values(protocol: Protocol, record: Record, patients: Sequence[str]) -> dict
     found: dict[str, Any] = {}
     for reference in (*COMPARED, "lesions"):
         table = table_of(record, reference)
-        for name in OBSERVERS.values() if reference == "lesions" else names_in(protocol, reference):
+        for name in METRICS.values() if reference == "lesions" else names_in(protocol, reference):
             for region, value in table.get(name, {}).items():
                 if value.without:
                     without = [value.without.get(patient) for patient in patients]

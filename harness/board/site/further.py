@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.base.structs import Strict
-from harness.board.words import OBSERVERS, conditions, table_of
+from harness.board.lesion_gate import METRICS
+from harness.board.words import conditions, table_of
 from harness.protocol import Protocol
 from harness.records.schema import Record
 from harness.scoring.lesions import ALL, EXACT, EYE, HOTELLING, less_input
@@ -55,7 +56,7 @@ def of_record(protocol: Protocol, record: Record) -> Further:
 
 
 def _lesions(protocol: Protocol, table: Table) -> Lesions | None:
-    observers = tuple(_observer(protocol, table, name) for name in OBSERVERS.values() if name in table)
+    observers = tuple(_observer(protocol, table, name) for name in METRICS.values() if name in table)
     exact = any(line.exact for one in observers for line in one.lines)
     return Lesions(observers=observers, exact=exact) if observers else None
 

@@ -1,0 +1,65 @@
+"""The lesion gate: whether a record still shows the lesions that the noisy input shows."""
+
+from __future__ import annotations
+
+from harness.base.structs import Strict
+from harness.observer.detection import Verdict
+from harness.protocol import LesionGate, Protocol
+from harness.records.schema import Record
+from harness.scoring.lesions import ALL, EYE, HOTELLING, less_input
+from harness.scoring.values import Value
+
+METRICS = {"hotelling": HOTELLING, "eye": EYE}
+
+
+class Lesions(Strict, frozen=True, kw_only=True):
+    """What a record does to lesions, by the mean d' of all conditions less the noisy input's: one test, so nothing is
+    to be corrected for the number of conditions."""
+
+    said: Verdict
+    difference: Value
+
+    def __str__(self) -> str:
+        words = "keeps lesions" if self.said == "no difference seen" else self.said
+        found = self.difference
+        if found.low is None or found.high is None:
+            return f"no verdict on lesions (d' {_signed(found.value)}, no interval)"
+        return f"{words} (d' {_signed(found.value)}, {_signed(found.low)} to {_signed(found.high)})"
+
+
+def lesions_of(record: Record, protocol: Protocol) -> Lesions | None:
+    """What a record does to lesions, by the protocol's lesion gate or, where it has none, by that of no margin; None
+    where it was not measured.
+
+    It loses them if the interval of the difference lies below minus the margin, a share of the noisy input's d', and
+    shows them better if it lies above 0.
+    """
+    gate = protocol.lesion_gate or LesionGate()
+    metric = METRICS[gate.observer]
+    table = record.result.tables.get("lesions", {})
+    own, difference = (table.get(name, {}).get(ALL) for name in (metric, less_input(metric)))
+    if own is None or difference is None:
+        return None
+    noisy = own.value - difference.value
+    said: Verdict = "no difference seen"
+    if difference.high is not None and difference.high < -gate.margin * noisy:
+        said = "loses lesions"
+    elif difference.low is not None and difference.low > 0:
+        said = "shows lesions better"
+    return Lesions(said=said, difference=difference)
+
+
+def unjudged(record: Record, protocol: Protocol) -> str:
+    """Why the protocol's lesion gate cannot judge a record; "" where it can, and where there is no gate."""
+    if protocol.lesion_gate is None:
+        return ""
+    found = lesions_of(record, protocol)
+    if found is None:
+        return "lesion gate: it has no outputs of the slices with lesions: run it again"
+    if found.difference.high is None:
+        return "lesion gate: d' has no interval: the test set has lesions in too few patients"
+    return ""
+
+
+def _signed(number: float) -> str:
+    return "0.00" if abs(number) < 0.005 else f"{number:+.2f}"
