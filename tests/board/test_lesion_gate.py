@@ -60,8 +60,8 @@ def test_who_loses_lesions_ranks_below_all_that_keep_them() -> None:
     ]  # fmt: skip
     assert [row.loses_lesions for row in rows] == [False, False, True, True]
     assert [row.lesions for row in rows] == [
-        "keeps lesions (d' -0.03, -0.13 to +0.07)",
-        "shows lesions better (d' +0.30, +0.20 to +0.40)",
+        "keeps lesions (d' -0.03, -0.13 to 0.07)",
+        "shows lesions better (d' +0.30, 0.20 to 0.40)",
         "loses lesions (d' -0.42, -0.52 to -0.32)",
         "loses lesions (d' -1.50, -1.60 to -1.40)",
     ]
