@@ -24,7 +24,7 @@ class Lesions(Strict, frozen=True, kw_only=True):
         found = self.difference
         if found.low is None or found.high is None:
             return f"no verdict on lesions (d' {_signed(found.value)}, no interval)"
-        return f"{words} (d' {_signed(found.value)}, {_signed(found.low)} to {_signed(found.high)})"
+        return f"{words} (d' {_signed(found.value)}, {_plain(found.low)} to {_plain(found.high)})"
 
 
 def lesions_of(record: Record, protocol: Protocol) -> Lesions | None:
@@ -62,4 +62,8 @@ def unjudged(record: Record, protocol: Protocol) -> str:
 
 
 def _signed(number: float) -> str:
-    return "0.00" if abs(number) < 0.005 else f"{number:+.2f}"
+    return f"+{_plain(number)}" if number >= 0.005 else _plain(number)
+
+
+def _plain(number: float) -> str:
+    return "0.00" if abs(number) < 0.005 else f"{number:.2f}"

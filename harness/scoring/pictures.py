@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import cv2
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -26,6 +27,7 @@ from harness.imaging.regions import Code, Region, shrink
 from harness.labels.label_set import LabelSet
 from harness.protocol import FidelityGate
 from harness.scoring.attachment_names import PICTURES, STRIP
+from harness.scoring.bias_map import BiasMap, bias_map
 from harness.scoring.per_slice import SliceValue
 from harness.scoring.score import Scorecard
 
@@ -82,6 +84,7 @@ class Pictures(Strict, frozen=True, kw_only=True):
     quality: int
     error: float
     slices: tuple[Slice, ...]
+    bias: BiasMap | UnsetType = UNSET  # where planes were scanned several times
 
 
 def make_pictures(
@@ -111,6 +114,9 @@ def make_pictures(
                 role=role, case=one.case, patient=one.patient, value=float(f"{one.value:.7g}"), crop=crop, files=names
             )
         )
+    of_bias = bias_map(outputs, dataset, box=lambda case: patient_box(labels.regions(case)))
+    if of_bias is not None:
+        files[of_bias.facts.file] = of_bias.picture
     pictures = Pictures(
         metric=gate.metric,
         region=gate.region,
@@ -119,6 +125,7 @@ def make_pictures(
         quality=min(qualities),
         error=round(float(np.mean(errors)), 3) if errors else 0.0,
         slices=tuple(slices),
+        bias=UNSET if of_bias is None else of_bias.facts,
     )
     return files | {PICTURES: canonical_json(pictures), STRIP: _strip(dataset, labels, outputs)}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harness.observer import cut_rois
-from harness.observer.detection import Outputs, Verdict, detect, joined, observe, verdict
+from harness.observer.detection import Outputs, Verdict, detect, joined, observe, rounding_variance, verdict
 from harness.observer.eye import detectability as by_eye
 from harness.observer.hotelling import detectability, exact_bounds
 from harness.statistics import Difference, interval, paired_difference
@@ -58,3 +58,12 @@ def test_what_a_denoiser_does_to_lesions_is_said_in_words(kept: float, said: Ver
 
 def test_without_an_interval_nothing_is_claimed() -> None:
     assert verdict(Difference(value=-1.0, low=None, high=None, n=20, p=None)) == "no difference seen"
+
+
+def test_rounding_gives_channel_outputs_the_variance_that_is_said() -> None:
+    """Grey levels plus a share of one, rounded: what is off is even between -1/2 and 1/2."""
+    rng = np.random.default_rng(3)
+    smooth = rng.uniform(50, 60, (2000, 25, 25))
+    off = observe(np.rint(smooth) - smooth, diameter_mm=3, pixel_mm=0.7).hotelling
+    np.testing.assert_allclose(off.var(axis=0), rounding_variance(0.7), rtol=0.15)
+    assert rounding_variance([0.6, 0.8]) == pytest.approx((0.36 + 0.64) / 24)

@@ -156,3 +156,14 @@ def test_what_no_index_can_be_had_of_is_named() -> None:
         detectability(nothing, nothing + 1, patients)
     with pytest.raises(ScoringError, match="same two or more sites"):
         detectability(nothing, nothing[:7], patients)
+
+
+def test_lesions_without_noise_are_measured_by_the_rounding() -> None:
+    """Every region shows the same: template 1 in each of 5 channels, decisions apart by 5, rounding's share 5."""
+    nothing, patients = np.zeros((8, 2, 5)), list("aabbccdd")
+    found = detectability(nothing, nothing + 1, patients, internal_noise=0.0, rounding=0.2)
+    assert found == pytest.approx(5 / np.sqrt(0.2 * 5))
+    assert detectability(nothing, nothing, patients, rounding=0.2) == 0
+    rng = np.random.default_rng(1)
+    noisy = rng.standard_normal((2, 8, 2, 5))
+    assert detectability(noisy[0], noisy[1], patients, rounding=1e-9) == detectability(noisy[0], noisy[1], patients)

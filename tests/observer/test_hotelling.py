@@ -262,6 +262,31 @@ def test_what_no_index_can_be_had_of_is_named(absent: Floats, present: Floats, c
         detectability(absent, present)
 
 
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 100))
+@settings(max_examples=25)
+def test_rounding_changes_nothing_where_there_is_more_noise_and_bounds_the_index_where_there_is_less(
+    seed: int, rounding: float
+) -> None:
+    (absent,), (present,) = outputs(seed, index=1.5, sites=40)
+    plain = squared_distance(absent, present)
+    least = np.linalg.eigvalsh((np.cov(absent.T) + np.cov(present.T)) / 2)[0]
+    found = squared_distance(absent, present, rounding=rounding)
+    assert found <= plain * (1 + 1e-9)
+    assert found <= float(((present.mean(axis=0) - absent.mean(axis=0)) ** 2).sum()) / rounding * (1 + 1e-9)
+    if rounding < least:
+        assert found == pytest.approx(plain, rel=1e-6)
+
+
+def test_a_difference_without_noise_is_measured_by_the_rounding() -> None:
+    """1 in each of five channels: D^2 = 5 / rounding, the unbiased d'^2 = 72 / 78 D^2 - 5 * 80 / 1600."""
+    absent, present = np.zeros((40, CHANNELS)), np.ones((40, CHANNELS))
+    assert squared_distance(absent, present, rounding=0.5) == pytest.approx(10)
+    found = detectability(absent, present, rounding=0.5)
+    assert found**2 == pytest.approx(72 / 78 * 10 - 0.25)
+    bounds = exact_bounds(absent, present, rounding=0.5)
+    assert bounds.low < found < bounds.high
+
+
 def test_channels_that_say_the_same_are_refused() -> None:
     (absent,), (present,) = outputs(9, index=1.0, sites=40)
     absent[:, 1], present[:, 1] = 2 * absent[:, 0], 2 * present[:, 0]

@@ -96,6 +96,19 @@ def test_what_only_one_has_is_no_agreement() -> None:
     assert not disagreements(result_of(one), result_of(msgspec.structs.replace(one, without={})))  # schema 1 had none
 
 
+def test_further_tables_are_compared_as_the_others() -> None:
+    def with_error(number: float) -> Result:
+        further = {"scans": {"random error": {"lung": value(number)}}}
+        return msgspec.structs.replace(scored("tv", 1.0).result, further=further)
+
+    assert not disagreements(with_error(40.0), with_error(40.0 * (1 + 1e-5)))
+    found = disagreements(with_error(40.0), with_error(41.0))
+    assert {(one.reference, one.metric, one.region) for one in found} == {("scans", "random error", "lung")}
+    assert str(found[0]).startswith("random error, lung, of scans: 40, here 41 (may differ by ")
+    for first, second in ((with_error(40.0), scored("tv", 1.0).result), (scored("tv", 1.0).result, with_error(40.0))):
+        assert [(one.reference, one.field) for one in disagreements(first, second)] == [("scans", "value")]
+
+
 def test_a_record_with_values_of_another_processor_is_the_same_result(tmp_path: Path) -> None:
     folder, _ = write_record(tmp_path, scored("tv", 1.0), {})
     before = (folder / "record.json").read_bytes()

@@ -32,9 +32,57 @@ def uneven() -> Record:
     return make_record(msgspec.structs.replace(result, metrics={"KID": {"whole": some, "lung": none}}), observed())
 
 
-@pytest.mark.parametrize("record", [scored("tv", 1.0), failed("broken"), uneven()], ids=["scored", "failed", "uneven"])
+def with_further() -> Record:
+    """Tables of further slices: values with replicates, small ones, and a table of a name that looks like a number."""
+    small = msgspec.structs.replace(value(2.5e-5), without={"p1": 1e-06, "p9": 0.0})
+    exact = msgspec.structs.replace(value(1.5), higher_is_better=None, without={})
+    further = {
+        "lesions": {"d' (Hotelling)": {"2 mm, +140 HU": value(1.5), "all": small}, "exact": {"2 mm, +140 HU": exact}},
+        "scans": {"random error": {"lung": value(40.0)}},
+    }
+    return make_record(msgspec.structs.replace(scored("tv", 1.0).result, further=further), observed())
+
+
+@pytest.mark.parametrize(
+    "record",
+    [scored("tv", 1.0), failed("broken"), uneven(), with_further()],
+    ids=["scored", "failed", "uneven", "further"],
+)
 def test_a_record_survives_its_encoding(record: Record) -> None:
     assert again(record) == record
+
+
+def test_further_tables_are_packed_rounded_and_part_of_the_content() -> None:
+    record = with_further()
+    raw = json.loads(encode(record))
+    assert raw["patients"] == ["p1", "p2", "p3", "p9"]
+    row = raw["result"]["further"]["lesions"]["d' (Hotelling)"]["all"]
+    assert row[0] == 2.5e-05
+    assert row[-1] == [1e-06, None, None, 0.0]
+    assert record.content != scored("tv", 1.0).content
+    assert record.id == scored("tv", 1.0).id
+    assert "further" not in json.loads(encode(scored("tv", 1.0)))["result"]
+    raw["result"]["further"]["scans"]["random error"]["lung"][0] = 39.0
+    with pytest.raises(UsageError, match="damaged or altered"):
+        decode(json.dumps(raw).encode(), Path(record.id) / "record.json")
+    finer = {"scans": {"random error": {"lung": value(1 / 3)}}}
+    rounded = make_record(msgspec.structs.replace(record.result, further=finer), observed())
+    assert rounded.result.tables["scans"]["random error"]["lung"].value == 0.3333333
+
+
+def test_further_tables_take_the_fast_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their small numbers are numbers, not text, which would cost the slow digest; a name of theirs is text."""
+    record = with_further()
+    monkeypatch.setattr(encoding, "digest_json", _refuse)
+    assert encoding._digests_to(msgspec.to_builtins(record.result), str(record.content))
+    named = {"1e-6": (record.result.further or {})["scans"]}
+    raw = msgspec.to_builtins(make_record(msgspec.structs.replace(record.result, further=named), observed()).result)
+    with pytest.raises(AssertionError, match="slow"):
+        encoding._digests_to(raw, "0" * 64)
+
+
+def _refuse(_: object) -> str:
+    raise AssertionError("the slow digest")
 
 
 def test_committed_records_survive_the_newer_format_and_take_half_the_room() -> None:
@@ -101,6 +149,8 @@ def test_the_fast_digest_reads_numbers_alone(tmp_path: Path) -> None:
         {"schema": 4},
         {"metrics": [], "truth": 3},
         {"metrics": {"a": {"b": 1}}},
+        {"metrics": {}, "truth": None, "further": []},
+        {"metrics": {}, "truth": None, "further": {"lesions": [1]}},
     ],
 )
 def test_what_is_no_result_is_refused_by_name(tmp_path: Path, result: object) -> None:
