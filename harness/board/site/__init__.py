@@ -138,27 +138,7 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
     files = context.shelf.files(protocol, record)
     history = context.history[record.result.submission.slug]
     standings = [_standing(context.rows.get(one.id)) for one in history]
-    made_of = _digest(
-        (
-            record,
-            row
-            and (
-                row.standing,
-                row.reason,
-                row.signed_by,
-                row.withdrawn,
-                row.lesions,
-            ),  # no rank: a new row shifts those
-            protocol,
-            files,
-            context.read,
-            [(one.identity, name) for name, one in context.newest.items()],
-            record.id in context.comparable,
-            context.noisy and (context.noisy.id, context.noisy.observed.files),
-            [(one.id, one.observed.date, one.result.submission.version) for one in history],
-            standings,
-        )
-    )
+    made_of = _digest((*_made_of(context, record), files, standings))
     name = facts.record_url(record)
 
     def text() -> str:
@@ -198,6 +178,23 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
             lambda: compare.script(context.leaderboard, protocol, record, files),
         )
     return site
+
+
+def _made_of(context: _Context, record: Record) -> list[Any]:
+    """What a record's page follows from beside its files and how its submission's records stand."""
+    row = context.rows.get(record.id)
+    history = context.history[record.result.submission.slug]
+    return [
+        record,
+        # no rank: a new row shifts those
+        row and (row.standing, row.reason, row.signed_by, row.withdrawn, row.lesions),
+        context.protocol,
+        context.read,
+        [(one.identity, name) for name, one in context.newest.items()],
+        record.id in context.comparable,
+        context.noisy and (context.noisy.id, context.noisy.observed.files),
+        [(one.id, one.observed.date, one.result.submission.version) for one in history],
+    ]
 
 
 def _against(protocol: Protocol, record: Record) -> list[tuple[str, Table]]:
