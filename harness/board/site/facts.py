@@ -160,8 +160,11 @@ def _dotted(values: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]
 
 
 def _plain_text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_plain_text, value))
+    if isinstance(value, list | tuple):
+        mappings = any(isinstance(one, Mapping) for one in value)
+        return ("; " if mappings else ", ").join(map(_plain_text, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain_text(one)}" for name, one in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
