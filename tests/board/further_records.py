@@ -69,9 +69,7 @@ def lesion_table(lost: float) -> Table:
     return table
 
 
-def with_further(
-    slug: str, rmse: float, *, lost: float = 0.0, protocol: Protocol = GATED, **submission: Any
-) -> Record:
+def with_further(slug: str, rmse: float, *, lost: float = 0.0, protocol: Protocol = GATED, **submission: Any) -> Record:
     """A record with that RMSE against the truth in the lung, and twice as much in the whole image; d' is `lost` below
     the noisy input's."""
     result = scored(slug, rmse / 10, protocol=protocol, **submission).result
