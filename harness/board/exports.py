@@ -273,6 +273,8 @@ def _where(place: Place) -> str:
     if place.reference == "lesions":
         return "mean over all lesions"
     region = "whole image" if place.region == "whole" else place.region
+    if place.title != place.metric:
+        return region  # the title says against what
     against = {"label": ", against the purified label", "truth": ", against the truth", "scans": ""}
     return region + against.get(place.reference, f", against {AT_LENGTH.get(place.reference, place.reference)}")
 
