@@ -14,7 +14,10 @@ from harness.dataset.cases import Case, Dataset
 from harness.dataset.load import load_data
 from harness.protocol import PhantomData, Purify, load_protocol
 from harness.scoring.anchors import anchors_of, make_anchor
+from harness.scoring.lesions import ALL, HOTELLING, lesion_table, less_input
+from harness.scoring.scans import RANDOM, scan_table
 from harness.submission.manifest import load_submission
+from tests.scoring.further_set import anatomy, grey, inputs, make_set
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,53 @@ def test_real_pairs_have_those_that_need_no_truth(tmp_path: Path) -> None:
     made = make_anchor(found["anchor-weak-denoiser"], real, purify, tmp_path / "out", weak_outputs=weak)
     np.testing.assert_array_equal(read_grey(made["a"]), image // 2)
     assert "anchor-weak-denoiser" not in {anchor.slug for anchor in anchors_of(real, Purify(strategy="rb"))}
+
+
+def test_further_slices_are_made_as_the_others_where_an_anchor_has_an_image(tmp_path: Path) -> None:
+    dataset = make_set(tmp_path, scans=2)
+    normal = tmp_path / "normal.png"
+    write_grey(normal, grey(anatomy(lesions=True)))
+    cases = tuple(msgspec.structs.replace(case, aligned_gt=case.truth) for case in dataset.cases)
+    further = tuple(
+        msgspec.structs.replace(one, aligned_gt=str(normal)) if one.kind == "lesions" else one
+        for one in dataset.further
+    )
+    dataset = msgspec.structs.replace(dataset, cases=cases, further=further)
+    purify = Purify(weak_denoiser="tv")
+    made = {
+        anchor.slug.removeprefix("anchor-"): make_anchor(
+            anchor, dataset, purify, tmp_path / anchor.slug, weak_outputs=None
+        )
+        for anchor in anchors_of(dataset, purify)
+        if anchor.slug != "anchor-blur-1"
+    }
+    own, lesions, again = ({one.name for one in dataset.shown if getattr(one, "kind", "own") == kind}
+                           for kind in ("own", "lesions", "again"))  # fmt: skip
+    assert {name: set(outputs) for name, outputs in made.items()} == {
+        **dict.fromkeys(("input", "blur-2", "blur-4", "weak-denoiser"), own | lesions | again),
+        "normal-dose": own | lesions,
+        "truth": own,
+    }
+    found = {name: lesion_table(outputs, dataset) for name, outputs in made.items()}
+    assert found["truth"] is None
+    of = {name: table[less_input(HOTELLING)][ALL] for name, table in found.items() if table}
+    assert of["input"].value == 0
+    assert (of["normal-dose"].low or 0) > 0  # without any noise here: the lesions alone
+    scans = {name: scan_table(outputs, dataset, {one.name: Path(str(one.regions)) for one in cases}, ("lung",), None)
+             for name, outputs in made.items()}  # fmt: skip
+    assert scans["truth"] is scans["normal-dose"] is None
+    noise = [table[RANDOM]["lung"].value for name in ("input", "blur-2", "blur-4") if (table := scans[name])]
+    assert noise == sorted(noise, reverse=True)
+    assert len(set(noise)) == 3
+
+
+def test_a_submission_as_weak_denoiser_shows_what_it_was_given(tmp_path: Path) -> None:
+    dataset = make_set(tmp_path, scans=1)
+    weak = next(one for one in anchors_of(dataset, Purify()) if one.kind == "weak")
+    for names in ([one.name for one in dataset.cases], [one.name for one in dataset.shown]):
+        outputs = {name: path for name, path in inputs(dataset).items() if name in names}
+        made = make_anchor(weak, dataset, Purify(), tmp_path / "out", weak_outputs=outputs)
+        assert sorted(made) == sorted(names)
 
 
 def test_no_submission_can_take_an_anchors_name(tmp_path: Path) -> None:

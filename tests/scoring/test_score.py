@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,12 +12,25 @@ import pytest
 
 from harness.base.errors import UsageError
 from harness.base.slices import read_grey, write_grey
-from harness.dataset.cases import Case, Dataset
+from harness.dataset.cases import Case, Dataset, FurtherSlice
 from harness.dataset.load import load_data
 from harness.features import Extractor, load
+from harness.imaging.insertion import Scanner
+from harness.imaging.lesion import Lesion
 from harness.imaging.regions import shrink
 from harness.labels.label_set import LabelSet, build_labels
-from harness.protocol import FolderData, Metric, PhantomData, Protocol, RankBy, load_protocol
+from harness.protocol import (
+    Coupled,
+    FolderData,
+    LesionGate,
+    Lesions,
+    Metric,
+    PhantomData,
+    Protocol,
+    RankBy,
+    load_protocol,
+)
+from harness.scoring.scans import RANDOM, SYSTEMATIC
 from harness.scoring.score import Scorecard, load_extractors, score
 from tests.published_files import FORMAT_WARNINGS, archive, pin, published_state, state_dict_file
 
@@ -241,6 +255,66 @@ def test_masked_regions_stand_beside_pooled_ones_and_do_not_leak(
     assert change["FID"]["background"] > 0
     assert abs(change["FID"]["lung"]) < 0.05 * change["FID"]["background"]
     assert spoilt["FID"]["lung"].value != spoilt["FID masked"]["lung"].value
+
+
+def test_further_slices_give_further_tables(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:
+    """The scan in another breath stands for one more low-dose scan. Outputs that were handed in have none of it."""
+    only_rmse = msgspec.structs.replace(
+        protocol, metrics=(Metric(name="RMSE", metric="rmse"),), rank_by=RankBy(metric="RMSE")
+    )
+    again = tuple(
+        FurtherSlice(name=f"{case.name}-again-1", lq=case.gt, pixel_mm=case.pixel_mm, of=case.name, kind="again")
+        for case in dataset.cases
+    )
+    more = msgspec.structs.replace(dataset, further=again)
+    outputs = {one.name: Path(one.lq) for one in more.shown}
+    card = score(outputs, more, labels, only_rmse, extractors=[])
+    assert list(card.further) == ["scans"]
+    assert {name: set(regions) for name, regions in card.further["scans"].items()} == {
+        name: set(protocol.regions) for name in (SYSTEMATIC, RANDOM)
+    }
+    assert card.further["scans"][RANDOM]["lung"].unit == "HU"
+    handed_in = score({case.name: outputs[case.name] for case in dataset.cases}, more, labels, only_rmse, extractors=[])
+    assert handed_in.further == {}
+    assert handed_in.label == card.label
+
+
+COUPLED = Coupled(scanner=Scanner(photons=1000.0, electronic=5.0, kernel="ramp"), dose=0.02)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "changes", "complaint"),
+    [
+        ("patient-uldct", {"rank_by": RankBy(metric="RMSE", reference="truth")}, "come without truth"),
+        ("phantom-mini", {"rank_by": RankBy(metric="RMSE", reference="coupled")}, "the protocol has no coupled"),
+        (
+            "phantom-mini",
+            {"rank_by": RankBy(metric="KID", reference="coupled"), "coupled": COUPLED},
+            r"rank_by\.metric is KID, but against coupled noise there is RMSE alone",
+        ),
+        ("phantom-mini", {"lesion_gate": LesionGate()}, "its data have no lesions"),
+        ("patient-uldct", {"lesion_gate": LesionGate()}, "its data have no lesions"),
+    ],
+)
+def test_what_the_data_do_not_hold_ranks_nothing(protocol: str, changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError, match=f"protocol {protocol}: .*{complaint}") as caught:
+        load_extractors(msgspec.structs.replace(load_protocol(protocol), **changes), device="cpu")
+    assert caught.value.fix
+
+
+def test_ranking_by_truth_and_by_lesions_is_accepted_where_the_data_hold_them() -> None:
+    protocol = load_protocol("phantom-mini")
+    lesions = Lesions(conditions=(Lesion(diameter_mm=2, contrast_hu=140),))
+    changed = msgspec.structs.replace(
+        protocol,
+        data=msgspec.structs.replace(protocol.data, lesions=lesions),
+        metrics=(Metric(name="RMSE", metric="rmse"),),
+        rank_by=RankBy(metric="RMSE", reference="truth"),
+        lesion_gate=LesionGate(),
+    )
+    assert load_extractors(changed, device="cpu") == []
+    coupled = msgspec.structs.replace(changed, coupled=COUPLED, rank_by=RankBy(metric="RMSE", reference="coupled"))
+    assert load_extractors(coupled, device="cpu") == []
 
 
 def test_nothing_is_ranked_by_a_descriptive_metric() -> None:
