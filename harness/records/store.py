@@ -57,7 +57,8 @@ def read_protocol(leaderboard: Path, name: str, version: int) -> Protocol:
 
 def keep_protocol(leaderboard: Path, protocol: Protocol) -> Protocol:
     """Write the resolved protocol beside its records, with the digests of its official test set; returns what is
-    written. A protocol that comes without these digests leaves those that are there.
+    written. A protocol that comes without these digests leaves those that are there, and a file that says the same
+    already stays as it is, without keys that are younger.
 
     UsageError when its name and version already have records under a different text or another official test set: they
     could not be compared.
@@ -79,7 +80,7 @@ def keep_protocol(leaderboard: Path, protocol: Protocol) -> Protocol:
             fix="raise the protocol's version, since a changed benchmark is a new one, or use another --leaderboard",
         )
     if path.is_file() and there == protocol:
-        return protocol  # as it was written: a younger harness would add keys that say nothing
+        return protocol
     plain = msgspec.to_builtins(protocol)
     write_json(path, {key: plain[key] for key in plain if key != "official" or protocol.official is not None})
     return protocol
