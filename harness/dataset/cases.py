@@ -125,7 +125,7 @@ class Dataset(Inputs, frozen=True, kw_only=True):
 def first_cases(dataset: Dataset, count: int) -> Dataset:
     """The first `count` cases of a set as a set with a digest of its own, for a check, not for scores."""
     digest = digest_bytes(dataset.digest.encode(), str(count).encode())
-    none: dict[str, Any] = {"further": (), "lesions": (), "sites": {}}
+    none: dict[str, Any] = {"further": (), "lesions": (), "sites": {}, "coupled_noise": {}}
     return msgspec.structs.replace(dataset, cases=dataset.cases[:count], digest=digest, **none)
 
 

@@ -13,7 +13,7 @@ from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
 from harness.base.private_files import installation_secret
 from harness.base.slices import read_grey, write_grey
-from harness.dataset.cases import Dataset
+from harness.dataset.cases import Dataset, first_cases
 from harness.dataset.coupled import coupled_digest, read_noise
 from harness.dataset.load import load_data
 from harness.imaging.insertion import Scanner
@@ -99,6 +99,11 @@ def test_the_digest_says_what_was_coupled_and_the_set_stays_what_it_was() -> Non
     stronger = load_data(protocol(coupled=msgspec.structs.replace(COUPLED, strength=0.5)))
     assert stronger.digest not in (plain.digest, coupled.digest)
     assert bytes_of(stronger)["p01-s01-plus"] != bytes_of(coupled)["p01-s01-plus"]
+
+
+def test_the_first_cases_for_a_check_are_not_coupled() -> None:
+    few = first_cases(load_data(protocol()), 1)
+    assert (few.further, few.coupled_noise) == ((), {})
 
 
 def test_a_phantoms_are_the_same_bytes_on_every_installation(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
