@@ -61,7 +61,8 @@ def prepare(
 
     Before anything is computed UsageError tells of missing weights and, if records are to be written (`writes`), of an
     unusable key and of a leaderboard with records of another protocol under this name and version, and ScoringError of
-    data with too few lesions to measure. `leaderboard` may hold the protocol's disclosed secret. For `engine` see `prepare_labels`.
+    data with too few lesions to measure. `leaderboard` may hold the protocol's disclosed secret. For `engine` see
+    `prepare_labels`.
     """
     key = signing_key(os.environ) if writes else None
     if writes and protocol_file(leaderboard, protocol.name, protocol.version).is_file():
