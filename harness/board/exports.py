@@ -10,9 +10,19 @@ from typing import Any
 
 import msgspec
 
-from harness.board.ranking import Row, ranking_value, replicates_of
-from harness.board.tables import ARROWS, Boards, reference_table, table_of
+from harness.board.lesion_gate import METRICS
+from harness.board.ranking import AGAINST, Row, ranking_value, replicates_of
+from harness.board.tables import ARROWS, Boards, reference_table
+from harness.board.words import (
+    AT_LENGTH,
+    REFERENCES,
+    Place,
+    lesion_gate,
+    ranking_places,
+    ranks_as_first,
+)
 from harness.protocol import Protocol
+from harness.scoring.lesions import ALL, less_input
 from harness.scoring.values import Value
 from harness.statistics import distinguishable
 
@@ -50,12 +60,14 @@ def _row_json(row: Row) -> dict[str, Any]:
         "rank": row.rank,
         "tier": row.tier,
         "reason": row.reason,
+        "lesions": row.lesions,
         "values": {
             reference: {
                 metric: {region: _value_json(value) for region, value in regions.items()}
-                for metric, regions in reference_table(row, reference).items()
+                for metric, regions in table.items()
             }
-            for reference in ("label", "truth")
+            for reference in REFERENCES
+            if (table := reference_table(row, reference)) or reference in ("label", "truth")
         },
     }
 
@@ -78,7 +90,8 @@ LATEX_ROWS = 40  # ranked rows of a table at most: what a page holds
 
 
 def latex(boards: Boards) -> str:
-    """Booktabs tables of the whole image, against label and truth, of every protocol version that has ranked rows.
+    """Booktabs tables of every protocol version that has ranked rows: of the ranking, where it is not by the label
+    alone, and of the whole image, against label and truth.
 
     The best ranked value of a column is bold, and what its paired difference does not tell from the best (Holm over
     the column's pairs, as tiers) carries an equals sign. Descriptive metrics, which have no best, are left out, and so
@@ -87,12 +100,16 @@ def latex(boards: Boards) -> str:
     parts = [r"% Written by `harness board`; needs \usepackage{booktabs}. Edits by hand are lost."]
     for protocol, rows in boards:
         if any(row.standing == "ranked" for row in rows):
+            if not ranks_as_first(protocol, rows):
+                parts.append(_latex_table(protocol, rows, "ranking", ranking_places(protocol, rows), lesions=True))
             references = ["label", *(["truth"] if any(row.record.result.truth for row in rows) else [])]
-            parts += [_latex_table(protocol, rows, reference) for reference in references]
+            for reference in references:
+                places = [Place(one.name, reference, one.name, "whole") for one in protocol.metrics]
+                parts.append(_latex_table(protocol, rows, reference, places, lesions=False))
     return "\n\n".join(parts) + "\n"
 
 
-def _latex_table(protocol: Protocol, rows: Sequence[Row], reference: str) -> str:
+def _latex_table(protocol: Protocol, rows: Sequence[Row], name: str, places: Sequence[Place], *, lesions: bool) -> str:
     shown = {
         standing: [row for row in rows if row.standing == standing and row.record.result.status == "scored"]
         for standing in ("ranked", "anchor")
@@ -100,42 +117,49 @@ def _latex_table(protocol: Protocol, rows: Sequence[Row], reference: str) -> str
     count = len(shown["ranked"])
     shown["ranked"] = shown["ranked"][:LATEX_ROWS]
     cut = f" The first {LATEX_ROWS} of {count} ranked rows." if count > LATEX_ROWS else ""
-    columns = {
-        metric.name: values
-        for metric in protocol.metrics
-        if (values := _column([*shown["ranked"], *shown["anchor"]], reference, metric.name))
-    }
-    marks = {name: _marks(values, shown["ranked"]) for name, values in columns.items()}
+    everyone = [*shown["ranked"], *shown["anchor"]]
+    columns = {place.title: values for place in places if (values := _column(everyone, place))}
+    marks = {title: _marks(values, shown["ranked"]) for title, values in columns.items()}
     heads = []
-    for name, values in columns.items():
+    for title, values in columns.items():
         one = next(iter(values.values()))
         arrow = {"↑": r" $\uparrow$", "↓": r" $\downarrow$", "": ""}[ARROWS[one.higher_is_better]]
-        heads.append(_tex(f"{name} ({one.unit})" if one.unit else name) + arrow)
+        heads.append(_tex(f"{title} ({one.unit})" if one.unit else title) + arrow)
+    lesions = lesions and any(row.lesions for row in everyone)
     lines = [
         r"\begin{table}",
         r"\centering\small\setlength{\tabcolsep}{3.5pt}",
-        rf"\caption{{{_tex(protocol.title)} (\texttt{{{protocol.identity}}}), whole image against the {reference}. "
-        rf"Ranked by {_tex(protocol.rank_by.metric)} ({protocol.rank_by.region}) against the label. Bold: best ranked "
+        rf"\caption{{{_tex(protocol.title)} (\texttt{{{protocol.identity}}}), {_subject(protocol, name)} "
+        r"Bold: best ranked "
         r"value; $^{=}$: not told from it by the paired difference over patients (jackknife, Holm, 5\,\%)."
-        rf"{cut}}}",
-        rf"\label{{tab:{protocol.identity}-{reference}}}",
-        rf"\begin{{tabular}}{{rl{'r' * len(columns)}}}",
+        rf"{' ' * lesions}{_tex(lesion_gate(protocol)) if lesions else ''}{cut}}}",
+        rf"\label{{tab:{protocol.identity}-{name}}}",
+        rf"\begin{{tabular}}{{rl{'r' * len(columns)}{'l' * lesions}}}",
         r"\toprule",
-        " & ".join(["", "Submission", *heads]) + r" \\",
+        " & ".join(["", "Submission", *heads, *["Lesions"] * lesions]) + r" \\",
     ]
     for group in (shown["ranked"], shown["anchor"]):
         if group:
             lines.append(r"\midrule")
         for row in group:
             submission = row.record.result.submission
-            cells = [_latex_cell(columns[name].get(row.record.id), marks[name].get(row.record.id)) for name in columns]
+            cells = [_latex_cell(columns[one].get(row.record.id), marks[one].get(row.record.id)) for one in columns]
+            cells += [_tex(row.lesions) or "--"] * lesions
             lines.append(" & ".join([str(row.rank or ""), _tex(submission.name), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
 
-def _column(rows: Sequence[Row], reference: str, metric: str) -> dict[str, Value]:
-    """Whole-image values of a metric that has a better end, by record id; equal outputs have equal values."""
-    found = {row.record.id: table_of(row.compared, reference).get(metric, {}).get("whole") for row in rows}
+def _subject(protocol: Protocol, name: str) -> str:
+    """What a table shows, and what ranks the rows."""
+    by = protocol.rank_by
+    if name == "ranking":
+        return f"ranked by {_tex(by.metric)} ({by.region}) against {AT_LENGTH[by.reference]}."
+    return f"whole image against the {name}. Ranked by {_tex(by.metric)} ({by.region}) against {AGAINST[by.reference]}."
+
+
+def _column(rows: Sequence[Row], place: Place) -> dict[str, Value]:
+    """Values of a metric that has a better end, by record id; equal outputs have equal values."""
+    found = {row.record.id: place.of(row.compared) for row in rows}
     return {id_: value for id_, value in found.items() if value is not None and value.higher_is_better is not None}
 
 
@@ -173,10 +197,17 @@ CHARACTER, PADDING, HEIGHT = 6.6, 10, 20  # pixels; a wide mean of Verdana at 11
 
 
 def badge(protocol: Protocol, row: Row) -> str:
-    """A badge in the style of shields: the protocol version, and the row's rank and value or why it has none."""
+    """A badge in the style of shields: the protocol version, and the row's rank and value or why it has none.
+
+    It says against what the value is, if not the label, and whether lesions are lost.
+    """
     value = ranking_value(row.record, protocol)
     if row.rank is not None and value is not None:
-        message, colour = f"rank {row.rank} · {protocol.rank_by.metric} {value.value:.4g}", "#2b6a4d"
+        by = protocol.rank_by
+        against = {"label": "", "truth": f" ({by.region}, truth)", "coupled": f" ({by.region}, without truth)"}
+        lost = " · loses lesions" if row.loses_lesions else ""
+        message = f"rank {row.rank} · {by.metric} {value.value:.4g}{against[by.reference]}{lost}"
+        colour = "#2b6a4d"
     else:
         message, colour = ("reference" if row.standing == "anchor" else "not ranked"), "#5c6470"
     left, right = (round(len(text) * CHARACTER + 2 * PADDING) for text in (protocol.identity, message))
@@ -195,18 +226,33 @@ def badge(protocol: Protocol, row: Row) -> str:
 
 # ------------------------------------------------------------------------------------------------ model card
 def model_card(protocol: Protocol, row: Row) -> str:
-    """The `model-index` of a Hugging Face model card: whole-image values of a scored row, against label and truth."""
+    """The `model-index` of a Hugging Face model card: the values that rank a scored row, where not by the label alone,
+    its d' less the noisy input's, and its whole image against label and truth."""
     result = row.record.result
+    places = [
+        *([] if ranks_as_first(protocol, [row]) else ranking_places(protocol, [row])),
+        *(Place(less_input(one), "lesions", less_input(one), ALL) for one in METRICS.values()),
+        *(
+            Place(metric, reference, metric, "whole")
+            for reference in ("label", "truth")
+            for metric in sorted(reference_table(row, reference))
+        ),
+    ]
     metrics = [
         {
-            "type": re.sub(r"[^a-z0-9]+", "-", metric.lower()).strip("-"),
-            "name": f"{metric} (whole image, against the {'purified label' if reference == 'label' else 'truth'})",
+            "type": re.sub(r"[^a-z0-9]+", "-", place.metric.lower()).strip("-"),
+            "name": f"{place.title} ({_where(place)})",
             "value": value.value,
-            "args": {"reference": reference, "low": value.low, "high": value.high, "n": value.n, "unit": value.unit},
+            "args": {
+                "reference": place.reference,
+                "low": value.low,
+                "high": value.high,
+                "n": value.n,
+                "unit": value.unit,
+            },
         }
-        for reference in ("label", "truth")
-        for metric, regions in sorted(reference_table(row, reference).items())
-        if (value := regions.get("whole"))
+        for place in dict.fromkeys(places)
+        if (value := place.of(row.record))
     ]
     entry = {
         "name": result.submission.name,
@@ -220,6 +266,17 @@ def model_card(protocol: Protocol, row: Row) -> str:
     }
     # thousands of lines: by PyYAML's safe dumper they take a hundred times as long
     return "model-index:\n" + "\n".join(_yaml_item(entry)) + "\n"
+
+
+def _where(place: Place) -> str:
+    """Where a value is taken, and against what, in brackets behind its name."""
+    if place.reference == "lesions":
+        return "mean over all lesions"
+    region = "whole image" if place.region == "whole" else place.region
+    if place.title != place.metric:
+        return region  # the title says against what
+    against = {"label": ", against the purified label", "truth": ", against the truth", "scans": ""}
+    return region + against.get(place.reference, f", against {AT_LENGTH.get(place.reference, place.reference)}")
 
 
 def _yaml_item(entry: Mapping[str, Any]) -> list[str]:

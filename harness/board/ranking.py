@@ -20,11 +20,11 @@ from harness.statistics import Replicates, distinguishable, tiers
 REASON_LENGTH = 200
 Standing = Literal["ranked", "anchor", "unranked"]
 AGAINST: dict[Reference, str] = {
-    "label": "against the label",
-    "truth": "against the truth",
-    "coupled": "without truth, by coupled noise",
+    "label": "the label",
+    "truth": "the truth",
+    "coupled": "its own kept noise, without truth",
 }
-"""What the ranking value is computed against, in words."""
+"""What values are computed against, in few words."""
 
 
 class Row(Strict, frozen=True, kw_only=True):
@@ -236,7 +236,7 @@ def _place(record: Record, protocol: Protocol, test_set: tuple[str, str] | None)
         )
     elif ranking_value(record, protocol) is None:
         by = protocol.rank_by
-        reason = f"has no {by.metric} in the region {by.region}, {AGAINST[by.reference]}"
+        reason = f"has no {by.metric} in the region {by.region}, against {AGAINST[by.reference]}"
     else:
         reason = unjudged(record, protocol)
     return Row(record=record, standing="unranked" if reason else "ranked", reason=reason)

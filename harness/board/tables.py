@@ -8,11 +8,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from harness.board.ranking import Row
-from harness.imaging.regions import Region
+from harness.board.words import (
+    AT_LENGTH,
+    REFERENCES,
+    conditions,
+    lesion_gate,
+    names_in,
+    ranking_places,
+    ranks_as_first,
+    split_lesions,
+    table_of,
+    tables_of,
+)
 from harness.protocol import FolderData, Protocol
 from harness.records.agreement import processor_of
-from harness.records.schema import Record
-from harness.scoring.values import Table
+from harness.scoring.lesions import ALL
+from harness.scoring.values import Table, Value
 
 MISSING = "–"
 ARROWS = {True: "↑", False: "↓", None: ""}
@@ -21,8 +32,8 @@ Boards = Sequence[tuple[Protocol, Sequence[Row]]]
 
 # ------------------------------------------------------------------------------------------------ markdown
 def markdown(boards: Boards, strips: Mapping[str, str]) -> str:
-    """The board as markdown: each protocol's whole image against label and truth, its newest version's regions folded
-    below. `strips` has the address of the picture of each record id, "" for none."""
+    """The board as markdown: each protocol's ranking and its whole image against label and truth, its newest version's
+    regions and lesions folded below. `strips` has the address of the picture of each record id, "" for none."""
     parts = [
         "# Leaderboard",
         "`harness board` writes this file from the records in `records/`; do not edit it. The same command makes the "
@@ -38,38 +49,72 @@ def markdown(boards: Boards, strips: Mapping[str, str]) -> str:
 
 
 def _protocol_section(protocol: Protocol, rows: Sequence[Row], strips: Mapping[str, str], *, newest: bool) -> str:
-    purify = protocol.purify
     parts = [
         f"## {_text(protocol.title)} (`{protocol.identity}`)",
         _text(protocol.description),
-        f"Ranked by **{protocol.rank_by.metric}** ({protocol.rank_by.region}) against the purified label "
-        f"({purify.strategy}, {purify.variant} variant, weak denoiser {purify.weak_denoiser}). "
+        f"Ranked by **{protocol.rank_by.metric}** ({protocol.rank_by.region}) against {_reference(protocol)}. "
         "In brackets: 95 % interval over patients (jackknife), conditional on this test set. "
         "↓ lower is better, ↑ higher is better, no arrow: descriptive. Submissions in one tier cannot be told apart "
         "from the first of the tier by their paired difference (jackknife over patients, Holm over all pairs, 5 %).",
+        lesion_gate(protocol),
         *_processor_note(rows),
         *_secret_note(protocol),
         *_extractor_notes(rows),
     ]
-    references = [("label", "the label")]
-    if any(row.record.result.truth for row in rows):
-        references.append(("truth", "the truth"))
+    has_truth = any(row.record.result.truth for row in rows)
     if any(strips[row.record.id] for row in rows):
-        of_truth = ", truth" if len(references) > 1 else ""
+        of_truth = ", truth" if has_truth else ""
         parts.append(f"The pictures show the same piece of lung in every row: noisy input, output, label{of_truth}.")
-    for reference, title in references:
-        shown = strips if reference == "label" else {}
-        parts += [f"### Whole image against {title}", _table(protocol, rows, reference, "whole", shown)]
-    for region in protocol.regions:
-        if region != "whole" and newest:
-            tables = [f"Against {title}\n\n{_table(protocol, rows, name, region, {})}" for name, title in references]
-            parts.append(f"<details><summary>Region: {region}</summary>\n\n" + "\n\n".join(tables) + "\n\n</details>")
+    first = ranks_as_first(protocol, rows)
+    if not first:
+        parts += ["### Ranking", _ranking(protocol, rows, strips)]
+    titles = {
+        "label": "Whole image against the label" if first else "The paper's protocol: against the purified label",
+        "truth": "Whole image against the truth",
+    }
+    for reference in ("label", *["truth"] * has_truth):
+        shown = strips if first and reference == "label" else {}
+        parts += [f"### {titles[reference]}", _table(protocol, rows, reference, "whole", shown)]
+    if newest:
+        parts += _folded(protocol, rows)
     unranked = [row for row in rows if row.standing == "unranked"]
     if unranked:
         named = [(row.record.result.submission, row.reason) for row in unranked]
         lines = [f"* {_text(one.name)} (`{one.slug}`): {_text(reason)}" for one, reason in named]
         parts += ["### Not ranked", "\n".join(lines)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _reference(protocol: Protocol) -> str:
+    purify, reference = protocol.purify, protocol.rank_by.reference
+    recipe = f" ({purify.strategy}, {purify.variant} variant, weak denoiser {purify.weak_denoiser})"
+    return AT_LENGTH[reference] + (recipe if reference == "label" else "")
+
+
+def _folded(protocol: Protocol, rows: Sequence[Row]) -> list[str]:
+    """The tables of every region, and of every lesion, each behind a heading that opens it."""
+    titles = {
+        "label": "Against the label",
+        "truth": "Against the truth",
+        "coupled": "Error without truth",
+        "scans": "Systematic and random error, from several low-dose scans of a plane",
+    }
+    found = []
+    there = [one for one in titles if one in tables_of(rows)]
+    for region in protocol.regions:
+        names = [name for name in there if region != "whole" or name not in ("label", "truth")]
+        tables = [f"{titles[name]}\n\n{_table(protocol, rows, name, region, {})}" for name in names]
+        if tables:
+            found.append(_details(f"Region: {region}", tables))
+    listed = [name for row in rows for name in conditions(protocol, table_of(row.record, "lesions"))]
+    for name in dict.fromkeys(listed):
+        title = "mean over all" if name == ALL else name
+        found.append(_details(f"Lesions: {title}", [_table(protocol, rows, "lesions", name, {})]))
+    return found
+
+
+def _details(title: str, parts: Sequence[str]) -> str:
+    return f"<details><summary>{title}</summary>\n\n" + "\n\n".join(parts) + "\n\n</details>"
 
 
 def processors(rows: Sequence[Row]) -> list[str]:
@@ -100,37 +145,72 @@ def _extractor_notes(rows: Sequence[Row]) -> list[str]:
     return ["\n".join(f"* {_text(note)}" for note in sorted(notes))] if notes else []
 
 
-def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Region, strips: Mapping[str, str]) -> str:
+def _ranking(protocol: Protocol, rows: Sequence[Row], strips: Mapping[str, str]) -> str:
+    """The table of a board that says why each row stands where it does: the value that ranks it, and its lesions."""
+    scored = [row for row in rows if row.record.result.status == "scored"]
+    places = ranking_places(protocol, scored)
+    heads = []
+    for place in places:
+        example = next(value for row in reversed(scored) if (value := place.of(row.record)))
+        heads.append(_head(place.title, example))
+    shown = [{place.title: {"": value} for place in places if (value := place.of(row.record))} for row in scored]
+    lesions = [_lesions(row.lesions) for row in scored] if any(row.lesions for row in scored) else []
+    return _lines(scored, strips, [place.title for place in places], heads, shown, "", lesions)
+
+
+def _lesions(words: str) -> str:
+    verdict, numbers = split_lesions(words)
+    return f"{verdict}<br><sub>{numbers}</sub>" if numbers else verdict or MISSING
+
+
+def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: str, strips: Mapping[str, str]) -> str:
     scored = [row for row in rows if row.record.result.status == "scored"]
     tables = [reference_table(row, reference) for row in scored]
     examples = {
-        metric.name: value
-        for metric in protocol.metrics
+        name: value
+        for name in names_in(protocol, reference)
         for table in reversed(tables)
-        if (value := table.get(metric.name, {}).get(region))
+        if (value := table.get(name, {}).get(region))
     }
     if not examples:
         return "No values."
     names = list(examples)
-    arrows = [
-        " ".join(filter(None, (name, value.unit, ARROWS[value.higher_is_better]))) for name, value in examples.items()
-    ]
+    if not ranks_as_first(protocol, rows):
+        names.sort(key=lambda name: examples[name].higher_is_better is None)
+    return _lines(scored, strips, names, [_head(name, examples[name]) for name in names], tables, region, [])
+
+
+def _head(name: str, value: Value) -> str:
+    return " ".join(filter(None, (name, value.unit, ARROWS[value.higher_is_better])))
+
+
+def _lines(
+    scored: Sequence[Row],
+    strips: Mapping[str, str],
+    names: Sequence[str],
+    heads: Sequence[str],
+    tables: Sequence[Table],
+    region: str,
+    lesions: Sequence[str],
+) -> str:
+    """Scored rows with the metrics `names`, under `heads`, of one region of their `tables`; `lesions` are cells."""
     signed = any(row.signed_by is not None for row in scored)
     pictured = any(strips.get(row.record.id) for row in scored)
-    lines = [
-        "| "
-        + " | ".join(["", "tier", "Submission", *["lung"] * pictured, *arrows, "n", *["signed by"] * signed])
-        + " |",
-        "|" + "|".join(["--:", "--:", *[":--"] * (1 + pictured), *["--:"] * (len(names) + 1), *[":--"] * signed]) + "|",
-    ]
-    for row, table in zip(scored, tables, strict=True):
+    gated = bool(lesions)
+    titles = ["", "tier", "Submission", *["lung"] * pictured, *heads[:gated], *["lesions"] * gated, *heads[gated:]]
+    titles += ["n", *["signed by"] * signed]
+    right = ["--:"] * (len(names) - gated + 1)
+    kinds = ["--:", "--:", *[":--"] * (1 + pictured), *["--:", ":--"] * gated, *right, *[":--"] * signed]
+    lines = ["| " + " | ".join(titles) + " |", "|" + "|".join(kinds) + "|"]
+    for at, (row, table) in enumerate(zip(scored, tables, strict=True)):
         submission = row.record.result.submission
         place = str(row.rank) if row.rank is not None else {"anchor": "ref", "unranked": MISSING}[row.standing]
         cells = [place, str(row.tier or ""), f"{_text(submission.name)} {_text(submission.version)}"]
         if pictured:
             strip = strips.get(row.record.id)
             cells.append(f'<img src="{strip}" height="96" alt="lung of {row.record.id}">' if strip else MISSING)
-        cells += [_cell(table, name, region) for name in names]
+        values = [_cell(table, name, region) for name in names]
+        cells += [*values[:gated], *lesions[at : at + gated], *values[gated:]]
         cells.append(str(max((one.n for name in names if (one := table.get(name, {}).get(region))), default=0)))
         cells += [_text(row.signed_by or MISSING)] * signed
         lines.append("| " + " | ".join(cells) + " |")
@@ -138,13 +218,8 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: Regi
 
 
 def reference_table(row: Row, reference: str) -> Table:
-    """The values of a row against `label` or `truth`; empty where it has none."""
+    """The values of a row in one of the tables `REFERENCES`; empty where it has none."""
     return table_of(row.record, reference)
-
-
-def table_of(record: Record, reference: str) -> Table:
-    """The values of a record against `label` or `truth`; empty where it has none."""
-    return record.result.metrics if reference == "label" else record.result.truth or {}
 
 
 def _cell(table: Table, name: str, region: str) -> str:
@@ -187,12 +262,16 @@ CSV_COLUMNS = (
 
 
 def csv(boards: Boards) -> str:
-    """The board as CSV in long form: a line a submission, reference, metric and region; failed ones take one line."""
+    """The board as CSV in long form: a line a submission, reference, metric and region; failed ones take one line.
+
+    For lesions the region is a condition, the metric an observer's d'.
+    """
     import pandas
 
     lines = [line for protocol, rows in boards for row in rows for line in _csv_lines(protocol, row)]
     signed = any(row.signed_by is not None for _, rows in boards for row in rows)
-    columns = [*CSV_COLUMNS, *["signed_by"] * signed]
+    lesions = any(row.lesions for _, rows in boards for row in rows)
+    columns = [*CSV_COLUMNS, *["signed_by"] * signed, *["lesions"] * lesions]
     return str(pandas.DataFrame(lines, columns=columns).to_csv(index=False, lineterminator="\n"))
 
 
@@ -210,9 +289,10 @@ def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
         "reason": _csv_text(row.reason),
         "record": row.record.id,
         "signed_by": _csv_text(row.signed_by) if row.signed_by else "",
+        "lesions": row.lesions,
     }
     lines: list[dict[str, object]] = []
-    for reference in ("label", "truth"):
+    for reference in REFERENCES:
         for metric, regions in sorted(reference_table(row, reference).items()):
             for region, value in sorted(regions.items()):
                 lines.append(

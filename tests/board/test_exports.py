@@ -12,6 +12,7 @@ from yaml import safe_load
 from harness.board.exports import as_json, badge, latex, model_card
 from harness.board.ranking import rank
 from harness.records.schema import Record, make_record
+from tests.board.further_records import CONDITIONS, GATED, with_further
 from tests.board_records import PROTOCOL, failed, observed, on_another_processor, scored
 
 HOSTILE = "50 % & \\input{x} <b>_#^~$\n$$"
@@ -113,3 +114,47 @@ def test_latex_of_many_rows_holds_what_fits_a_page() -> None:
     assert "S39" in table
     assert "S40" not in table
     assert "The first 40 of 45 ranked rows." in table
+
+
+def test_json_of_a_gated_board_holds_further_values_and_verdicts() -> None:
+    rows = rank([with_further("tv", 30.0, lost=0.5)], GATED)
+    (found,) = json.loads(as_json([(GATED, rows)]))["protocols"]
+    assert found["rank_by"] == {"metric": "RMSE", "region": "lung", "reference": "truth"}
+    (row,) = found["rows"]
+    assert row["lesions"] == "loses lesions (d' -0.50, -0.60 to -0.40)"
+    assert set(row["values"]) == {"label", "truth", "coupled", "scans", "lesions"}
+    assert row["values"]["lesions"]["d' (Hotelling)"][CONDITIONS[0]]["value"] == 1.0
+    assert row["values"]["scans"]["random error"]["lung"]["value"] == 15
+
+
+def test_latex_of_a_gated_board_begins_with_its_ranking() -> None:
+    rows = rank([with_further("sharp", 30.0), with_further("blur", 20.0, lost=0.5)], GATED)
+    text = latex([(GATED, rows)])
+    first, second, *_ = text.split(r"\end{table}")
+    assert "ranked by RMSE (lung) against the noise-free truth." in first
+    assert rf"\label{{tab:{GATED.identity}-ranking}}" in first
+    lines = [line.removesuffix(r" \\") for line in first.splitlines() if re.match(r"\d & ", line)]
+    assert [line.split(" & ")[1:3] for line in lines] == [["SHARP", "30"], ["BLUR", r"\textbf{20}"]]
+    assert [line.split(" & ")[-1].partition(" (")[0] for line in lines] == ["keeps lesions", "loses lesions"]
+    assert "5 \\% of the noisy input's" in first
+    assert "whole image against the label. Ranked by RMSE (lung) against the truth." in second
+
+
+def test_a_badge_of_a_gated_board_says_against_what_and_whether_lesions_are_lost() -> None:
+    first, second = rank([with_further("sharp", 30.0), with_further("blur", 20.0, lost=0.5)], GATED)
+    messages = [ElementTree.fromstring(badge(GATED, row)).attrib["aria-label"] for row in (first, second)]
+    assert [message.partition(": ")[2] for message in messages] == [
+        "rank 1 · RMSE 30 (lung, truth)",
+        "rank 2 · RMSE 20 (lung, truth) · loses lesions",
+    ]
+
+
+def test_a_model_card_of_a_gated_board_begins_with_what_ranks() -> None:
+    (row,) = rank([with_further("tv", 30.0, lost=0.5)], GATED)
+    (entry,) = safe_load(model_card(GATED, row))["model-index"]
+    names = {metric["name"]: metric["value"] for metric in entry["results"][0]["metrics"]}
+    assert next(iter(names)) == "RMSE (lung, against the truth)"
+    assert names["RMSE (lung, against the truth)"] == 30
+    assert names["error without truth (lung)"] == 31
+    assert names["d' (Hotelling) less the input's (mean over all lesions)"] == -0.5
+    assert names["RMSE (whole image, against the purified label)"] == 65
