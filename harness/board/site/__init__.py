@@ -22,17 +22,20 @@ from harness.base.digests import digest_folder, digest_json
 from harness.base.shipped import PACKAGE
 from harness.base.structs import read_json
 from harness.board import exports
-from harness.board.ranking import Row, ranking_value
-from harness.board.site import columns, compare, facts, plots
+from harness.board.ranking import AGAINST, Row, ranking_value
+from harness.board.site import columns, compare, facts, further, plots
 from harness.board.site.shelf import LINKED, Shelf
 from harness.board.tables import Boards, processors
+from harness.board.words import AT_LENGTH, lesion_gate, names_in, ranked_by, table_of
 from harness.protocol import Protocol
 from harness.records.agreement import HARDWARE, STATED, processor_of
 from harness.records.attachments import attachments
 from harness.records.schema import Record
 from harness.records.store import record_folder
 from harness.scoring.attachment_names import PREVIEW, STRIP
+from harness.scoring.lesions import ALL
 from harness.scoring.pictures import REGION_COLOURS
+from harness.scoring.values import Table
 
 HERE = Path(__file__).resolve().parent
 LABEL_REPORT = "labels.json"  # beside protocol.json: `harness labels --report --json` of the protocol
@@ -135,20 +138,7 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
     files = context.shelf.files(protocol, record)
     history = context.history[record.result.submission.slug]
     standings = [_standing(context.rows.get(one.id)) for one in history]
-    made_of = _digest(
-        (
-            record,
-            row and (row.standing, row.reason, row.signed_by, row.withdrawn),  # no rank: a new row shifts those
-            protocol,
-            files,
-            context.read,
-            [(one.identity, name) for name, one in context.newest.items()],
-            record.id in context.comparable,
-            context.noisy and (context.noisy.id, context.noisy.observed.files),
-            [(one.id, one.observed.date, one.result.submission.version) for one in history],
-            standings,
-        )
-    )
+    made_of = _digest((*_made_of(context, record), files, standings))
     name = facts.record_url(record)
 
     def text() -> str:
@@ -164,6 +154,8 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
             record=record,
             row=row,
             history=list(zip(history, standings, strict=True)),
+            tables_against=_against(protocol, record),
+            further=further.of_record(protocol, record),
             comparable=record.id in context.comparable,
             pictures=pictures,
             viewable=bool(shown) and all(name in files for name in shown),
@@ -186,6 +178,29 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
             lambda: compare.script(context.leaderboard, protocol, record, files),
         )
     return site
+
+
+def _made_of(context: _Context, record: Record) -> list[Any]:
+    """What a record's page follows from beside its files and how its submission's records stand."""
+    row = context.rows.get(record.id)
+    history = context.history[record.result.submission.slug]
+    return [
+        record,
+        # no rank: a new row shifts those
+        row and (row.standing, row.reason, row.signed_by, row.withdrawn, row.lesions),
+        context.protocol,
+        context.read,
+        [(one.identity, name) for name, one in context.newest.items()],
+        record.id in context.comparable,
+        context.noisy and (context.noisy.id, context.noisy.observed.files),
+        [(one.id, one.observed.date, one.result.submission.version) for one in history],
+    ]
+
+
+def _against(protocol: Protocol, record: Record) -> list[tuple[str, Table]]:
+    """A record's values against label and truth; what ranks comes first."""
+    references = sorted(("label", "truth"), key=lambda one: one != protocol.rank_by.reference)
+    return [(one, table_of(record, one)) for one in references]
 
 
 def _absent(context: _Context, record: Record, files: Mapping[str, str]) -> list[str]:
@@ -266,7 +281,14 @@ def _environment() -> jinja2.Environment:
         "record_url": facts.record_url,
         "processor": processor_of,
     }
-    environment.globals |= {"board_columns": columns.of_board, "cell": columns.cell, "ranking_value": ranking_value}
+    environment.globals |= {"ranking_columns": columns.of_ranking, "cell": columns.cell, "lesions": columns.lesions}
+    environment.globals |= {
+        "ranking_value": ranking_value,
+        "ranked_by": ranked_by,
+        "lesion_gate": lesion_gate,
+        "names_in": names_in,
+    }
+    environment.globals |= {"AGAINST": AGAINST, "AT_LENGTH": AT_LENGTH, "ALL": ALL}
     environment.globals |= {"STRIP": STRIP, "PREVIEW": PREVIEW, "HARDWARE": HARDWARE, "STATED": STATED}
     return environment
 

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from harness.base.structs import Strict
+from harness.board.lesion_gate import lesions_of
 from harness.board.ranking import Row
 from harness.board.tables import ARROWS, reference_table
+from harness.board.words import COMPARED, compared_against, split_lesions
 from harness.protocol import Protocol
 from harness.scoring.values import Value
 
@@ -69,7 +71,8 @@ def arrow(higher_is_better: bool | None) -> str:
 
 
 def of_board(protocol: Protocol, rows: Sequence[Row], region: str, reference: str = "label") -> list[Column]:
-    """The columns that have any value, in the protocol's order of metrics."""
+    """The columns that have any value: the metric that ranks first, descriptive ones last, others as the protocol
+    lists them."""
     found = []
     for metric in protocol.metrics:
         values = [value for row in rows if (value := reference_table(row, reference).get(metric.name, {}).get(region))]
@@ -93,19 +96,57 @@ def of_board(protocol: Protocol, rows: Sequence[Row], region: str, reference: st
                     high=max(ends),
                 )
             )
-    return found
+    return _in_order(protocol, found)
+
+
+def _in_order(protocol: Protocol, found: Sequence[Column]) -> list[Column]:
+    return sorted(found, key=lambda one: (one.name != protocol.rank_by.metric, one.higher_is_better is None))
+
+
+def of_ranking(protocol: Protocol, rows: Sequence[Row]) -> list[Column]:
+    """The columns of the region and the reference that rank, without descriptive ones."""
+    by = protocol.rank_by
+    return [one for one in of_board(protocol, rows, by.region, by.reference) if one.higher_is_better is not None]
 
 
 def of_every_metric(protocol: Protocol, rows: Sequence[Row]) -> list[Column]:
-    """The columns of the region that the protocol ranks by, and empty ones for metrics that only others have.
+    """The columns of the region and the reference that rank, and empty ones for metrics that only others have.
 
-    Those are filled by the page's script when another region is chosen.
+    Those are filled by the page's script when another region or reference is chosen.
     """
-    region = protocol.rank_by.region
-    anywhere = {one.name: one for other in protocol.regions for one in of_board(protocol, rows, other)}
-    here = {one.name: one for one in of_board(protocol, rows, region)}
+    by = protocol.rank_by
+    anywhere = {
+        one.name: one
+        for reference in COMPARED
+        for region in protocol.regions
+        for one in of_board(protocol, rows, region, reference)
+    }
+    here = {one.name: one for one in of_board(protocol, rows, by.region, by.reference)}
     named = [metric.name for metric in protocol.metrics if metric.name in anywhere]
-    return [here.get(name) or msgspec.structs.replace(anywhere[name], region=region) for name in named]
+    found = [
+        here.get(name) or msgspec.structs.replace(anywhere[name], region=by.region, reference=by.reference)
+        for name in named
+    ]
+    return _in_order(protocol, found)
+
+
+class Lesions(Strict, frozen=True, kw_only=True):
+    """What a row says of lesions: the verdict, its numbers, and the difference that rows are sorted by."""
+
+    verdict: str
+    numbers: str
+    value: float | None
+
+
+def lesions(protocol: Protocol, row: Row) -> Lesions | None:
+    """What a row says of lesions; None where they were not measured."""
+    if not row.lesions:
+        return None
+    verdict, numbers = split_lesions(row.lesions)
+    found = lesions_of(row.compared, protocol)
+    return Lesions(
+        verdict=verdict, numbers=numbers.replace("-", "−"), value=None if found is None else found.difference.value
+    )
 
 
 def cell(row: Row, column: Column) -> Cell | None:
@@ -133,11 +174,12 @@ def cell(row: Row, column: Column) -> Cell | None:
 def switch(protocol: Protocol, rows: Sequence[Row]) -> dict[str, Any]:
     """All regions and references of a board, for the page's script: every value as [value, low, high], null for none.
 
-    By reference, region and metric a list over the scored rows, in the order of the table.
+    By reference (the one that ranks comes first), region and metric a list over the scored rows, in the order of the
+    table.
     """
     scored = [row for row in rows if row.record.result.status == "scored"]
     values: dict[str, Any] = {}
-    for reference in ("label", "truth"):
+    for reference in compared_against(protocol, rows):
         for region in protocol.regions:
             found = {
                 column.name: [_triple(row, column) for row in scored]

@@ -13,8 +13,10 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+from harness.board.lesion_gate import METRICS
 from harness.board.ranking import Row, comparable, twins
 from harness.board.site import facts
+from harness.board.words import COMPARED, compared_against, conditions, names_in, table_of
 from harness.protocol import Protocol
 from harness.records.schema import Record
 from harness.statistics import LEVEL
@@ -34,8 +36,12 @@ def overview(protocol: Protocol, rows: Sequence[Row]) -> dict[str, Any] | None:
         "rows": [_row(row, twin_of) for row in shown],
         # the quantile that `harness.statistics.interval` takes, by the number of patients
         "quantiles": {count: float(stdtrit(count - 1, 0.5 + LEVEL / 2)) for count in range(2, most + 1)},
-        "references": ["label", *(["truth"] if any(row.record.result.truth for row in shown) else [])],
+        "references": compared_against(protocol, shown),
         "metrics": _metrics(protocol, shown),
+        "lesions": list(
+            dict.fromkeys(name for row in shown for name in conditions(protocol, table_of(row.record, "lesions")))
+        ),
+        "observers": _observers(shown),
     }
 
 
@@ -87,20 +93,32 @@ def _metrics(protocol: Protocol, rows: Sequence[Row]) -> dict[str, dict[str, Any
     found = {}
     for metric in protocol.metrics:
         for row in rows:
-            for value in row.record.result.metrics.get(metric.name, {}).values():
-                found[metric.name] = {"unit": value.unit, "higher": value.higher_is_better}
+            for reference in COMPARED:
+                for value in table_of(row.record, reference).get(metric.name, {}).values():
+                    found[metric.name] = {"unit": value.unit, "higher": value.higher_is_better}
     return found
+
+
+def _observers(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """The d' of each observer, as metrics: differences from the noisy input's add nothing to a paired difference."""
+    return {
+        name: {"unit": value.unit, "higher": value.higher_is_better}
+        for name in METRICS.values()
+        for row in rows
+        for value in table_of(row.record, "lesions").get(name, {}).values()
+    }
 
 
 def _values(protocol: Protocol, record: Record, patients: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for reference, table in (("label", record.result.metrics), ("truth", record.result.truth or {})):
-        for metric in protocol.metrics:
-            for region, value in table.get(metric.name, {}).items():
+    for reference in (*COMPARED, "lesions"):
+        table = table_of(record, reference)
+        for name in METRICS.values() if reference == "lesions" else names_in(protocol, reference):
+            for region, value in table.get(name, {}).items():
                 if value.without:
                     without = [value.without.get(patient) for patient in patients]
                     numbers = [_short(value.value), value.n, *(x if x is None else _short(x) for x in without)]
-                    found.setdefault(reference, {}).setdefault(metric.name, {})[region] = numbers
+                    found.setdefault(reference, {}).setdefault(name, {})[region] = numbers
     return found
 
 

@@ -160,8 +160,11 @@ def _dotted(values: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]
 
 
 def _plain_text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_plain_text, value))
+    if isinstance(value, list | tuple):
+        mappings = any(isinstance(one, Mapping) for one in value)
+        return ("; " if mappings else ", ").join(map(_plain_text, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain_text(one)}" for name, one in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -172,8 +175,8 @@ def web_address(text: str) -> str:
 
 # ------------------------------------------------------------------------------------------------ of a protocol
 def validity(protocol: Protocol, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Kendall's tau-b, metric -> region: how a metric against the label orders a board's rows, and how the gate's
-    error against the truth orders them in the same region.
+    """Kendall's tau-b, metric -> region: how a metric against the label, or the error without truth, orders a board's
+    rows, and how the gate's error against the truth orders them in the same region.
 
     Over all rows that can be compared but the truth itself; empty where no truth is known. Descriptive metrics are
     left out.
@@ -181,16 +184,18 @@ def validity(protocol: Protocol, rows: Sequence[Row]) -> dict[str, dict[str, flo
     known = [row for row in comparable(rows, protocol) if row.record.result.truth]
     scored = [row for row in known if row.record.result.submission.slug != TRUTH]
     found: dict[str, dict[str, float]] = {}
-    for metric in protocol.metrics:
+    asked = [(metric.name, "label", metric.name) for metric in protocol.metrics]
+    asked += [(f"{metric.name} without truth", "coupled", metric.name) for metric in protocol.metrics]
+    for title, reference, name in asked:
         for region in protocol.regions:
             pairs = []
             for row in scored:
-                own = reference_table(row, "label").get(metric.name, {}).get(region)
+                own = reference_table(row, reference).get(name, {}).get(region)
                 true = reference_table(row, "truth").get(protocol.gate.metric, {}).get(region)
                 if own is not None and true is not None and own.higher_is_better is not None:
                     pairs.append((-own.value if own.higher_is_better else own.value, true.value))
             if len(pairs) >= FEWEST_ROWS:
                 tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
                 if tau == tau:  # not a number where all rows are equal
-                    found.setdefault(metric.name, {})[region] = tau
+                    found.setdefault(title, {})[region] = tau
     return found

@@ -11,6 +11,7 @@ from harness.base.structs import Strict
 from harness.board.ranking import Row, comparable, ranking_value
 from harness.board.site.columns import power_of_ten
 from harness.board.site.facts import Curves
+from harness.board.words import ranked_by
 from harness.protocol import Protocol
 from harness.scoring.per_slice import MeanSpectrum
 
@@ -64,11 +65,11 @@ def pareto(protocol: Protocol, rows: Sequence[Row]) -> Markup | None:
     y = Axis(low=min(values) - pad, high=max(values) + pad, start=HEIGHT - BOTTOM, end=TOP)
     parts = [*_grid(x, y, HEIGHT), _frontier(points, x, y, higher=higher)]
     for second, value, row in points:
-        dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="5"/>')
-        parts.append(dot.format(row.standing, x.at(second), y.at(value)))
+        dot = Markup('<circle class="dot {}{}" cx="{}" cy="{}" r="5"/>')
+        parts.append(dot.format(row.standing, " lost" * row.loses_lesions, x.at(second), y.at(value)))
     shown = [(x.at(second), y.at(value), row.record.result.submission.name) for second, value, row in points]
     parts += _names(shown[:MOST_NAMES])  # rows come best first
-    metric = f"{protocol.rank_by.metric}, {protocol.rank_by.region}"
+    metric = ranked_by(protocol)
     better = "higher" if higher else "lower"
     parts += _titles("seconds per slice, on the machine of each run", f"{metric} ({better} is better)", WIDTH, HEIGHT)
     return _svg(parts, WIDTH, HEIGHT, f"{metric} against seconds per slice of {len(points)} submissions")
@@ -92,11 +93,15 @@ def _names(points: Sequence[tuple[float, float, str]]) -> list[Markup]:
 
 
 def _frontier(points: Sequence[tuple[float, float, Row]], x: Axis, y: Axis, *, higher: bool) -> Markup:
-    """A step through the submissions that are better than every faster one."""
+    """A step through the submissions that are better than every faster one, without those that lose lesions."""
     best: float | None = None
     steps: list[str] = []
     for second, value, row in sorted(points, key=lambda one: one[:2]):
-        if row.standing == "ranked" and (best is None or (value > best if higher else value < best)):
+        if (
+            row.standing == "ranked"
+            and not row.loses_lesions
+            and (best is None or (value > best if higher else value < best))
+        ):
             if best is not None:
                 steps.append(f"{x.at(second)},{y.at(best)}")
             steps.append(f"{x.at(second)},{y.at(value)}")

@@ -24,6 +24,7 @@ from harness.records.schema import Record
 from harness.records.store import keep_protocol, read_record, record_folder, write_record
 from harness.scoring.values import Value
 from harness.statistics import Replicates, paired_difference
+from tests.board.further_records import GATED, with_further
 from tests.board.site.board import leaderboard
 from tests.board_records import PROTOCOL, on_another_processor, scored
 from tests.picture_set import CASES
@@ -339,3 +340,54 @@ def test_slices_that_differ_most_come_first_with_their_pictures(
     tab.page.wait_for_function("document.querySelector('#pair .over')?.naturalWidth > 0")
     control(tab.page, "reference").select_option("truth")
     assert tab.page.locator("#differences tbody tr").count() >= 2
+
+
+# ------------------------------------------------------------------------------------------------ lesions
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Record]]:
+    board = tmp_path_factory.mktemp("gated")
+    keep_protocol(board, GATED)
+    made = {"keeps": with_further("sharp", 30.0), "loses": with_further("blur", 20.0, lost=0.5)}
+    for record in made.values():
+        write_record(board, record, {})
+    write_board(board)
+    return board / "site", made
+
+
+def test_pages_with_lesions_are_accessible_and_fit_a_phone(browser: Any, gated: tuple[Path, dict[str, Record]]) -> None:
+    site, made = gated
+    of_protocol = site / GATED.identity
+    pages = [site / "index.html", of_protocol / "index.html", of_protocol / "compare.html"]
+    pages += [of_protocol / one.result.submission.slug / f"{one.id}.html" for one in made.values()]
+    tab = Tab(browser, viewport=PHONE)
+    for path in pages:
+        tab.page.goto(path.as_uri())
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+        found = axe.Axe().run(tab.page, options={"preload": False})
+        assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+    assert tab.wrong == []
+    tab.page.context.close()
+
+
+def test_lesions_sort_and_every_reference_shows_its_values(tab: Tab, gated: tuple[Path, dict[str, Record]]) -> None:
+    tab.page.goto((gated[0] / GATED.identity / "index.html").as_uri())
+    assert names(tab.page) == ["SHARP", "BLUR"]
+    assert tab.page.locator("th.by").inner_text().startswith("RMSE")
+    first = tab.page.locator("tr", has_text="SHARP").first.locator("td, th").nth(3)
+    shown = {}
+    for reference in ("truth", "label", "coupled"):
+        control(tab.page, "reference").select_option(reference)
+        shown[reference] = first.inner_text()
+    assert shown == {"truth": "30.00", "label": "35.00", "coupled": "31.00"}
+    button = tab.page.get_by_role("button", name="Lesions")
+    button.click()
+    assert names(tab.page) == ["SHARP", "BLUR"]
+    button.click()
+    assert names(tab.page) == ["BLUR", "SHARP"]
+
+
+def test_lesions_of_two_are_compared(tab: Tab, gated: tuple[Path, dict[str, Record]]) -> None:
+    tab.page.goto((gated[0] / GATED.identity / "compare.html").as_uri())
+    row = tab.page.locator("#lesion-differences tbody tr").first
+    assert row.locator("th").inner_text() == "d' (Hotelling) ↑"
+    assert row.locator("td").first.inner_text().startswith("◀ 1.000")  # the smallest lesion: lost twice the mean

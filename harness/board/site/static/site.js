@@ -241,7 +241,6 @@ function valueOf(row, reference, metric, region) {
 
 function compare(form) {
   const data = json("comparison");
-  const regions = all("#differences th[data-region]").map((head) => head.dataset.region);
   const asked = new URLSearchParams(location.hash.slice(1));
   const index = (id, otherwise) => {
     const found = data.rows.findIndex((row) => row.id === id);
@@ -260,20 +259,8 @@ function compare(form) {
     if ((first.twin ?? first.id) === (second.twin ?? second.id)) second.values = first.values;
     if (rows[0] !== data.rows[Number(form.elements.a.value)] || rows[1] !== data.rows[Number(form.elements.b.value)]) return;
     history.replaceState(null, "", `#a=${first.id}&b=${second.id}`);
-    const body = document.querySelector("#differences tbody");
-    body.replaceChildren();
-    const reference = form.elements.reference.value;
-    for (const [metric, { unit, higher }] of Object.entries(data.metrics)) {
-      if (!first.values[reference]?.[metric] && !second.values[reference]?.[metric]) continue;
-      const sign = higher === null ? "" : higher ? " ↑" : " ↓";
-      const head = element("th", { scope: "row" }, metric, unit ? element("small", {}, ` ${unit}`) : "", sign);
-      const row = element("tr", {}, head);
-      for (const region of regions) {
-        const [one, other] = [first, second].map((each) => valueOf(each, reference, metric, region));
-        row.append(differenceCell(one, other, higher, data.quantiles));
-      }
-      body.append(row);
-    }
+    differences("differences", data.metrics, form.elements.reference.value, first, second, data.quantiles);
+    if (data.lesions.length) differences("lesion-differences", data.observers, "lesions", first, second, data.quantiles);
     mostDifferent(first, second);
   };
   form.hidden = false;
@@ -281,6 +268,23 @@ function compare(form) {
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", update);
   update();
+}
+
+function differences(id, metrics, reference, first, second, quantiles) {
+  const table = document.getElementById(id), body = table.tBodies[0];
+  const regions = all("th[data-region]", table).map((head) => head.dataset.region);
+  body.replaceChildren();
+  for (const [metric, { unit, higher }] of Object.entries(metrics)) {
+    if (!first.values[reference]?.[metric] && !second.values[reference]?.[metric]) continue;
+    const sign = higher === null ? "" : higher ? " ↑" : " ↓";
+    const head = element("th", { scope: "row" }, metric, unit ? element("small", {}, ` ${unit}`) : "", sign);
+    const row = element("tr", {}, head);
+    for (const region of regions) {
+      const [one, other] = [first, second].map((each) => valueOf(each, reference, metric, region));
+      row.append(differenceCell(one, other, higher, quantiles));
+    }
+    body.append(row);
+  }
 }
 
 function differenceCell(first, second, higher, quantiles) {
