@@ -232,14 +232,15 @@ def anchors(protocol: str, leaderboard: Path, features_on: str) -> None:
     chosen = load_protocol(protocol)
 
     from harness.board.ranking import ranking_value
+    from harness.board.words import ranked_by
     from harness.cli.terminal import TerminalReporter
     from harness.pipeline.anchors import evaluate_anchors
     from harness.pipeline.prepare import prepare
 
     reporter = TerminalReporter()
     benchmark = prepare(chosen, reporter, leaderboard=leaderboard, feature_device=features_on)
-    by = chosen.rank_by
+    click.echo(f"by {ranked_by(chosen)}:")
     for record in evaluate_anchors(benchmark, reporter):
         value = ranking_value(record, chosen)
-        said = "–" if value is None else f"{value.value:.4g}"
-        click.echo(f"{by.metric} {said}  {record.result.submission.name}")
+        shown = "–" if value is None else f"{value.value:.4g}"
+        click.echo(f"{chosen.rank_by.metric} {shown}  {record.result.submission.name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,34 +13,56 @@ if TYPE_CHECKING:
     from harness.protocol import Protocol
     from harness.records.schema import Result
     from harness.reference_check.compare import Comparison
+    from harness.scoring.values import Table as Values
 
 LOG_LINES = 12  # of a failed container's log: the end of a traceback
 
 
 def print_scores(result: Result, protocol: Protocol) -> None:
-    """Tables of a result's scores, metric x region, against the label and against the truth; its flags and notes."""
-    from rich.table import Table
-    from rich.text import Text
-
+    """Tables of a result's scores, metric x region, against the label, against the truth and of further slices; its
+    flags and notes."""
     screen = console()
     if result.status == "scored":
-        references = {"label": result.metrics} | ({"truth": result.truth} if result.truth else {})
-        for reference, values in references.items():
-            title = Text(f"{result.submission.name} on {protocol.identity}, against the {reference}")
-            table = Table(title=title)  # a submission's name is no markup
-            table.add_column("metric")
-            for region in protocol.regions:
-                table.add_column(region, justify="right")
-            for metric, regions in values.items():
-                cells = [regions.get(region) for region in protocol.regions]
-                unit = next((cell.unit for cell in cells if cell is not None), "")
-                table.add_row(f"{metric} {unit}".strip(), *("–" if cell is None else _value(cell) for cell in cells))
-            print_table(table)
+        subject = f"{result.submission.name} on {protocol.identity}"
+        _print_values(f"{subject}, against the label", result.metrics, protocol.regions)
+        if result.truth:
+            _print_values(f"{subject}, against the truth", result.truth, protocol.regions)
+        _print_further(result.further or {}, subject, protocol)
         screen.print("± half the width of the 95 % interval over patients", highlight=False)
         for line in (*(result.flags or ()), *(result.notes or ())):
             screen.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         for facts in result.extractors.values():
             screen.print(facts.note, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_further(further: Mapping[str, Values], subject: str, protocol: Protocol) -> None:
+    """What further slices tell; of lesions each observer's d', and the difference from the noisy input's."""
+    from harness.board.words import conditions, names_in
+    from harness.scoring.lesions import EXACT
+
+    if scans := further.get("scans"):
+        _print_values(f"{subject}, bias and noise", scans, protocol.regions)
+    if coupled := further.get("coupled"):
+        _print_values(f"{subject}, error without truth", coupled, protocol.regions)
+    if lesions := further.get("lesions"):
+        named = [name for name in names_in(protocol, "lesions") if name in lesions and name != EXACT]
+        shown = {name: lesions[name] for name in named}
+        _print_values(f"{subject}, lesions", shown, conditions(protocol, shown))
+
+
+def _print_values(title: str, values: Values, columns: Sequence[str]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title))  # a submission's name is no markup
+    table.add_column("metric")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for metric, regions in values.items():
+        cells = [regions.get(column) for column in columns]
+        unit = next((cell.unit for cell in cells if cell is not None), "")
+        table.add_row(f"{metric} {unit}".strip(), *("–" if cell is None else _value(cell) for cell in cells))
+    print_table(table)
 
 
 def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path, *, deterministic: bool) -> None:
@@ -50,7 +72,7 @@ def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path
     from rich.text import Text
 
     record, run = evaluation.record, evaluation.run
-    lines = {"result": _standing(evaluation, protocol, leaderboard)}
+    lines = _standing(evaluation, protocol, leaderboard)
     if run is not None:
         times = run.costs.times
         first = "" if times.first_output_s is None else f", first output after {times.first_output_s:.2g} s"
@@ -80,22 +102,26 @@ def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path
         )
 
 
-def _standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> str:
-    """Rank and tier of a record on its board, or the reason why it has none."""
+def _standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> dict[str, str]:
+    """Rank and tier of a record on its board, or the reason why it has none; what is said of its lesions."""
     from harness.board.build import rank_all
+    from harness.board.words import ranked_by
 
     failure = evaluation.record.result.failure
     if failure is not None:
-        return f"{evaluation.record.result.status}, not ranked: exit status {failure.exit_status}, see below"
+        return {
+            "result": f"{evaluation.record.result.status}, not ranked: exit status {failure.exit_status}, see below"
+        }
     boards = {board.identity: rows for board, rows in rank_all(leaderboard)}
     rows = boards[protocol.identity]
     row = next((one for one in rows if one.record.id == evaluation.record.id), None)
     if row is None:
-        return "not on the board: a newer record of this submission takes its place"
+        return {"result": "not on the board: a newer record of this submission takes its place"}
+    lesions = {"lesions": row.lesions} if row.lesions else {}
     if row.rank is None:
-        return f"scored, not ranked: {row.reason}"
-    by, tier = protocol.rank_by, f" (tier {row.tier})" if row.tier else ""
-    return f"rank {row.rank} of {sum(one.rank is not None for one in rows)}{tier} by {by.metric}, {by.region}"
+        return {"result": f"scored, not ranked: {row.reason}"} | lesions
+    tier, count = f" (tier {row.tier})" if row.tier else "", sum(one.rank is not None for one in rows)
+    return {"result": f"rank {row.rank} of {count}{tier} by {ranked_by(protocol)}"} | lesions
 
 
 def _repeated(result: Result) -> str:

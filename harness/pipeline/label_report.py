@@ -11,10 +11,12 @@ from harness.scoring.score import load_extractors
 def report_labels(data: LabelledData, reporter: Reporter) -> QualityReport:
     """The quality report on a protocol's labels and on those of the other weak denoisers.
 
-    A battery of known denoisers is ranked by the error in the lung and by what the protocol ranks by.
+    A battery of known denoisers is ranked by the error in the lung and, where the protocol ranks against the label, by
+    what it ranks by: how far a label's ranking can be trusted is asked of what ranks against labels alone.
     """
     purify, rank_by = data.protocol.purify, data.protocol.rank_by
-    metric = next(one for one in data.protocol.metrics if one.name == rank_by.metric)
+    by_label = rank_by.reference == "label"
+    metric = next((one for one in data.protocol.metrics if by_label and one.name == rank_by.metric), None)
     extractors = load_extractors(data.protocol, device="cpu")
     with reporter.stage("audit") as progress:
         return assess_labels(
@@ -23,6 +25,6 @@ def report_labels(data: LabelledData, reporter: Reporter) -> QualityReport:
             outputs=None if data.weak_outputs is None else {purify.weak_denoiser: data.weak_outputs},
             metric=metric,
             region=rank_by.region,
-            extractor=next((one for one in extractors if one.name == metric.features), None),
+            extractor=next((one for one in extractors if metric is not None and one.name == metric.features), None),
             progress=progress,
         )

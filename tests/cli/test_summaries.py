@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import msgspec
 import pytest
 from rich.console import Console
 
+from harness.board.build import write_board
 from harness.cli import _common
 from harness.cli._common import print_rows
-from harness.cli.summaries import print_scores
+from harness.cli.summaries import print_scores, print_standing
+from harness.pipeline.evaluate import Evaluation
+from harness.records.store import keep_protocol, write_record
+from tests.board.further_records import CONDITIONS, GATED, with_further
 from tests.board_records import PROTOCOL, scored
 
 
@@ -41,3 +46,29 @@ def test_a_terminal_folds_what_does_not_fit_and_cuts_nothing(monkeypatch: pytest
     assert cells == [cell.replace(" ", "") for cell in ROW.values()]
     if width >= 50:
         assert ROW["id"] in screen.file.getvalue()
+
+
+def test_further_slices_have_tables_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    print_scores(with_further("mine", 30.0, lost=0.5).result, GATED)
+    said = capsys.readouterr().out
+    for title in ("against the truth", "bias and noise", "error without truth", "lesions"):
+        assert f", {title}" in " ".join(said.split())
+    (head,) = (line for line in said.splitlines() if all(name in line for name in (*CONDITIONS, "all")))
+    assert head.index(CONDITIONS[0]) < head.index(CONDITIONS[2]) < head.index("all")
+    (lost,) = (line for line in said.splitlines() if "d' (eye) less the input's" in line)
+    assert "-1 ±0.1" in lost  # the smallest lesion loses twice 0.5
+    assert "exact interval" not in said
+
+
+def test_the_last_panel_says_against_what_and_what_becomes_of_lesions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep_protocol(tmp_path, GATED)
+    records = [with_further("sharp", 30.0), with_further("blur", 20.0, lost=0.5)]
+    folders = [write_record(tmp_path, record, {})[0] for record in records]
+    write_board(tmp_path)
+    evaluation = Evaluation(record=records[1], folder=str(folders[1]), new=True, run=None)
+    print_standing(evaluation, GATED, tmp_path, deterministic=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "result rank 2 of 2 (tier 2) by RMSE, lung, against the truth" in said
+    assert "lesions loses lesions (d' -0.50, -0.60 to -0.40)" in said
