@@ -181,7 +181,7 @@ def test_a_protocol_ranks_by_the_truth_or_by_coupled_noise(reference: Reference)
     assert [(row.record.result.submission.slug, row.rank) for row in rows[:2]] == [("good", 1), ("poor", 2)]
     reasons = {slug: row.reason for slug, row in by_slug(rows).items()}
     assert reasons["unfaithful"].startswith("fidelity gate: RMSE (whole, against the truth)")
-    said = {"truth": "against the truth", "coupled": "without truth, by coupled noise"}[reference]
+    said = {"truth": "against the truth", "coupled": "against its own kept noise, without truth"}[reference]
     assert reasons["bare"] == f"has no {metric} in the region lung, {said}"
     # ranked by the label the same one is circular
     by_label = msgspec.structs.replace(protocol, rank_by=RankBy(metric="KID"))
