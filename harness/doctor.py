@@ -18,7 +18,7 @@ from harness.features.weights import find, known
 from harness.protocol import FolderData, load_protocol, protocol_names
 
 FREE_GB = 5  # for images, data, labels and runs of a few submissions
-PUBLISHED = ("inception", "clip")
+PUBLISHED = ("efficientnet-lite0", "inception", "clip")
 
 
 class Finding(Strict, frozen=True, kw_only=True):

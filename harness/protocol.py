@@ -23,6 +23,8 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
+PHANTOM_WINDOW_HU = (-1024.0, 1200.0)
+
 
 class Lesions(Strict, frozen=True, kw_only=True):
     """Lesions for the model observers: each plane is scanned once more with one at every site, of at most `sites`
@@ -44,6 +46,7 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     (`closed-cavity`); `mixed` gives patients these three in turn. Slices are evenly spaced, except that up to
     `nodule_slices` of each patient's move to the middle of a nodule. A patient with fewer nodules, or with nodules
     close together, gets fewer of these. A `seed` of the form `sha256:...` is the commitment to a secret seed.
+    Without a wide `window_hu` such as [-1424, 1200] the noise of air and of the darkest lung is cut off at grey 0.
     """
 
     patients: Positive
@@ -52,6 +55,7 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02  # of the low-dose scan, as a share of the normal dose
     view: Literal["full", "tight", "table-across", "closed-cavity", "mixed"] = "full"
     nodule_slices: Annotated[int, msgspec.Meta(ge=0)] = 0  # of each patient, at most
+    window_hu: tuple[float, float] = PHANTOM_WINDOW_HU  # HU of grey 0 and of grey 255
     seed: int | Commitment = 2602
     # Younger than the first records: left out where they say nothing, so that those digest as written.
     lesions: Lesions | UnsetType = UNSET
@@ -60,6 +64,8 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     def __post_init__(self) -> None:
         if self.nodule_slices > self.slices:
             raise ValueError(f"nodule_slices is {self.nodule_slices}, more than the {self.slices} slices of a patient")
+        if not self.window_hu[0] < self.window_hu[1]:
+            raise ValueError(f"window_hu is {list(self.window_hu)}, expected the HU of grey 0 below that of grey 255")
 
 
 class FolderData(Strict, frozen=True, kw_only=True, tag_field="source", tag="folder"):
@@ -297,6 +303,8 @@ class Protocol(Strict, frozen=True, kw_only=True):
                 del plain[key]
         if plain["rank_by"]["reference"] == "label":
             del plain["rank_by"]["reference"]
+        if isinstance(self.data, PhantomData) and self.data.window_hu == PHANTOM_WINDOW_HU:
+            del plain["data"]["window_hu"]
         for metric in plain["metrics"]:
             if metric["definition"] == "pooled":
                 del metric["definition"]

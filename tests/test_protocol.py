@@ -8,7 +8,8 @@ import pytest
 
 from harness.base.errors import UsageError
 from harness.base.structs import read_json
-from harness.protocol import PhantomData, Protocol, load_protocol, protocol_names, protocol_path
+from harness.phantom.scan import WINDOW_HU
+from harness.protocol import PHANTOM_WINDOW_HU, PhantomData, Protocol, load_protocol, protocol_names, protocol_path
 
 SHIPPED = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]
 RECORDS = Path(__file__).resolve().parent.parent / "leaderboard" / "records"
@@ -61,6 +62,7 @@ def test_unknown_name_lists_what_there_is() -> None:
         ("size: 256", "size: 32", "64"),
         ("nodule_slices: 1", "nodule_slices: 5", "nodule_slices is 5, more than the 4 slices"),
         ("nodule_slices: 1", "nodule_slices: -1", r"0.*data\.nodule_slices"),
+        ("nodule_slices: 1", "window_hu: [1200, -1424]", r"window_hu is \[1200.0, -1424.0\].*data"),
         ("schema: 1", "schema: 2", "schema"),
         ("name: phantom-mini", "name: ../up", "name"),
     ],
@@ -92,6 +94,17 @@ def test_digest_of_a_protocol_with_records_stands(folder: Path) -> None:
 def test_nodule_slices_are_part_of_the_digest(tmp_path: Path) -> None:
     texts = [TEXT.replace("nodule_slices: 1", f"nodule_slices: {count}") for count in range(4)]
     assert len({load(tmp_path, text).digest for text in texts}) == len(texts)
+
+
+def test_the_phantoms_window_counts_where_it_is_another(tmp_path: Path) -> None:
+    """Protocols of before it could be chosen keep their digest."""
+    usual, wide = (
+        load(tmp_path, TEXT.replace("nodule_slices: 1", f"nodule_slices: 1, window_hu: [{low}, 1200]")).digest
+        for low in (-1024, -1424)
+    )
+    assert usual == load(tmp_path, TEXT).digest
+    assert wide != usual
+    assert PHANTOM_WINDOW_HU == WINDOW_HU
 
 
 def test_a_protocol_that_leaves_its_limits_out_is_the_one_that_is_read_back(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ def weights_list(as_json: bool) -> None:
     rows = []
     for file in KNOWN:
         path = locate(file)
+        source = f"{file.url} (installed with the harness)" if file.package else file.url
         rows.append(
-            {"extractor": file.extractor, "file": file.name, "here": str(path) if path else "no", "source": file.url}
+            {"extractor": file.extractor, "file": file.name, "here": str(path) if path else "no", "source": source}
         )
     print_rows(rows, as_json=as_json)
     console(stderr=True).print(

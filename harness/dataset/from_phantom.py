@@ -108,7 +108,7 @@ def _scan(name: str, data: PhantomData, patient: int, number: int, folder: str) 
     assert isinstance(data.seed, int), "load_data replaces a commitment with its secret seed"
     person = make_patient(data.seed, patient, view=_view(data, patient))
     heights = levels_with_nodules(person, data.slices, nodule_slices=data.nodule_slices)
-    scanned = scan_slice(person, heights[number], size=data.size, dose=data.dose)
+    scanned = scan_slice(person, heights[number], size=data.size, dose=data.dose, window_hu=data.window_hu)
     images = {kind: getattr(scanned, kind) for kind in KINDS}
     facts = Scanned(
         pixel_mm=scanned.pixel_mm,

@@ -23,7 +23,7 @@ from harness.base.errors import UsageError
 from harness.base.progress import Progress
 from harness.base.slices import read_grey
 from harness.features._extractor import Extractor, ExtractorFactory, Matrix, Output
-from harness.features._maps import region_weights
+from harness.features._maps import Grid, region_weights
 
 __all__ = ["Extractor", "ExtractorFactory", "Features", "Output", "extract", "extract_masked", "load", "names"]
 
@@ -37,6 +37,14 @@ class Features(NamedTuple):
 
     values: Matrix
     rows: NDArray[np.intp]
+
+
+class _Loaded(NamedTuple):
+    """An image as each extractor wants it, as its pass for maps wants it, and the image's regions on each grid."""
+
+    prepared: dict[str, NDArray[Any]]
+    for_maps: dict[str, NDArray[Any]]
+    weights: dict[Grid, dict[str, Matrix]]
 
 
 def names() -> list[str]:
@@ -65,33 +73,36 @@ def extract(
     batch: int = 16,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Features]]:
-    """Features of PNG images by extractor and region; every image is decoded once and run through each network once.
+    """Features of PNG images by extractor and region, from one pass over the images.
 
-    Region "whole" has the network's final features of all images. `regions(i)` gives the masks (bool, of the image's
-    size) of image i; with it, extractors with maps also give `pooled` features of every other region: the maps averaged
-    over the region, each cell weighted by the share of it that the region covers. An image without the region (no mask
-    of that name, or less than one map cell of it) has no row there; a region that no image shows has no key.
+    Every image is decoded once and run through each network once, or twice where maps have a pass of their own. Region
+    "whole" has the network's final features of all images. `regions(i)` gives the masks (bool, of the image's size) of
+    image i; with it, extractors with maps also give `pooled` features of every other region: the maps averaged over the
+    region, each cell weighted by the share of it that the region covers. An image without the region (no mask of that
+    name, or less than one map cell of it) has no row there; a region that no image shows has no key.
     `progress` is told (done, total). Images are 8-bit grey or have three equal channels; UsageError names any other.
     """
     whole: dict[str, list[Matrix]] = {extractor.name: [] for extractor in extractors}
     pooled: dict[str, dict[str, list[tuple[int, Matrix]]]] = {extractor.name: {} for extractor in extractors}
-    wants_maps = regions is not None and any(extractor.has_maps for extractor in extractors)
+    wants_maps = regions is not None and any(extractor.grid for extractor in extractors)
 
-    def loaded(index: int) -> tuple[list[NDArray[Any]], dict[str, Matrix]]:
-        image = read_grey(images[index])
-        weights = _weights(regions(index)) if regions is not None and wants_maps else {}
-        return [extractor.prepare(image) for extractor in extractors], weights
+    def loaded(index: int) -> _Loaded:
+        return _load(images[index], regions(index) if regions is not None and wants_maps else None, extractors)
 
     done = 0
     for chunk in _ahead(loaded, len(images), batch):
-        for number, extractor in enumerate(extractors):
-            features, maps = extractor.forward(np.stack([prepared[number] for prepared, _ in chunk]))
-            whole[extractor.name].append(features)
-            if maps is None:
+        for extractor in extractors:
+            name, grid = extractor.name, extractor.grid
+            features, maps = extractor.forward(np.stack([one.prepared[name] for one in chunk]))
+            whole[name].append(features)
+            if grid is None or regions is None:
                 continue
-            for offset, (_, weights) in enumerate(chunk):
-                for region, average in _averages(maps[offset], weights).items():
-                    pooled[extractor.name].setdefault(region, []).append((done + offset, average))
+            if extractor.map_pass is not None:
+                maps = extractor.map_pass.forward(np.stack([one.for_maps[name] for one in chunk]))
+            assert maps is not None
+            for offset, one in enumerate(chunk):
+                for region, average in _averages(maps[offset], one.weights[grid]).items():
+                    pooled[name].setdefault(region, []).append((done + offset, average))
         done += len(chunk)
         if progress is not None:
             progress(done, len(images))
@@ -162,6 +173,19 @@ def extract_masked(
     }
 
 
+def _load(path: Path, masks: Mapping[str, Mask] | None, extractors: Sequence[Extractor]) -> _Loaded:
+    """An image for the extractors; for their maps, too, where there are masks."""
+    image = read_grey(path)
+    prepared = {one.name: one.prepare(image) for one in extractors}
+    if masks is None:
+        return _Loaded(prepared, {}, {})
+    return _Loaded(
+        prepared,
+        {one.name: one.map_pass.prepare(image) for one in extractors if one.map_pass is not None},
+        {grid: _weights(masks, grid) for grid in {one.grid for one in extractors} if grid is not None},
+    )
+
+
 def _ahead(load: Callable[[int], T], count: int, batch: int) -> Iterator[list[T]]:
     """`load(0)` to `load(count - 1)` in batches; threads load the next two while the caller works on one."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -174,14 +198,14 @@ def _ahead(load: Callable[[int], T], count: int, batch: int) -> Iterator[list[T]
             yield [future.result() for future in waiting.popleft()]
 
 
-def _weights(masks: Mapping[str, Mask]) -> dict[str, Matrix]:
-    """Map weights (35, 35) of the regions that an image shows, without "whole"."""
-    weights = {name: region_weights(mask) for name, mask in masks.items() if name != WHOLE}
+def _weights(masks: Mapping[str, Mask], grid: Grid) -> dict[str, Matrix]:
+    """Map weights (cells, cells) of the regions that an image shows, without "whole"."""
+    weights = {name: region_weights(mask, grid) for name, mask in masks.items() if name != WHOLE}
     return {name: weight for name, weight in weights.items() if weight.sum() >= 1.0}
 
 
 def _averages(maps: Matrix, weights: Mapping[str, Matrix]) -> dict[str, Matrix]:
-    """Maps (channels, 35, 35) averaged under each region's weights (35, 35): (channels,) a region."""
+    """Maps (channels, cells, cells) averaged under each region's weights (cells, cells): (channels,) a region."""
     flat = maps.reshape(len(maps), -1)
     # einsum, because a matrix product would start the threads of numpy's BLAS, which compete with torch's
     return {name: np.einsum("cp,p->c", flat, (one / one.sum()).ravel()) for name, one in weights.items()}

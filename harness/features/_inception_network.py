@@ -14,9 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.features._maps import MAP_CHANNELS
+from harness.features._maps import Grid
 
+SIZE = 299
 DIMENSION = 2048
+MAP_CHANNELS = 192
+# The 31-pixel receptive field of cell 0 is centred on pixel 13 of 299; the 8 pixels that it stands for begin at 9, and
+# the outermost pixels of the image belong to no cell.
+GRID = Grid(size=SIZE, cells=35, stride=8, origin=9)
 
 
 class Conv(NamedTuple):

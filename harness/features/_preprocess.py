@@ -10,10 +10,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-def inception_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8 (h, w) -> float32 (299, 299) in 0..255: antialiased bicubic in floating point, clipped, not rounded."""
-    resized = Image.fromarray(image.astype(np.float32)).resize((299, 299), Image.Resampling.BICUBIC)
+def square(image: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+    """uint8 (h, w) -> float32 (size, size) in 0..255: antialiased bicubic in floating point, clipped, not rounded.
+
+    An image of that size stays as it is.
+    """
+    resized = Image.fromarray(image.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(resized, dtype=np.float32).clip(0, 255)
+
+
+def inception_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 (h, w) -> float32 (299, 299) in 0..255, as `square` makes it."""
+    return square(image, 299)
 
 
 def clip_input(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -33,7 +33,7 @@ def load(*, device: str) -> Extractor:
         name=NAME,
         digest=file.sha256,
         dimension=DIMENSION,
-        has_maps=False,
+        grid=None,
         note=f"published weights {file.name}",
         prepare=clip_input,
         forward=clip_forward(tower_state(path), where),

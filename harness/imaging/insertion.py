@@ -67,12 +67,21 @@ def line_integrals(image: NDArray[np.uint8], *, window_hu: tuple[float, float], 
     """
     low, high = window_hu
     hu = image.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low)
-    height, width = image.shape
-    channels = height if not field_of_view(image).all() else 2 * math.ceil(math.hypot(height, width) / 2)
+    return project(hu_to_mu(hu), inside=field_of_view(image), pixel_mm=pixel_mm)
+
+
+def project(mu: NDArray[np.float32], *, inside: NDArray[np.bool_], pixel_mm: float) -> NDArray[np.float32]:
+    """Line integrals (views, channels) of attenuation in 1/mm, float32 (height, width), as `line_integrals` makes them.
+
+    `inside` is the slice's field of view: where it leaves nothing out, there are as many channels as the diagonal is
+    long.
+    """
+    height, width = mu.shape
+    channels = height if not inside.all() else 2 * math.ceil(math.hypot(height, width) / 2)
     top, left = (channels - height) // 2, (channels - width) // 2
-    canvas = np.full((channels, channels), np.float32(-1000))
-    canvas[top : top + height, left : left + width] = hu
-    return radon(hu_to_mu(canvas), pixel_mm=pixel_mm, views=round(VIEWS_PER_CHANNEL * max(height, width)))
+    canvas = np.zeros((channels, channels), np.float32)
+    canvas[top : top + height, left : left + width] = mu
+    return radon(canvas, pixel_mm=pixel_mm, views=round(VIEWS_PER_CHANNEL * max(height, width)))
 
 
 def noise_image(
@@ -110,8 +119,15 @@ def scan_noise(
 ) -> NDArray[np.float32]:
     """All the noise, in HU, of a scan of an object with these line integrals: float32 of `shape`, `FBP(q - p)`."""
     measured = detect(sinogram, photons=scanner.photons, pixel_mm=pixel_mm, electronic=scanner.electronic, rng=rng)
+    return reconstructed(measured - sinogram, shape=shape, pixel_mm=pixel_mm, kernel=scanner.kernel)
+
+
+def reconstructed(
+    errors: NDArray[np.float32], *, shape: tuple[int, ...], pixel_mm: float, kernel: Kernel
+) -> NDArray[np.float32]:
+    """Errors of line integrals (views, channels) as they show in the slice, in HU: float32 of `shape`."""
     height, width = shape
-    side = sinogram.shape[1]
-    noise = fbp(measured - sinogram, pixel_mm=pixel_mm, kernel=scanner.kernel, size=side)
+    side = errors.shape[1]
+    noise = fbp(errors, pixel_mm=pixel_mm, kernel=kernel, size=side)
     top, left = (side - height) // 2, (side - width) // 2
     return noise[top : top + height, left : left + width] * np.float32(1000 / MU_WATER)

@@ -188,6 +188,15 @@ def exps(x: Floats) -> Floats:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def logs(x: Floats) -> Floats:
+    """`log` of every element of a vector."""
+    found = np.empty_like(x)
+    for i in range(len(x)):
+        found[i] = log(x[i])
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def cosines(x: Floats) -> Floats:
     """`cos` of every element of a vector."""
     found = np.empty_like(x)

@@ -26,6 +26,7 @@ from harness.phantom.table import paint_table
 Value = TypeVar("Value", bound=np.generic)
 
 WINDOW_HU = (-1024.0, 1200.0)
+"""HU of grey 0 and 255 unless another window is asked for. It cuts off the noise of air and of the darkest lung."""
 NORMAL_PHOTONS = 2e5
 """Photons per ray of the normal-dose scan, before the patient."""
 ELECTRONIC_NOISE = 4.0
@@ -102,15 +103,19 @@ def _height_of(a: Anatomy, tissue: float, breath: Breath) -> float:
     return low
 
 
-def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> PhantomSlice:
+def scan_slice(
+    patient: Patient, level: float, *, size: int, dose: float, window_hu: tuple[float, float] = WINDOW_HU
+) -> PhantomSlice:
     """Scan the plane at relative height `level` (0 = apex, 1 = base of the lungs) at normal dose and at `dose` of it.
 
-    The same patient, level, size and dose give the same bytes, in any order and any process. ValueError where size is
-    below 16 or dose is not in (0, 1].
+    The same arguments give the same bytes, in any order and any process; another window shows the same scans in other
+    grey levels. ValueError where size is below 16, dose is not in (0, 1], or the window does not rise.
     """
     if size < 16 or not 0 < dose <= 1:
         raise ValueError(f"expected a size of at least 16 and a dose in (0, 1], found {size} and {dose}")
-    scanner = Scan(patient=patient, level=level, size=size)
+    if not window_hu[0] < window_hu[1]:
+        raise ValueError(f"expected a window from low to high HU, found {window_hu}")
+    scanner = Scan(patient=patient, level=level, size=size, window_hu=window_hu)
     at_low_dose = cut(patient, level, patient.low_dose_breath, size=size)
     normal = scanner.project(cut(patient, level, patient.normal_dose_breath, size=size).hu)
     low = scanner.project(at_low_dose.hu)
@@ -120,7 +125,7 @@ def scan_slice(patient: Patient, level: float, *, size: int, dose: float) -> Pha
         truth=scanner.image(low),
         aligned_gt=scanner.image(scanner.exposed(low, photons=NORMAL_PHOTONS, number=2)),
         regions=middle(at_low_dose.regions, size),
-        window_hu=WINDOW_HU,
+        window_hu=window_hu,
         pixel_mm=scanner.pixel_mm,
     )
 
@@ -132,6 +137,7 @@ class Scan:
     patient: Patient
     level: float
     size: int
+    window_hu: tuple[float, float] = WINDOW_HU
 
     @property
     def pixel_mm(self) -> float:
@@ -149,7 +155,8 @@ class Scan:
     def image(self, sinogram: Array) -> NDArray[np.uint8]:
         """The reconstruction, uint8 (size, size)."""
         hu = mu_to_hu(fbp(sinogram, pixel_mm=self.pixel_mm, kernel="sharp", size=self.size))
-        return to_grey(np.where(field_of_view(self.patient, self.size), hu, np.float32(-1024)))
+        shown = np.where(field_of_view(self.patient, self.size), hu, np.float32(-1024))
+        return to_grey(shown, window_hu=self.window_hu)
 
 
 def cut(patient: Patient, level: float, breath: Breath, *, size: int) -> Plane:
@@ -193,9 +200,9 @@ def field_of_view(patient: Patient, size: int) -> NDArray[np.bool_]:
     return np.ones((size, size), bool)
 
 
-def to_grey(hu: Array) -> NDArray[np.uint8]:
-    """HU -> uint8 through WINDOW_HU, rounded to the nearest grey level."""
-    low, high = WINDOW_HU
+def to_grey(hu: Array, *, window_hu: tuple[float, float] = WINDOW_HU) -> NDArray[np.uint8]:
+    """HU -> uint8 through a window, rounded to the nearest grey level."""
+    low, high = window_hu
     grey: NDArray[np.uint8] = np.rint(np.clip((hu - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
     return grey
 

@@ -101,8 +101,11 @@ def test_a_record_is_withdrawn_by_its_id_with_a_reason(tmp_path: Path) -> None:
 def test_weights_say_where_to_get_them(tmp_path: Path) -> None:
     done = harness("weights", "list", "--json", HARNESS_CACHE=str(tmp_path))
     rows = json.loads(done.stdout)
-    assert {row["extractor"] for row in rows} == {"inception", "clip"}
-    assert {row["here"] for row in rows} == {"no"}
+    assert {row["extractor"] for row in rows} == {"inception", "clip", "efficientnet-lite0"}
+    (installed,) = (row for row in rows if row["here"] != "no")
+    assert installed["extractor"] == "efficientnet-lite0"
+    assert Path(installed["here"]).is_file()
+    assert "installed with the harness" in installed["source"]
     assert all(row["source"].startswith("https://") for row in rows)
 
 
@@ -325,6 +328,7 @@ def test_the_doctor_says_what_is_there_and_what_to_do(engine: Engine, tmp_path: 
     assert found["engine"]["state"] == found["base image"]["state"] == found["data: phantom"]["state"] == "ok"
     assert engine.description in found["engine"]["found"]
     assert found["data: patient-uldct"]["found"] == str(tmp_path)
+    assert found["weights: efficientnet-lite0"]["state"] == "ok"
     assert found["weights: inception"]["state"] == "limited"
     assert "harness weights" in found["weights: inception"]["fix"]
     assert list((tmp_path / "cache").glob("doctor*")) == []

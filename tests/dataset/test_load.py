@@ -151,6 +151,17 @@ def test_phantom_is_built_once_and_found_again(tmp_path: Path, monkeypatch: pyte
     assert sum(old != new for old, new in zip(built, now, strict=True)) == 2 * 5
 
 
+def test_the_phantoms_window_reaches_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    one = PhantomData(patients=1, slices=1, size=64, seed=5)
+    usual, wide = (
+        load_data(with_data(msgspec.structs.replace(one, window_hu=(low, 1200.0)))) for low in (-1024, -1424)
+    )
+    assert (usual.window_hu, wide.window_hu) == ((-1024.0, 1200.0), (-1424.0, 1200.0))
+    assert usual.digest != wide.digest
+    assert usual.people == wide.people  # the same patients, which a training set of either must not share
+
+
 def test_slices_asked_to_meet_nodules_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
     few = PhantomData(patients=2, slices=2, size=256, seed=2603)  # the first patient has no nodule, the second has two

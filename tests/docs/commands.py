@@ -166,6 +166,9 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     ".venv/bin/python -m benchmarks.metrics --pictures docs": Help(
         of="python3 -m benchmarks.metrics", why="two minutes of scoring"
     ),
+    ".venv/bin/python -m benchmarks.coupled --real FOLDER": Help(
+        of="python3 -m benchmarks.coupled", why="minutes of denoising"
+    ),
     ".venv/bin/python benchmarks/purification.py --pictures docs": Help(
         of="python3 benchmarks/purification.py", why="minutes of measuring"
     ),

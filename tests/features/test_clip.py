@@ -23,7 +23,7 @@ def test_published_format_gives_open_clips_features(
     pin("clip", archive)
     extractor = features.load("clip")
     assert extractor.digest == digest_file(archive)
-    assert (extractor.dimension, extractor.has_maps) == (512, False)
+    assert (extractor.dimension, extractor.grid) == (512, None)
     images = [read_grey(path) for path in slices("noisy")[:2]]
     found = extractor(images)
     assert found.maps is None

@@ -10,7 +10,7 @@ from harness import features
 from harness.base.digests import digest_file
 from harness.base.slices import read_grey
 from harness.features import weights
-from harness.features._inception_network import build
+from harness.features._inception_network import GRID, build
 from harness.features._preprocess import inception_input
 from harness.features.inception import TorchScriptInception
 from harness.metrics import frechet, kernel
@@ -32,7 +32,7 @@ def test_state_dict_of_the_published_format(
     extractor = load_pinned(state_dict_file, pin)
     assert extractor.name == "inception"
     assert extractor.digest == digest_file(state_dict_file)
-    assert (extractor.dimension, extractor.has_maps) == (2048, True)
+    assert (extractor.dimension, extractor.grid) == (2048, GRID)
     assert "pt_inception-2015-12-05-6726825d.pth" in extractor.describe()
     images = [read_grey(path) for path in slices("noisy")[:2]]
     ours, random = extractor(images), random_inception(images)
@@ -46,7 +46,7 @@ def test_torchscript_of_the_published_format(
 ) -> None:
     extractor = load_pinned(torchscript_file, pin)
     assert extractor.digest == digest_file(torchscript_file)
-    assert extractor.has_maps
+    assert extractor.grid == GRID
     images = [read_grey(path) for path in slices("noisy")[:3]]
     ours, random = extractor(images), random_inception(images)
     np.testing.assert_allclose(ours.features, random.features, rtol=1e-4, atol=1e-6)

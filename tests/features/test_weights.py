@@ -51,7 +51,7 @@ def test_missing_weights_say_what_to_do(cache: Path, name: str) -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_extractor_without_published_weights() -> None:
-    with pytest.raises(UsageError, match="there are: clip, inception"):
+    with pytest.raises(UsageError, match="there are: clip, efficientnet-lite0, inception"):
         weights.find("inception-random")
 
 

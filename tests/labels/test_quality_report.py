@@ -31,7 +31,7 @@ def _moments(images: NDArray[np.uint8]) -> Output:
 
 
 MOMENTS = Extractor(
-    name="moments", digest="0", dimension=256, has_maps=False, note="test", prepare=np.asarray, forward=_moments
+    name="moments", digest="0", dimension=256, grid=None, note="test", prepare=np.asarray, forward=_moments
 )
 
 

@@ -91,9 +91,26 @@ def test_sizes_and_doses_that_make_no_sense_are_refused(patient: Patient) -> Non
     for size, dose in ((8, 0.02), (64, 0.0), (64, 1.5)):
         with pytest.raises(ValueError, match="expected a size"):
             scan_slice(patient, 0.5, size=size, dose=dose)
+    with pytest.raises(ValueError, match="window from low to high"):
+        scan_slice(patient, 0.5, size=64, dose=0.02, window_hu=(100.0, -100.0))
 
 
 # -------------------------------------------------------------------------------- the scans
+def test_another_window_shows_the_same_scans(patient: Patient, scanned: PhantomSlice) -> None:
+    wide = scan_slice(patient, 0.45, size=SIZE, dose=DOSE, window_hu=(-1424.0, 1200.0))
+    step = (1200 + 1424) / 255
+    for kind in ("gt", "lq", "truth", "aligned_gt"):
+        usual = getattr(scanned, kind).astype(float) * HU_PER_GREY - 1024
+        other = getattr(wide, kind).astype(float) * step - 1424
+        inside = getattr(scanned, kind) > 0
+        assert np.abs(usual - other)[inside].max() <= (step + HU_PER_GREY) / 2 + 1e-3
+    lung = scanned.regions == Code.LUNG
+    assert (scanned.lq[lung] == 0).any()
+    assert not (wide.lq[lung] == 0).any()
+    assert (wide.regions == scanned.regions).all()
+    assert (wide.window_hu, wide.pixel_mm) == ((-1424.0, 1200.0), scanned.pixel_mm)
+
+
 def test_noise_is_all_that_separates_low_dose_and_truth(scanned: PhantomSlice) -> None:
     for code in (Code.LUNG, Code.BODY):
         difference = noise(scanned, code)

@@ -20,6 +20,7 @@ from harness.base.slices import read_grey
 from harness.dataset.cases import Dataset
 from harness.dataset.from_phantom import KINDS, phantom_slices
 from harness.imaging import denoise
+from harness.imaging.coupled import couple
 from harness.imaging.draws import generator
 from harness.imaging.insertion import Scanner, insert_noise
 from harness.imaging.lesion import Lesion
@@ -59,6 +60,15 @@ def digests() -> dict[str, str]:
             rng=generator(7, number),
         )
         found[f"noise inserted into {case.name}"] = digest_pixels(noisy)
+        coupled = couple(
+            low,
+            window_hu=dataset.window_hu,
+            pixel_mm=case.pixel_mm,
+            scanner=Scanner(photons=2e5 * DATA.dose, electronic=4, kernel="sharp"),
+            rng=generator(8, number),
+            calibrate=True,
+        )
+        found[f"coupled inputs of {case.name}"] = digest_bytes(*(image.tobytes() for image in coupled.inputs))
     return found | _lesions() | _labels(dataset)
 
 
