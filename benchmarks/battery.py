@@ -73,7 +73,7 @@ def _of_bytes(pixels: bytes, shape: tuple[int, int]) -> tuple[Image, Mask]:
 
 def _pixel_mm(image: Image) -> float:
     """A denoiser does not learn the width of a pixel."""
-    return FIELD_OF_VIEW_MM / image.shape[1]
+    return float(FIELD_OF_VIEW_MM / image.shape[1])
 
 
 def _blurred(values: NDArray[Any], mm: float) -> Floats:
@@ -145,7 +145,7 @@ def opens(image: Image, *, diameter_mm: float) -> Image:
 
 
 def flattens(image: Image, *, below_hu: float) -> Image:
-    """The lung's local mean wherever it differs from it by less than `below_hu`: faint things are gone, vessels stay."""
+    """The lung's local mean wherever it is nearer to it than `below_hu`: faint things are gone, vessels stay."""
     clean, lung = _clean(image), _lung(image)
     share = np.maximum(_blurred(lung, 6.0), np.float32(1e-3))
     mean = _blurred(np.where(lung, clean, 0), 6.0) / share

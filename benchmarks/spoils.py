@@ -1,4 +1,4 @@
-"""Damage in graded steps, and the false vessels that some of it draws; for the truth, and for denoisers that do harm."""
+"""Damage in graded steps, which every metric should notice, and the false vessels that harmful denoisers draw too."""
 
 from __future__ import annotations
 
