@@ -117,13 +117,16 @@ def print_battery(study: Study) -> None:
     """The denoisers by the truths, the smallest error first."""
     ranks = {name: by_observer(study, name) for name in OBSERVERS}
     seen = {name: dict(zip(study.battery, ranked(None), strict=True)) for name, ranked in ranks.items()}
-    columns = ["RMSE whole, HU", "RMSE lung, HU", *OBSERVERS, "KID against the label x 1000"]
+    ranking = study.protocol.rank_by
+    columns = ["RMSE whole, HU", "RMSE lung, HU", *OBSERVERS, f"{ranking.metric} {ranking.region}, against the label"]
     print(f"| denoiser | {' | '.join(columns)} |")
     print("|---|" + "--:|" * len(columns))
     for name, one in sorted(study.battery.items(), key=lambda item: item[1].truth["RMSE"]["whole"].value):
         whole, lung = (one.truth["RMSE"][region].value for region in ("whole", "lung"))
         lesions = " | ".join(f"{-values[name]:.2f}" for values in seen.values())
-        print(f"| {name} | {whole:.1f} | {lung:.1f} | {lesions} | {1000 * one.label['KID']['whole'].value:.2f} |")
+        print(
+            f"| {name} | {whole:.1f} | {lung:.1f} | {lesions} | {one.label[ranking.metric][ranking.region].value:.3g} |"
+        )
 
 
 def print_ranks(study: Study, reference: Reference) -> None:
