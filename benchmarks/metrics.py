@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.metrics --pictures docs     # two minutes on two cores
 
-The phantom's truth is spoilt in the graded steps of `benchmarks/validity.py` and scored against itself unspoilt.
+The phantom's truth is spoilt in the graded steps of `benchmarks/spoils.py` and scored against itself unspoilt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from benchmarks.validity import SPOILS, STEPS
+from benchmarks.spoils import SPOILS, STEPS
 from harness.base.files import write_text
 from harness.base.slices import read_grey, write_grey
 from harness.dataset.cases import Case, Dataset

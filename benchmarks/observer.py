@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.workers import map_slices
-from harness.imaging.lesion import Lesion, roi_half
+from harness.imaging.lesion import Lesion, Site, roi_half
 from harness.labels.battery import BATTERY
 from harness.observer import cut_rois
 from harness.observer.detection import Detection, Outputs, detect, joined, observe, verdict
 from harness.observer.hotelling import auc
 from harness.phantom import levels, make_patient
-from harness.phantom.lesions import LesionScans, scan_lesions
+from harness.phantom.lesions import scan_lesions
 from harness.statistics import Difference, Interval, Replicates, interval, paired_difference
 
 SIZE, DOSE, MOST = 512, 0.02, 20
@@ -44,18 +44,21 @@ Seen = dict[str, list[tuple[Outputs, Outputs]]]
 def look(seed: int, patient: int, level: float, denoisers: Sequence[str]) -> Seen:
     """What the observers see of a plane in the images of every denoiser."""
     scans = scan_lesions(make_patient(seed, patient), level, size=SIZE, dose=DOSE, lesions=CONDITIONS, most=MOST)
-    seen = {NORMAL: _outputs(scans, scans.absent.aligned_gt, scans.present.aligned_gt)}
+    pixel_mm = scans.absent.pixel_mm
+    seen = {NORMAL: outputs(scans.absent.aligned_gt, scans.present.aligned_gt, scans.sites, pixel_mm=pixel_mm)}
     for name in (NOISY, *denoisers):
-        seen[name] = _outputs(scans, BATTERY[name](scans.absent.lq), BATTERY[name](scans.present.lq))
+        pair = (BATTERY[name](scans.absent.lq), BATTERY[name](scans.present.lq))
+        seen[name] = outputs(*pair, scans.sites, pixel_mm=pixel_mm)
     return seen
 
 
-def _outputs(scans: LesionScans, absent: Image, present: Image) -> list[tuple[Outputs, Outputs]]:
+def outputs(absent: Image, present: Image, sites: Sequence[Site], *, pixel_mm: float) -> list[tuple[Outputs, Outputs]]:
+    """For each of CONDITIONS what the observers keep of its sites in a square image without lesions and in one with."""
     found = []
     for number, lesion in enumerate(CONDITIONS):
-        places = [(site.row, site.column) for site in scans.sites if site.condition == number]
-        rois = (cut_rois(image, places, half=roi_half(SIZE)) for image in (absent, present))
-        one, other = (observe(roi, diameter_mm=lesion.diameter_mm, pixel_mm=scans.absent.pixel_mm) for roi in rois)
+        places = [(site.row, site.column) for site in sites if site.condition == number]
+        rois = (cut_rois(image, places, half=roi_half(len(absent))) for image in (absent, present))
+        one, other = (observe(roi, diameter_mm=lesion.diameter_mm, pixel_mm=pixel_mm) for roi in rois)
         found.append((one, other))
     return found
 

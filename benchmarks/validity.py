@@ -1,182 +1,187 @@
-"""Does a metric measure anything? Every metric, region and extractor of a protocol against the true error.
+"""Does a metric measure anything? Every metric and region of a protocol against two truths: error and detectability.
 
-    .venv/bin/python benchmarks/validity.py [-p phantom]
+    .venv/bin/python -m benchmarks.validity [-p phantom] [--patients 8] [--slices 6] [--size 512] [--seed 2937]
 
-On the phantom the truth is known. A battery of denoisers of varied kind and strength is scored against the purified
-label, as a board would, and ranked; Kendall's tau says how far that is the ranking by the true error (RMSE against the
-truth in the same region), with the jackknife's 95 % interval over patients. Then the truth itself is spoilt in graded
-steps: a metric that is any good gets worse with every step. Prints markdown.
+On the phantom the truth is known, and lesions can be planted. A battery of denoisers, some of which hallucinate or
+erase on purpose, is ranked by each metric, against the purified label as a board does and against the noise-free truth;
+by the true error; and by how well two model observers see the lesions. Kendall's tau says how far these rankings are
+the same, with the jackknife's 95 % interval over patients. Then the truth itself is spoilt in graded steps: a metric
+that is any good gets worse with every step.
+
+The population belongs to no protocol and served no choice. Everything is kept in the cache folder, `validity/`: killed,
+the same command goes on where it stopped; after training, only the learned networks denoise again. Prints markdown.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
+from benchmarks.battery import DENOISERS
+from benchmarks.observer import measure
+from benchmarks.spoils import SPOILS, STEPS
+from benchmarks.validity_images import Planes, denoised, output_path, population, seen
+from benchmarks.validity_tables import Scored, Study, print_battery, print_ladders, print_ranks
+from harness.base.code_digest import digest_code
+from harness.base.digests import digest_file, digest_json
+from harness.base.files import cache_root
+from harness.base.progress import Progress
 from harness.base.slices import read_grey, write_grey
-from harness.base.workers import map_slices
-from harness.dataset.cases import Case, Dataset
-from harness.dataset.load import load_data
-from harness.imaging.regions import Code, erode
-from harness.labels.battery import BATTERY
-from harness.labels.label_set import build_labels
-from harness.protocol import Metric, Protocol, load_protocol
-from harness.scoring.score import Scorecard, load_extractors, score
-from harness.scoring.values import Table
-from harness.statistics import Replicates, interval
+from harness.base.structs import read_json, write_json
+from harness.features import Extractor
+from harness.labels.label_set import LabelSet, build_labels
+from harness.protocol import Metric, PhantomData, Protocol, load_protocol
+from harness.scoring.score import load_extractors, score
 
-Image = NDArray[np.uint8]
-GREY_PER_HU = 255 / 2224  # of the phantom's window
+SEED = 2937
+EXTRACTOR = "efficientnet-lite0"  # in the place of an Inception with random weights
 CLIP_KID = Metric(name="CLIP-KID", metric="kernel", features="clip-random")  # beside the protocol's own
-STEPS = 4
+MINUTES = {"scan": 0.04, "denoise": 0.28, "label": 0.04, "card": 0.013, "rung": 0.008}
+"""Processor minutes for one plane of 512 x 512: two scans; the battery on both; its label; a scorecard; a rung."""
 
 
-# -------------------------------------------------------------------------------- the truth, spoilt in graded steps
-def _blur(truth: Image, _case: Case, step: int) -> Image:
-    return _grey(cv2.GaussianBlur(truth.astype(np.float32), (0, 0), 0.4 * 2 ** (step - 1)))
+class Scorer:
+    """Scores sets of images of one population by one protocol, once each."""
+
+    def __init__(self, protocol: Protocol, planes: Planes, labels: LabelSet, extractors: Sequence[Extractor]) -> None:
+        self.protocol, self.planes, self.labels, self.extractors = protocol, planes, labels, extractors
+        code = digest_code("harness.scoring.score")
+        weights = {one.name: one.digest for one in extractors}
+        self._recipe = [labels.digest, protocol.metrics, protocol.regions, protocol.seed, weights, code]
+
+    def scored(self, outputs: Mapping[str, Path]) -> Scored:
+        """Against the label and against the truth."""
+
+        def fresh() -> Scored:
+            card = score(outputs, self.planes.dataset, self.labels, self.protocol, extractors=self.extractors)
+            return Scored(label=card.label, truth=card.truth or {})
+
+        return self._once("both", outputs, fresh)
+
+    def against_truth(self, outputs: Mapping[str, Path]) -> Scored:
+        """Against the truth alone, in the time of one reference: the truth takes the place of the label."""
+
+        def fresh() -> Scored:
+            with TemporaryDirectory() as folder:
+                (Path(folder) / "labels").mkdir()
+                for case in self.planes.dataset.cases:
+                    (Path(folder) / "labels" / f"{case.name}.png").symlink_to(str(case.truth))
+                truths = LabelSet(folder=folder, digest=self.planes.dataset.digest, consensus=None)
+                unknown = tuple(msgspec.structs.replace(case, truth=None) for case in self.planes.dataset.cases)
+                dataset = msgspec.structs.replace(self.planes.dataset, cases=unknown)
+                card = score(outputs, dataset, truths, self.protocol, extractors=self.extractors)
+            return Scored(label={}, truth=card.label)
+
+        return self._once("truth", outputs, fresh)
+
+    def _once(self, against: str, outputs: Mapping[str, Path], fresh: Callable[[], Scored]) -> Scored:
+        images = {name: digest_file(path) for name, path in outputs.items()}
+        key = digest_json([self._recipe, self.planes.dataset.digest, against, images])
+        path = cache_root() / "validity" / "scores" / f"{key[:20]}.json"
+        if not path.is_file():
+            write_json(path, fresh())
+        return read_json(path, Scored)
 
 
-def _noise(truth: Image, case: Case, step: int) -> Image:
-    """A share of the very noise that the low-dose scan has: its colour, its streaks."""
-    low = read_grey(Path(case.lq)).astype(np.float32)
-    return _grey(truth + (low - truth) * step / STEPS)
+def scored_battery(scorer: Scorer, folders: Mapping[str, Path], progress: Progress | None) -> dict[str, Scored]:
+    found = {}
+    for number, (name, folder) in enumerate(folders.items(), start=1):
+        found[name] = scorer.scored({case.name: output_path(folder, case) for case in scorer.planes.dataset.cases})
+        if progress:
+            progress(number, len(folders))
+    return found
 
 
-def _shift(truth: Image, _case: Case, step: int) -> Image:
-    return _grey(truth.astype(np.float32) + 10 * 2 ** (step - 1) * GREY_PER_HU)
-
-
-def _vessels(truth: Image, case: Case, step: int) -> Image:
-    """Vessels that are not there: bright curved lines of 1.5 to 3 pixels in the lung, 8 to 64 a slice."""
-    rng = np.random.default_rng([1, *case.name.encode()])
-    lung = erode(read_grey(Path(str(case.regions))) == Code.LUNG, 3)
-    rows, columns = np.nonzero(lung)
-    drawn: NDArray[np.float32] = np.zeros(truth.shape, np.float32)
-    for _ in range(8 * 2 ** (step - 1) if len(rows) else 0):
-        start = int(rng.integers(len(rows)))
-        heading, bend, along = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.04), np.arange(rng.integers(10, 40))
-        angle = heading + bend * along
-        path = np.stack([columns[start] + np.cumsum(np.cos(angle)), rows[start] + np.cumsum(np.sin(angle))], axis=1)
-        layer = np.zeros(truth.shape, np.float32)
-        points = np.rint(path * 16).astype(np.int32)
-        cv2.polylines(layer, [points], isClosed=False, color=1.0, thickness=2, lineType=cv2.LINE_AA, shift=4)
-        drawn = np.maximum(drawn, layer)
-    soft = np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.7)) * lung
-    return _grey(truth + soft * np.maximum(105.0 - truth, 0))  # as bright as blood at 0 HU
-
-
-def _grey(values: object) -> Image:
-    grey: Image = np.clip(np.rint(np.asarray(values)), 0, 255).astype(np.uint8)
-    return grey
-
-
-SPOILS: dict[str, Callable[[Image, Case, int], Image]] = {
-    "blur": _blur,
-    "noise": _noise,
-    "HU shift": _shift,
-    "false vessels": _vessels,
-}
-
-
-# -------------------------------------------------------------------------------- scoring
-def _denoised(case: Case, name: str, folder: str) -> None:
-    write_grey(Path(folder) / f"{case.name}.png", BATTERY[name](read_grey(Path(case.lq))))
-
-
-def _spoilt(case: Case, kind: str, step: int, folder: str) -> None:
-    truth = read_grey(Path(str(case.truth)))
-    write_grey(Path(folder) / f"{case.name}.png", SPOILS[kind](truth, case, step) if step else truth)
-
-
-def score_all(protocol: Protocol, dataset: Dataset) -> tuple[dict[str, Scorecard], dict[str, list[Scorecard]]]:
-    """Scorecards of the battery, and of the truth spoilt in steps (the first is the truth itself)."""
-    labels = build_labels(dataset, protocol.purify)
-    extractors = load_extractors(protocol, device="cpu")
-
-    def card(make: Callable[..., None], *arguments: object) -> Scorecard:
+def scored_ladders(scorer: Scorer, progress: Progress | None) -> dict[str, list[Scored]]:
+    """Kinds of damage -> the truth itself, which is scored against the label too, and the truth damaged in steps."""
+    cases = scorer.planes.dataset.cases
+    truth = scorer.scored({case.name: Path(str(case.truth)) for case in cases})
+    found: dict[str, list[Scored]] = {kind: [truth] for kind in SPOILS}
+    for number, (kind, step) in enumerate(((kind, step) for kind in SPOILS for step in range(1, STEPS + 1)), start=1):
         with TemporaryDirectory() as folder:
-            map_slices(make, [(case, *arguments, folder) for case in dataset.cases])
-            outputs = {case.name: Path(folder) / f"{case.name}.png" for case in dataset.cases}
-            return score(outputs, dataset, labels, protocol, extractors=extractors)
-
-    battery = {name: card(_denoised, name) for name in BATTERY}
-    truth = card(_spoilt, "truth", 0)
-    spoilt = {kind: [truth, *(card(_spoilt, kind, step) for step in range(1, STEPS + 1))] for kind in SPOILS}
-    return battery, spoilt
-
-
-# -------------------------------------------------------------------------------- tables
-def badness(tables: Mapping[str, Table], ideal: Table, metric: str, region: str, patient: str | None) -> list[float]:
-    """How bad each is by a metric, without one patient or with all; descriptive values by their distance from the
-    truth's own."""
-
-    def of(table: Table) -> float:
-        value, best = table[metric][region], ideal[metric][region]
-        number, aim = (one.value if patient is None else one.without[patient] for one in (value, best))
-        if value.higher_is_better is None:
-            return abs(number - aim)
-        return -number if value.higher_is_better else number
-
-    return [of(table) for table in tables.values()]
+            outputs = {case.name: Path(folder) / f"{case.name}.png" for case in cases}
+            for case in cases:
+                write_grey(outputs[case.name], SPOILS[kind](read_grey(Path(str(case.truth))), case, step))
+            found[kind].append(scorer.against_truth(outputs))
+        if progress:
+            progress(number, len(SPOILS) * STEPS)
+    return found
 
 
-def agreement(battery: Mapping[str, Scorecard], truth: Scorecard, metric: str, region: str) -> str:
-    """Kendall's tau of the ranking by a metric against the label with that by the true error, as text."""
-    labels = {name: card.label for name, card in battery.items()}
-    errors = {name: card.truth or {} for name, card in battery.items()}
-
-    def tau(patient: str | None) -> float:
-        own = badness(labels, truth.label, metric, region, patient)
-        error = badness(errors, truth.truth or {}, "RMSE", region, patient)
-        return float(kendalltau(own, error).statistic)
-
-    patients = next(iter(labels.values()))[metric][region].without
-    bounds = interval(Replicates(value=tau(None), n=len(battery), without={name: tau(name) for name in patients}))
-    if bounds.low is None or bounds.high is None:
-        return f"{bounds.value:.2f}"
-    return f"{bounds.value:.2f} ({max(bounds.low, -1):.2f} to {min(bounds.high, 1):.2f})"
+def study(protocol: Protocol, data: PhantomData, names: Sequence[str]) -> Study:
+    """Everything measured, or found in the cache."""
+    planes = population(data, progress=shown("scans"))
+    labels = build_labels(planes.dataset, protocol.purify, progress=shown("labels"))
+    folders = denoised(planes, names, progress=shown("denoised planes"))
+    scorer = Scorer(protocol, planes, labels, load_extractors(protocol, device="cpu"))
+    battery = scored_battery(scorer, folders, shown("scored denoisers"))
+    ladders = scored_ladders(scorer, shown("scored rungs"))
+    owners = [case.patient for case in planes.dataset.cases]
+    return Study(protocol=protocol, battery=battery, ladders=ladders, lesions=measure(seen(planes, folders), owners))
 
 
-def monotone(cards: list[Scorecard], metric: str, region: str) -> str:
-    """Whether every step of a ladder is worse than the one before: the steps that are, of all."""
-    steps = {str(index): card.truth or {} for index, card in enumerate(cards)}
-    if any(region not in table.get(metric, {}) for table in steps.values()):
-        return "–"
-    values = badness(steps, cards[0].truth or {}, metric, region, None)
-    worse = sum(later > earlier for earlier, later in pairwise(values))
-    return "yes" if worse == len(values) - 1 else f"{worse} of {len(values) - 1}"
+def shown(what: str) -> Progress:
+    """Tells the standard error how far it is, and how much processor time that took."""
+
+    def progress(done: int, total: int) -> None:
+        seconds = sum(os.times()[:4])
+        print(f"{what}: {done} of {total} ({seconds / 60:.1f} processor minutes so far)", file=sys.stderr, flush=True)
+
+    return progress
+
+
+def with_features(protocol: Protocol) -> Protocol:
+    """The protocol with FID and KID on the features of EXTRACTOR, and with CLIP-KID."""
+    metrics = tuple(
+        msgspec.structs.replace(one, features=EXTRACTOR) if one.features == "inception-random" else one
+        for one in protocol.metrics
+    )
+    return msgspec.structs.replace(protocol, metrics=(*metrics, CLIP_KID))
+
+
+def expected_minutes(planes: int, size: int) -> float:
+    cards, rungs = len(DENOISERS) + 1, len(SPOILS) * STEPS
+    one = MINUTES["scan"] + MINUTES["denoise"] + MINUTES["label"] + MINUTES["card"] * cards + MINUTES["rung"] * rungs
+    return planes * one * (size / 512) ** 2
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-p", "--protocol", default="phantom")
-    given = load_protocol(parser.parse_args().protocol)
-    protocol = msgspec.structs.replace(given, metrics=(*given.metrics, CLIP_KID))
-    dataset = load_data(protocol)
-    battery, spoilt = score_all(protocol, dataset)
-    truth = spoilt["blur"][0]
-    print(
-        f"Protocol {given.identity}, {len(dataset.cases)} slices, labels by {given.purify.weak_denoiser}, "
-        f"{len(battery)} denoisers: {', '.join(battery)}\n"
+    parser.add_argument("--patients", type=int, default=8)
+    parser.add_argument("--slices", type=int, default=6, help="planes of each patient")
+    parser.add_argument("--size", type=int, default=512, help="pixels, height and width")
+    parser.add_argument("--seed", type=int, default=SEED)
+    given = parser.parse_args()
+    protocol = load_protocol(given.protocol)
+    assert isinstance(protocol.data, PhantomData), "only the phantom's truth is known"
+    data = PhantomData(
+        patients=given.patients,
+        slices=given.slices,
+        nodule_slices=min(protocol.data.nodule_slices, given.slices),
+        size=given.size,
+        dose=protocol.data.dose,
+        seed=given.seed,
     )
-    print("| metric | region | tau, label's ranking against the true error | " + " | ".join(spoilt) + " |")
-    print("|---|---|--:|" + "--:|" * len(spoilt))
-    for metric in protocol.metrics:
-        for region in protocol.regions:
-            if any(region not in card.label.get(metric.name, {}) for card in (truth, *battery.values())):
-                continue
-            ladders = [monotone(cards, metric.name, region) for cards in spoilt.values()]
-            tau = agreement(battery, truth, metric.name, region)
-            print(f"| {metric.name} | {region} | {tau} | " + " | ".join(ladders) + " |")
+    minutes = expected_minutes(given.patients * given.slices, given.size)
+    print(f"some {minutes:.0f} processor minutes where nothing is in the cache", file=sys.stderr)
+    found = study(with_features(protocol), data, list(DENOISERS))
+    print(
+        f"{given.patients} patients x {given.slices} planes, seed {given.seed}; metrics of {protocol.identity}, "
+        f"features of {EXTRACTOR}, labels by {protocol.purify.weak_denoiser}; {len(found.battery)} denoisers\n"
+    )
+    print_battery(found)
+    for reference in ("label", "truth"):
+        print(f"\n## Against the {reference}\n")
+        print_ranks(found, reference)
+    print("\n## Graded damage\n")
+    print_ladders(found)
 
 
 if __name__ == "__main__":

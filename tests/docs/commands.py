@@ -166,6 +166,7 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     ".venv/bin/python -m benchmarks.metrics --pictures docs": Help(
         of="python3 -m benchmarks.metrics", why="two minutes of scoring"
     ),
+    ".venv/bin/python -m benchmarks.validity": Help(of="python3 -m benchmarks.validity", why="an hour of scoring"),
     ".venv/bin/python -m benchmarks.coupled --real FOLDER": Help(
         of="python3 -m benchmarks.coupled", why="minutes of denoising"
     ),
