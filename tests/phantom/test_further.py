@@ -74,3 +74,15 @@ def test_a_plane_without_room_is_scanned_once_more_as_it_is(patient: Patient) ->
 def test_less_than_one_realisation_is_refused(patient: Patient) -> None:
     with pytest.raises(ValueError, match="at least one realisation, found 0"):
         scan_plane(patient, LEVEL, size=64, dose=DOSE, realisations=0)
+
+
+def test_another_window_shows_the_same_scans(patient: Patient) -> None:
+    """Of twice the width: every grey level is half of what it was, as far as rounding and the narrow window allow."""
+    wide = scan_plane(patient, LEVEL, size=64, dose=DOSE, lesions=LESIONS, most=4, window_hu=(-1024.0, 3424.0))
+    usual = scan_plane(patient, LEVEL, size=64, dose=DOSE, lesions=LESIONS, most=4)
+    assert (wide.usual.window_hu, usual.usual.window_hu) == ((-1024.0, 3424.0), (-1024.0, 1200.0))
+    for one, other in ((wide.usual.lq, usual.usual.lq), (wide.lesions_lq, usual.lesions_lq)):
+        assert one is not None
+        assert other is not None
+        shown = other < 255
+        assert np.abs(one[shown].astype(float) - other[shown] / 2).max() <= 0.75
