@@ -71,13 +71,13 @@ SETTINGS = {
     # what is shipped: two CPU cores, a quarter of an hour a network
     "baseline": Setting(
         data=PhantomData(patients=24, slices=6, nodule_slices=2, seed=2715),
-        steps=6000,
+        steps=4000,
         batch=8,
         patch=64,
         in_lung=6,
         learning_rate=1e-3,
         networks={
-            "dncnn": {"width": 24, "depth": 10},
+            "dncnn": {"width": 32, "depth": 8},
             "redcnn": {"width": 16},
             "unet": {"width": 16, "levels": 4},
             "flow": {"width": 16, "levels": 4, "steps": 2},
