@@ -80,7 +80,7 @@ SETTINGS = {
             "dncnn": {"width": 32, "depth": 8},
             "redcnn": {"width": 16},
             "unet": {"width": 16, "levels": 4},
-            "flow": {"width": 16, "levels": 4, "steps": 2},
+            "flow": {"width": 16, "levels": 4, "steps": 2, "times": 2},
         },
     ),
     # the reproduction study's, for two CPU cores; so few steps need a larger rate than the papers' 1e-4
