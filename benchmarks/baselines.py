@@ -6,7 +6,7 @@
 
 Every program (`submissions/<name>/denoise.py`) runs as in a container, but without one, in one thread. Prints a
 markdown table: the root mean square error of each region, in HU, the mean over the slices; processor seconds a slice
-and the peak memory of the program, its start included.
+and the peak memory of the program, its start included (the system counts no less than what this command itself needs).
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def measure(dataset: Dataset, names: list[str]) -> list[list[str]]:
             spent = apply(name, source, Path(folder) / name)
             error = errors(dataset, Path(folder) / name)
             cost = [f"{spent.seconds / len(dataset.cases):.2f}", f"{spent.peak / 2**20:.0f}"]
-            row = [name, *trained(name), *(f"{error[region]:.1f}" for region in REGIONS), *cost]
+            shown = [f"{error[region]:.1f}" if region in error else "–" for region in REGIONS]
+            row = [name, *trained(name), *shown, *cost]
             measured.append((error["lung"], row))
     return [row for _, row in sorted(measured, key=lambda one: one[0])]
 

@@ -13,11 +13,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from benchmarks import baselines as measuring
 from benchmarks import train as training
 from benchmarks.train import MODELS, SETTINGS, Pairs, Task, Trained, batch, load_network, load_trained, train
 from harness.base.digests import digest_file, digest_json
 from harness.base.errors import UsageError
-from harness.base.slices import read_grey
+from harness.base.slices import read_grey, write_grey
 from harness.base.structs import read_json
 from harness.dataset.fingerprints import fingerprints, read_fingerprints
 from harness.dataset.load import load_data
@@ -247,7 +248,42 @@ def test_shipped_weights_are_those_of_the_recipe(model: str) -> None:
 
 
 def test_shipped_weights_are_small() -> None:
-    assert sum((SUBMISSIONS / model / "weights.safetensors").stat().st_size for model in MODELS) < 20e6
+    assert all((SUBMISSIONS / model / "weights.safetensors").stat().st_size < 2e6 for model in MODELS)
+
+
+# -------------------------------------------------------------------------------- what they are worth
+def test_an_output_one_grey_level_off_errs_by_one_grey_level_everywhere(tmp_path: Path) -> None:
+    dataset = training.training_set(TINY)
+    assert dataset.window_hu is not None
+    for case in dataset.cases:
+        truth = read_grey(Path(str(case.truth))).astype(int)
+        write_grey(tmp_path / f"{case.name}.png", np.where(truth < 255, truth + 1, 254).astype(np.uint8))
+    found = measuring.errors(dataset, tmp_path)
+    assert found.keys() >= {"lung", "body", "whole"}
+    hu = (dataset.window_hu[1] - dataset.window_hu[0]) / 255
+    assert list(found.values()) == pytest.approx([hu] * len(found))
+
+
+def test_the_noisy_input_and_a_blur_are_measured_by_their_own_programs() -> None:
+    first, second = measuring.measure(training.training_set(TINY), ["identity", "gaussian"])
+    assert (first[0], second[0]) == ("gaussian", "identity")
+    assert float(first[3]) < float(second[3])
+
+
+def test_a_program_that_fails_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="gaussian: exit status 1"):
+        measuring.apply("gaussian", tmp_path / "missing", tmp_path / "outputs")
+
+
+@pytest.mark.parametrize("patients", ["development patients", "phantom"])
+def test_the_document_shows_every_learned_baseline_below_every_classical_denoiser(patients: str) -> None:
+    text = (SUBMISSIONS.parent / "docs" / "baselines.md").read_text()
+    table = text.split(f"\n{patients}, ", 1)[1].split("\n\n")[1]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    lung = {row[0]: float(row[3]) for row in rows}
+    assert lung.keys() == {*MODELS, *measuring.CLASSICAL, *measuring.OTHERS}
+    assert max(lung[model] for model in MODELS) < min(lung[name] for name in measuring.CLASSICAL)
+    assert {row[0]: (row[1], row[2]) for row in rows if row[1]} == {one: measuring.trained(one) for one in MODELS}
 
 
 @every_model
