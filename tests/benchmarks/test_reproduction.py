@@ -14,7 +14,6 @@ from benchmarks import reproduction
 from benchmarks.reproduction_cells import RECIPES, Cell, Results
 from benchmarks.reproduction_tables import claims, print_tables, spread
 from benchmarks.train import MODELS, SETTINGS
-from harness.base.digests import digest_file
 from harness.base.structs import read_json
 from harness.dataset.cases import Dataset
 from harness.protocol import load_protocol
@@ -81,13 +80,6 @@ def test_every_cell_is_there_once(committed: Results) -> None:
     seeds = sorted({seed for _, _, seed in cells})
     assert sorted(cells) == sorted(itertools.product(MODELS, RECIPES, seeds))
     assert committed.setting == json.loads(msgspec.json.encode(SETTINGS["reduced"]))
-
-
-def test_the_shipped_networks_are_those_of_the_table(committed: Results) -> None:
-    shipped = {model: digest_file(ROOT / "submissions" / model / "weights.safetensors") for model in MODELS}
-    assert shipped == {
-        one.model: one.weights for one in committed.cells if (one.recipe, one.seed) == ("ipv2 corrected", 0)
-    }
 
 
 def test_the_document_shows_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:

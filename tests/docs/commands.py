@@ -182,8 +182,17 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     ".venv/bin/python -m benchmarks.reproduction --tables --pictures docs": As(
         run="python3 -m benchmarks.reproduction --tables"
     ),
-    ".venv/bin/python -m benchmarks.train unet --strategy ipv2 --variant corrected --into submissions/unet": Help(
+    ".venv/bin/python -m benchmarks.train unet --strategy ipv2 --variant corrected": Help(
         of="python3 -m benchmarks.train", why="a minute of training"
+    ),
+    ".venv/bin/python -m benchmarks.train unet --variant corrected --setting baseline --into submissions/unet": Help(
+        of="python3 -m benchmarks.train", why="ten minutes of training"
+    ),
+    ".venv/bin/python -m benchmarks.baselines": Help(
+        of="python3 -m benchmarks.baselines", why="minutes of scanning and denoising"
+    ),
+    ".venv/bin/python -m benchmarks.baselines --protocol phantom": Help(
+        of="python3 -m benchmarks.baselines", why="minutes of denoising"
     ),
     ".venv/bin/python tests/processors/build.py": Help(
         of="python3 tests/processors/build.py", why="tests/processors runs it once for each processor"
