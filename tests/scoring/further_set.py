@@ -48,7 +48,7 @@ def grey(image: NDArray[np.float64]) -> Image:
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def make_set(folder: Path, *, scans: int = 4) -> Dataset:
+def make_set(folder: Path, *, scans: int = 4, patients: int = PATIENTS) -> Dataset:
     """Planes of pixels of 1 mm in HU_PER_GREY, all of them lung, with lesions and `scans` low-dose scans of each."""
     cases, further = [], []
     truth, regions = folder / "truth.png", folder / "regions.png"
@@ -61,7 +61,7 @@ def make_set(folder: Path, *, scans: int = 4) -> Dataset:
         write_grey(path, grey(anatomy(lesions=lesions) + rng.normal(0, NOISE, (SIZE, SIZE))))
         return str(path)
 
-    for patient in range(PATIENTS):
+    for patient in range(patients):
         for plane in range(PLANES):
             name = f"p{patient + 1}-s{plane + 1}"
             case = Case(

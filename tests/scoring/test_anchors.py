@@ -63,7 +63,7 @@ def test_real_pairs_have_those_that_need_no_truth(tmp_path: Path) -> None:
 
 
 def test_further_slices_are_made_as_the_others_where_an_anchor_has_an_image(tmp_path: Path) -> None:
-    dataset = make_set(tmp_path, scans=2)
+    dataset = make_set(tmp_path, scans=2, patients=2)  # few enough to start no worker
     normal = tmp_path / "normal.png"
     write_grey(normal, grey(anatomy(lesions=True)))
     cases = tuple(msgspec.structs.replace(case, aligned_gt=case.truth) for case in dataset.cases)
@@ -101,7 +101,7 @@ def test_further_slices_are_made_as_the_others_where_an_anchor_has_an_image(tmp_
 
 
 def test_a_submission_as_weak_denoiser_shows_what_it_was_given(tmp_path: Path) -> None:
-    dataset = make_set(tmp_path, scans=1)
+    dataset = make_set(tmp_path, scans=1, patients=2)
     weak = next(one for one in anchors_of(dataset, Purify()) if one.kind == "weak")
     for names in ([one.name for one in dataset.cases], [one.name for one in dataset.shown]):
         outputs = {name: path for name, path in inputs(dataset).items() if name in names}
