@@ -20,10 +20,12 @@ class Lesions(Strict, frozen=True, kw_only=True):
     difference: Value
 
     def __str__(self) -> str:
-        words = "keeps lesions" if self.said == "no difference seen" else self.said
         found = self.difference
         if found.low is None or found.high is None:
             return f"no verdict on lesions (d' {_signed(found.value)}, no interval)"
+        words: str = self.said
+        if self.said == "no difference seen":
+            words = "loses lesions slightly, within the margin" if found.high < 0 else "keeps lesions"
         return f"{words} (d' {_signed(found.value)}, {_plain(found.low)} to {_plain(found.high)})"
 
 
