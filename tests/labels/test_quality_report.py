@@ -155,3 +155,9 @@ def test_without_truth_what_needs_it_is_null(dataset: Dataset, tmp_path: Path, m
 def test_a_distance_without_its_extractor_is_refused(dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="KID"):
         assess_labels(dataset, Purify(), metric=KID)
+
+
+def test_nothing_is_ranked_by_what_a_protocol_calls_descriptive(dataset: Dataset) -> None:
+    shown = Metric(name="PSNR", metric="psnr", descriptive=True)
+    with pytest.raises(UsageError, match="PSNR is descriptive"):
+        assess_labels(dataset, Purify(), metric=shown)
