@@ -162,7 +162,11 @@ def test_each_run_is_a_fresh_container_and_the_sum_is_one_run(tmp_path: Path, ca
     assert run.log.splitlines() == [line for n in range(4) for line in (f"[run {n + 1} of 4]", expected[n])]
     # all slices count, of both repetitions
     assert {total for _, total in told} == {7}
-    assert [done for done, _ in told if done == 7] == [7, 7]
+    counts = [done for done, _ in told]
+    back = [(before, after) for before, after in pairwise(counts) if after < before]
+    assert [before for before, _ in back] == [7]  # the second repetition begins
+    assert counts[-1] == 7
+    assert set(counts) >= {3, 5, 6, 7}
     times = run.costs.times
     assert times.seconds_per_slice == pytest.approx(times.run_s / 7)
     assert times.first_output_s is None or times.first_output_s < times.run_s

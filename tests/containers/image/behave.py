@@ -14,11 +14,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from faulty_png import faulty_pngs  # type: ignore[import-not-found]  # beside this file in the image
+from marks import files_under, leave_marks, look_for_marks  # type: ignore[import-not-found]
 
 SOURCE, TARGET = Path(os.environ["HARNESS_INPUT"]), Path(os.environ["HARNESS_OUTPUT"])
 CASES = json.loads((SOURCE / "manifest.json").read_text())["cases"]
@@ -40,15 +41,6 @@ def look_for_labels(roots: list[str]) -> None:
             if CANARY in data:
                 print(f"label seen at {path}", file=sys.stderr)
                 sys.exit(99)
-
-
-def files_under(root: str) -> Iterator[Path]:
-    if not Path(root).is_dir():
-        yield Path(root)
-    for folder, folders, files in os.walk(root):
-        if folder == "/":
-            folders[:] = [name for name in folders if name not in ("proc", "sys")]
-        yield from (path for name in files if (path := Path(folder, name)).is_file())  # through links, too
 
 
 def mounted() -> list[str]:
@@ -312,39 +304,11 @@ def egress() -> None:
 
 
 def keeps_state() -> None:
-    """Looks for what an earlier run has left, in files, memory, keys, sockets and processes; then leaves it there."""
-    mark = "kept" + "-by-a-run"  # in two parts, or this file would be found
-    name, number, libc = f"\0{mark}", 0x6B657074, ctypes.CDLL(None, use_errno=True)
-    add_key, request_key, user_keyring = {"x86_64": (248, 249, -4), "aarch64": (217, 218, -4)}[os.uname().machine]
     planes = [case["pixel_mm"] for case in CASES]
     assert len(set(planes)) == len(planes), "a plane is shown twice"
-    for path in files_under("/"):
-        try:
-            assert mark not in path.name, path
-            with path.open("rb") as file:
-                assert mark.encode() not in file.read(2**22), path
-        except OSError:
-            continue
-    assert libc.shmget(number, 4096, 0) == -1, "shared memory"
-    assert libc.syscall(request_key, b"user", mark.encode(), None, user_keyring) == -1, "a key"
-    with socket.socket(socket.AF_UNIX) as out:
-        assert out.connect_ex(name) == errno.ECONNREFUSED, "a process that listens"
-    for folder in ("/tmp", "/dev/shm", "/data", *filter(os.path.isdir, ("/run", "/var/tmp", "/output", "/input"))):
-        try:
-            Path(folder, mark).write_text(mark)
-            if folder == "/output":
-                Path(folder, mark).unlink()  # a stray file would only end this run
-        except OSError:
-            continue
-    assert libc.shmget(number, 4096, 0o1666) != -1, "there is shared memory to keep it in"
-    libc.syscall(add_key, b"user", mark.encode(), mark.encode(), len(mark), user_keyring)
+    look_for_marks(files_under("/"))
     copy()
-    if os.fork() == 0:
-        os.setsid()
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(name)
-            server.listen()
-            time.sleep(10**6)
+    leave_marks()
 
 
 def looks_around() -> None:
