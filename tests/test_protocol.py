@@ -64,7 +64,7 @@ def test_unknown_name_lists_what_there_is() -> None:
         ("purify:", "purfy:", "purfy"),
         ("strategy: ipv2", "strategy: ipv3", "ipv3"),
         ("source: phantom", "source: cloud", "cloud"),
-        ("metric: KID, region: whole", "metric: LPIPS, region: whole", "LPIPS"),
+        ("metric: RMSE, region: lung", "metric: LPIPS, region: lung", "LPIPS"),
         ("[whole, background, body, lung, table, boundary, nodules]", "[whole, whole]", "differ"),
         ("[whole, background, body, lung, table, boundary, nodules]", "[lung]", "whole"),
         ("name: FID", "name: KID", "differ"),

@@ -99,7 +99,7 @@ def test_a_submission_becomes_a_record_and_a_row(
     # no nodule is met in so few slices
     assert set(result.metrics) == {metric.name for metric in protocol.metrics} - {"nodule contrast"}
     assert result.truth is not None
-    assert set(result.metrics["KID"]) >= {"whole", "background", "lung"}
+    assert set(result.metrics["KID (EfficientNet-Lite0)"]) >= {"whole", "background", "lung"}
     assert result.gate is not None
     assert result.gate.passed
     assert record.observed.times is not None
@@ -116,7 +116,7 @@ def test_a_submission_becomes_a_record_and_a_row(
     assert len(rmse) == 6
     assert np.mean(rmse) == pytest.approx(result.truth["RMSE"]["whole"].value, rel=1e-5)
     with np.load(open_store(leaderboard).get(attachment(record, folder, FEATURES))) as features:
-        assert features["inception-random/whole"].shape == (6, 2048)
+        assert features["efficientnet-lite0/whole"].shape == (6, 1280)
 
     check_board(leaderboard)
     page = leaderboard / "site" / protocol.identity / "tv" / f"{record.id}.html"

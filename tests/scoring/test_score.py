@@ -24,6 +24,7 @@ from tests.published_files import FORMAT_WARNINGS, archive, pin, published_state
 
 __all__ = ["archive", "pin", "published_state", "state_dict_file"]
 
+FID = "FID (EfficientNet-Lite0)"
 # Patients 2 and 3 have nodules; at 128 x 128 pixels those of one alone are as large as a cell of Inception's maps.
 SMALL = PhantomData(patients=3, slices=2, size=128, nodule_slices=1, seed=2603)
 
@@ -75,23 +76,27 @@ def test_a_set_scored_against_itself_is_perfect(dataset: Dataset, labels: LabelS
         assert card.truth["RMSE"][region].value == 0
         assert card.truth["SSIM"][region].value == pytest.approx(1)
         if region != "nodules":
-            assert card.truth["FID"][region].value == pytest.approx(0, abs=1e-6)
+            assert card.truth[FID][region].value == pytest.approx(0, abs=1e-6)
     assert card.truth["VIF"]["whole"].value == pytest.approx(1, abs=1e-6)
-    assert card.truth["CLIP-FID"]["whole"].value == pytest.approx(0, abs=1e-6)
-    assert set(card.truth["CLIP-FID"]) == {"whole"}  # no maps, no regions
+    clip_fid = card.truth["CLIP-FID (random weights)"]
+    assert clip_fid["whole"].value == pytest.approx(0, abs=1e-6)
+    assert clip_fid["whole"].higher_is_better is None  # its protocol calls it descriptive
+    assert set(clip_fid) == {"whole"}  # no maps, no regions
     assert card.gate.passed
     assert card.label["RMSE"]["whole"].value > 0
     assert {name: facts.weights for name, facts in card.extractors.items()} == {
-        name: load(name).digest for name in ("inception-random", "clip-random")
+        name: load(name).digest for name in ("efficientnet-lite0", "clip-random")
     }
-    assert all("random weights" in facts.note for facts in card.extractors.values())
+    notes = {name: facts.note for name, facts in card.extractors.items()}
+    assert "published ImageNet weights" in notes["efficientnet-lite0"]
+    assert "random weights" in notes["clip-random"]
 
 
 def test_a_region_of_a_single_slice_has_no_distribution(of_inputs: Scorecard) -> None:
     assert of_inputs.label["RMSE"]["nodules"].n == 2
     with np.load(io.BytesIO(of_inputs.features)) as features:
-        assert features["inception-random/nodules"].shape == (1, 192)
-    assert "nodules" not in of_inputs.label["FID"]
+        assert features["efficientnet-lite0/nodules"].shape[0] == 1
+    assert "nodules" not in of_inputs.label[FID]
 
 
 def test_noisy_input_stands_exactly_at_its_own_gate(of_inputs: Scorecard) -> None:
@@ -106,7 +111,7 @@ def test_sharp_images_of_other_slices_do_not_pass_the_gate(
     other = dict(zip((case.name for case in cases), (*cases[1:], cases[0]), strict=True))
     card = score_of(lambda case: str(other[case.name].truth), dataset, labels, protocol)
     assert card.truth is not None
-    assert card.truth["FID"]["whole"].value == pytest.approx(0, abs=1e-6)  # a perfect FID: it ignores pairing
+    assert card.truth[FID]["whole"].value == pytest.approx(0, abs=1e-6)  # a perfect FID: it ignores pairing
     assert not card.gate.passed
 
 
