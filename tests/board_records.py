@@ -6,13 +6,27 @@ from typing import Any
 
 import msgspec
 
-from harness.protocol import Protocol, load_protocol
+from harness.protocol import Metric, Protocol, RankBy, load_protocol
 from harness.records.schema import Failure, Observed, Record, Result, SubmissionFacts, make_record, protocol_facts
 from harness.sandbox import Limits
 from harness.scoring.score import ExtractorFacts, Fidelity
 from harness.scoring.values import Table, Value
 
-PROTOCOL = load_protocol("phantom-mini", official=False)
+PROTOCOL = msgspec.structs.replace(
+    load_protocol("phantom-mini", official=False),
+    metrics=(
+        Metric(name="KID", metric="kernel", features="inception-random"),
+        Metric(name="FID", metric="frechet", features="inception-random"),
+        Metric(name="CLIP-FID", metric="frechet", features="clip-random"),
+        Metric(name="RMSE", metric="rmse"),
+        Metric(name="PSNR", metric="psnr"),
+        Metric(name="SSIM", metric="ssim"),
+        Metric(name="noise", metric="noise"),
+    ),
+    rank_by=RankBy(metric="KID"),
+    lesion_gate=None,
+)
+"""Ranks by KID against the label, whatever the shipped protocol ranks by."""
 FAILURE = Failure(
     stage="run",
     code="container",

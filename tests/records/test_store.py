@@ -225,12 +225,12 @@ def test_a_damaged_withdrawal_is_named(tmp_path: Path) -> None:
 
 
 def test_a_leaderboard_keeps_the_official_digests_and_takes_no_others(tmp_path: Path) -> None:
-    protocol = load_protocol("phantom-mini")
+    protocol, without = (load_protocol("phantom-mini", official=official) for official in (True, False))
     assert protocol.official is not None
-    keep_protocol(tmp_path, PROTOCOL)  # has none
+    keep_protocol(tmp_path, without)
     assert read_protocol(tmp_path, protocol.name, protocol.version).official is None
     assert keep_protocol(tmp_path, protocol) == protocol
-    assert keep_protocol(tmp_path, PROTOCOL).official == protocol.official
+    assert keep_protocol(tmp_path, without).official == protocol.official
     assert read_protocol(tmp_path, protocol.name, protocol.version) == protocol
     other = msgspec.structs.replace(protocol, official=msgspec.structs.replace(protocol.official, labels="0" * 64))
     with pytest.raises(UsageError, match="already has records on another official test set") as caught:

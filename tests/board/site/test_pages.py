@@ -121,7 +121,7 @@ def test_names_and_logs_of_strangers_are_text(board: tuple[Path, dict[str, Recor
         assert page.handlers == [], path
         own = len(
             re.findall(
-                r'<script type="application/json"|<script defer src="[./]*phantom-mini-4/standings.js"',
+                rf'<script type="application/json"|<script defer src="[./]*{PROTOCOL.identity}/standings.js"',
                 path.read_text(),
             )
         )
