@@ -23,8 +23,8 @@ COUPLED = Coupled(scanner=Scanner(photons=1000.0, electronic=5.0, kernel="ramp")
         ("phantom-mini", {"rank_by": RankBy(metric="RMSE", reference="coupled")}, "the protocol has no coupled"),
         (
             "phantom-mini",
-            {"rank_by": RankBy(metric="KID", reference="coupled"), "coupled": COUPLED},
-            r"rank_by\.metric is KID, but against coupled noise there is RMSE alone",
+            {"rank_by": RankBy(metric="PSNR", reference="coupled"), "coupled": COUPLED},
+            r"rank_by\.metric is PSNR, but against coupled noise there is RMSE alone",
         ),
         ("phantom-mini", {"lesion_gate": LesionGate()}, "its data have no lesions"),
         ("patient-uldct", {"lesion_gate": LesionGate()}, "its data have no lesions"),
