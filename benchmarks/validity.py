@@ -40,7 +40,6 @@ from harness.protocol import Metric, PhantomData, Protocol, load_protocol
 from harness.scoring.score import load_extractors, score
 
 SEED = 2937
-EXTRACTOR = "efficientnet-lite0"  # in the place of an Inception with random weights
 CLIP_KID = Metric(name="CLIP-KID", metric="kernel", features="clip-random")  # beside the protocol's own
 MINUTES = {"scan": 0.05, "denoise": 0.26, "label": 0.04, "card": 0.0145, "rung": 0.009}
 """Processor minutes for one plane of 512 x 512: two scans; the battery on both; its label; a scorecard; a rung."""
@@ -136,13 +135,8 @@ def shown(what: str) -> Progress:
     return progress
 
 
-def with_features(protocol: Protocol) -> Protocol:
-    """The protocol with FID and KID on the features of EXTRACTOR, and with CLIP-KID."""
-    metrics = tuple(
-        msgspec.structs.replace(one, features=EXTRACTOR) if one.features == "inception-random" else one
-        for one in protocol.metrics
-    )
-    return msgspec.structs.replace(protocol, metrics=(*metrics, CLIP_KID))
+def with_clip_kid(protocol: Protocol) -> Protocol:
+    return msgspec.structs.replace(protocol, metrics=(*protocol.metrics, CLIP_KID))
 
 
 def expected_minutes(planes: int, size: int) -> float:
@@ -171,10 +165,10 @@ def main() -> None:
     )
     minutes = expected_minutes(given.patients * given.slices, given.size)
     print(f"some {minutes:.0f} processor minutes where nothing is in the cache", file=sys.stderr)
-    found = study(with_features(protocol), data, list(DENOISERS))
+    found = study(with_clip_kid(protocol), data, list(DENOISERS))
     print(
         f"{given.patients} patients x {given.slices} planes, seed {given.seed}; metrics of {protocol.identity}, "
-        f"features of {EXTRACTOR}, labels by {protocol.purify.weak_denoiser}; {len(found.battery)} denoisers\n"
+        f"labels by {protocol.purify.weak_denoiser}; {len(found.battery)} denoisers\n"
     )
     print_battery(found)
     for reference in ("label", "truth"):

@@ -12,6 +12,7 @@ from scipy.stats import kendalltau
 from benchmarks.battery import HARMFUL, unspoilt
 from benchmarks.observer import NOISY
 from harness.base.structs import Strict
+from harness.metrics import load
 from harness.observer.detection import Detection
 from harness.protocol import Protocol
 from harness.scoring.values import Table, Value
@@ -50,6 +51,10 @@ class Study(NamedTuple):
     def patients(self) -> list[str]:
         return sorted(next(iter(self.battery.values())).truth["RMSE"]["whole"].without)
 
+    def higher_is_better(self, metric: str) -> bool | None:
+        """Which end of a metric is better; None where neither is."""
+        return next(load(one.metric).higher_is_better for one in self.protocol.metrics if one.name == metric)
+
     def present(self, reference: Reference) -> list[tuple[str, str]]:
         """Metrics and regions that every denoiser has a value of."""
         tables = [getattr(one, reference) for one in self.battery.values()]
@@ -60,19 +65,21 @@ class Study(NamedTuple):
 # -------------------------------------------------------------------------------- rankings
 def by_metric(study: Study, reference: Reference, metric: str, region: str) -> Ranked:
     """How bad by a metric; descriptive values by their distance from the truth's own, or from the noisy input's where
-    the truth, as against itself, has none."""
+    the truth, as against itself, has none. The metric itself decides what is descriptive, not the protocol, which may
+    only show a distance of random features."""
     tables: list[Table] = [getattr(one, reference) for one in study.battery.values()]
     ideal = getattr(study.ideal, reference).get(metric, {}).get(region)
     best = ideal or getattr(study.battery[NOISY], reference)[metric][region]
-    return lambda patient: [badness(table[metric][region], best, patient) for table in tables]
+    better = study.higher_is_better(metric)
+    return lambda patient: [badness(table[metric][region], best, better, patient) for table in tables]
 
 
-def badness(value: Value, ideal: Value, patient: str | None) -> float:
+def badness(value: Value, ideal: Value, higher_is_better: bool | None, patient: str | None) -> float:
     """How bad a value is, with all patients or without one."""
     number, aim = (one.value if patient is None else one.without[patient] for one in (value, ideal))
-    if value.higher_is_better is None:
+    if higher_is_better is None:
         return abs(number - aim)
-    return -number if value.higher_is_better else number
+    return -number if higher_is_better else number
 
 
 def by_observer(study: Study, observer: str) -> Ranked:
@@ -117,16 +124,17 @@ def print_battery(study: Study) -> None:
     """The denoisers by the truths, the smallest error first."""
     ranks = {name: by_observer(study, name) for name in OBSERVERS}
     seen = {name: dict(zip(study.battery, ranked(None), strict=True)) for name, ranked in ranks.items()}
-    ranking = study.protocol.rank_by
-    columns = ["RMSE whole, HU", "RMSE lung, HU", *OBSERVERS, f"{ranking.metric} {ranking.region}, against the label"]
+    kernel = next((one.name for one in study.protocol.metrics if one.metric == "kernel"), None)
+    columns = ["RMSE, HU", "RMSE of the lung, HU", *OBSERVERS, "the lung's against the label, HU"]
+    columns += [f"1000 x {kernel} against the label"] if kernel else []
     print(f"| denoiser | {' | '.join(columns)} |")
     print("|---|" + "--:|" * len(columns))
     for name, one in sorted(study.battery.items(), key=lambda item: item[1].truth["RMSE"]["whole"].value):
         whole, lung = (one.truth["RMSE"][region].value for region in ("whole", "lung"))
         lesions = " | ".join(f"{-values[name]:.2f}" for values in seen.values())
-        print(
-            f"| {name} | {whole:.1f} | {lung:.1f} | {lesions} | {one.label[ranking.metric][ranking.region].value:.3g} |"
-        )
+        cells = [name, f"{whole:.1f}", f"{lung:.1f}", lesions, f"{one.label['RMSE']['lung'].value:.1f}"]
+        cells += [f"{1000 * one.label[kernel]['whole'].value:.2f}"] if kernel else []
+        print(f"| {' | '.join(cells)} |")
 
 
 def print_ranks(study: Study, reference: Reference) -> None:
@@ -148,14 +156,17 @@ def print_ladders(study: Study) -> None:
     print(f"| metric | region | {' | '.join(study.ladders)} |")
     print("|---|---|" + "--:|" * len(study.ladders))
     for metric, region in study.present("truth"):
-        ladders = [monotone([one.truth for one in steps], metric, region) for steps in study.ladders.values()]
+        ladders = [
+            monotone([one.truth for one in steps], metric, region, higher_is_better=study.higher_is_better(metric))
+            for steps in study.ladders.values()
+        ]
         print(f"| {metric} | {region} | {' | '.join(ladders)} |")
 
 
-def monotone(steps: Sequence[Table], metric: str, region: str) -> str:
+def monotone(steps: Sequence[Table], metric: str, region: str, *, higher_is_better: bool | None) -> str:
     """Whether every step of a ladder is worse than the one before: the steps that are, of all."""
     if any(region not in table.get(metric, {}) for table in steps):
         return "–"
-    values = [badness(table[metric][region], steps[0][metric][region], None) for table in steps]
+    values = [badness(table[metric][region], steps[0][metric][region], higher_is_better, None) for table in steps]
     worse = sum(later > earlier for earlier, later in pairwise(values))
     return "yes" if worse == len(values) - 1 else f"{worse} of {len(values) - 1}"

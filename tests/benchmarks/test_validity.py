@@ -10,7 +10,7 @@ import pytest
 from benchmarks import battery, validity_images
 from benchmarks.observer import CONDITIONS
 from benchmarks.train import ROOT
-from benchmarks.validity import study, with_features
+from benchmarks.validity import study
 from benchmarks.validity_images import denoised, output_path, population, seen
 from benchmarks.validity_tables import (
     Scored,
@@ -36,7 +36,7 @@ def value(number: float, *, higher: bool | None = False, without: tuple[float, .
 
 
 def table(error: float, noise: float, frequency: float | None) -> Table:
-    found = {"RMSE": {"whole": value(error)}, "noise": {"whole": value(noise, higher=None)}}
+    found = {"RMSE": {"whole": value(error, higher=None)}, "noise": {"whole": value(noise, higher=None)}}
     if frequency is not None:
         found["NPS frequency"] = {"whole": value(frequency, higher=None)}
     return found
@@ -80,21 +80,21 @@ def test_agreement_is_kendalls_tau() -> None:
 
 def test_a_ladder_counts_the_steps_that_are_worse() -> None:
     steps = [{"RMSE": {"whole": value(number)}} for number in (0, 1, 3, 2, 4)]
-    assert monotone(steps, "RMSE", "whole") == "3 of 4"
-    assert monotone(steps[:3], "RMSE", "whole") == "yes"
-    assert monotone(steps, "RMSE", "lung") == "–"
+    assert monotone(steps, "RMSE", "whole", higher_is_better=False) == "3 of 4"
+    assert monotone(steps[:3], "RMSE", "whole", higher_is_better=False) == "yes"
+    assert monotone(steps, "RMSE", "lung", higher_is_better=False) == "–"
 
 
-def test_features_of_random_weights_give_way_to_trained_ones() -> None:
-    found = with_features(load_protocol("phantom"))
-    assert {one.features for one in found.metrics} == {None, "efficientnet-lite0", "clip-random"}
+def test_a_distance_that_the_protocol_only_shows_ranks_here() -> None:
+    found = made_up()  # its values say that neither end of RMSE is better
+    assert by_metric(found, "label", "RMSE", "whole")(None) == [9, 3, 4, 2]
 
 
 def of_images() -> Protocol:
     """The phantom's protocol without networks."""
     given = load_protocol("phantom")
     kept = tuple(one for one in given.metrics if one.name in ("RMSE", "noise", "bias"))
-    return msgspec.structs.replace(given, metrics=kept, rank_by=msgspec.structs.replace(given.rank_by, metric="RMSE"))
+    return msgspec.structs.replace(given, metrics=kept)
 
 
 def test_from_scans_to_tables(
