@@ -149,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-p", "--protocol", default="phantom")
     parser.add_argument("--patients", type=int, default=8)
-    parser.add_argument("--slices", type=int, default=6, help="planes of each patient")
+    parser.add_argument("--slices", type=int, default=3, help="planes of each patient")
     parser.add_argument("--size", type=int, default=512, help="pixels, height and width")
     parser.add_argument("--seed", type=int, default=SEED)
     given = parser.parse_args()

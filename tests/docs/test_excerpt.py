@@ -6,7 +6,7 @@ import re
 
 from tests.docs.commands import ROOT
 
-LABEL, TRUTH = "### Whole image against the label", "### Whole image against the truth"
+RANKING = "### Ranking"
 
 
 def table(text: str, heading: str) -> list[dict[str, str]]:
@@ -25,24 +25,14 @@ def table(text: str, heading: str) -> list[dict[str, str]]:
 
 def test_the_excerpt_of_the_board_has_the_rows_of_the_leaderboard() -> None:
     board = (ROOT / "leaderboard" / "README.md").read_text()
-    board = board[board.index("(`phantom-4`)") :]
-    label = {row["Submission"]: row for row in table(board, LABEL)}
-    truth = {row["Submission"]: row for row in table(board, TRUTH)}
-    expected: list[tuple[str, ...]] = [
-        (
-            row[""],
-            row["tier"],
-            name,
-            row["KID ↓"],
-            row["RMSE HU ↓"],
-            truth[name]["RMSE HU ↓"],
-        )
-        for name, row in label.items()
+    (newest,) = re.findall(r"`phantom`, version (\d+)", (ROOT / "README.md").read_text())
+    assert board.index("(`phantom-") == board.index(f"(`phantom-{newest}`)")
+    expected = [
+        tuple(row[column] for column in ("", "tier", "Submission", "RMSE HU ↓", "lesions"))
+        for row in table(board[board.index(f"(`phantom-{newest}`)") :], RANKING)
     ]
     excerpt = [tuple(row.values()) for row in table((ROOT / "README.md").read_text(), "## The board")]
     assert len(excerpt) >= 5
     assert not [row for row in excerpt if row not in expected], "copy these rows anew from leaderboard/README.md"
     places = [expected.index(row) for row in excerpt]
     assert places == sorted(places), "the order is the board's"
-    (newest,) = re.findall(r"`phantom`, version (\d+)", (ROOT / "README.md").read_text())
-    assert board.startswith(f"(`phantom-{newest}`)")
