@@ -6,6 +6,9 @@ import re
 
 from harness.protocol import protocol_path
 
+BY_TRUTH = "rank_by: {metric: RMSE, region: lung, reference: truth}"
+"""How the embedded protocols rank, as text of their files."""
+
 
 def small_protocol(data: str = "patients: 2, slices: 1, size: 128") -> str:
     """phantom-mini with less data, without distributions, SSIM and VIF: importing torch takes seconds a process."""

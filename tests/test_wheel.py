@@ -118,7 +118,7 @@ def test_a_submission_is_made_checked_and_scored_from_an_empty_folder(
     ):
         done = installed(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    (record,) = tmp_path.glob("leaderboard/records/phantom-mini-4/my-model/*/record.json")
+    (record,) = tmp_path.glob("leaderboard/records/phantom-mini-5/my-model/*/record.json")
     fields = json.loads(record.read_text())
     assert fields["result"]["status"] == "scored"
     assert fields["observed"]["commit"] is None

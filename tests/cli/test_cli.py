@@ -15,7 +15,7 @@ from harness.records.store import keep_protocol, write_record
 from harness.submission.manifest import load_submission
 from tests.board_records import PROTOCOL, failed, scored
 from tests.command import ROOT, Done, harness, harness_process
-from tests.small import small_protocol
+from tests.small import BY_TRUTH, small_protocol
 
 
 def assert_refused(done: Done, *expected: str) -> None:
@@ -168,7 +168,7 @@ def test_one_thread_and_two_make_one_record(tmp_path: Path) -> None:
 
 def test_a_report_says_whether_labels_are_any_good(tmp_path: Path) -> None:
     small = small_protocol("patients: 2, slices: 2, size: 128")
-    (tmp_path / "small.yaml").write_text(small.replace("{metric: RMSE, region: whole}", "{metric: RMSE, region: body}"))
+    (tmp_path / "small.yaml").write_text(small.replace(BY_TRUTH, "rank_by: {metric: RMSE, region: body}"))
     arguments = ("labels", "-p", str(tmp_path / "small.yaml"), "--report", "--json")
     done = harness(*arguments, HARNESS_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
@@ -280,10 +280,11 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
     here = partial(harness, HARNESS_CACHE=cache)
     done = here("run", "submissions/tv", *options)
     assert done.returncode == 0, done.stderr
-    (page,) = board.glob("site/phantom-mini-4/tv/*.html")
-    (record,) = board.glob("records/phantom-mini-4/tv/*")
-    panel = done.stdout[done.stdout.index("Total variation on phantom-mini-4 ─") :]
-    for said in ("rank 1 of 1 (tier 1) by RMSE, whole", "2 slices in ", "; peak memory ", str(record), str(page)):
+    (page,) = board.glob("site/phantom-mini-5/tv/*.html")
+    (record,) = board.glob("records/phantom-mini-5/tv/*")
+    panel = done.stdout[done.stdout.index("Total variation on phantom-mini-5 ─") :]
+    assert "rank 1 of 1 (tier 1) by RMSE, lung, against the truth" in panel
+    for said in ("2 slices in ", "; peak memory ", str(record), str(page)):
         assert said in panel
     again = here("run", "submissions/tv", *options).stdout
     assert "(from the cache)" in again
@@ -292,9 +293,12 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
     (tmp_path / "broken" / "denoise.py").write_text("raise SystemExit('no weights today')\n")
     failed = here("run", str(tmp_path / "broken"), *options)
     assert failed.returncode == 20
-    (page,) = board.glob("site/phantom-mini-4/broken/*.html")
+    (page,) = board.glob("site/phantom-mini-5/broken/*.html")
     assert "failed, not ranked: exit status 20" in failed.stdout
     assert str(page) in failed.stdout
+    by_label = tmp_path / "by_label.yaml"
+    by_label.write_text(small.read_text().replace(BY_TRUTH, "rank_by: {metric: RMSE, region: lung}"))
+    options = ("-p", str(by_label), "--leaderboard", str(tmp_path / "other"))
     circular = here("run", "submissions/cnn", *options).stdout
     assert "scored, not ranked: circular" in circular
 

@@ -90,8 +90,8 @@ def test_a_record_is_named_by_the_beginning_of_its_id(board: tuple[Path, dict[st
     assert "no record with the id or folder no-such" in unknown.message
     assert f"harness list records --leaderboard {root}" in unknown.fix
     first = records["tv"].id
-    twin = root / "records" / "phantom-mini-4" / "tv" / (first[:8] + "0" * (len(first) - 8))
-    shutil.copytree(root / "records" / "phantom-mini-4" / "tv" / first, twin)
+    twin = root / "records" / "phantom-mini-5" / "tv" / (first[:8] + "0" * (len(first) - 8))
+    shutil.copytree(root / "records" / "phantom-mini-5" / "tv" / first, twin)
     several = store(root, "list", first[:8]).exception
     assert isinstance(several, UsageError)
     assert "several records" in several.message

@@ -21,7 +21,7 @@ def test_a_submissions_name_is_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     result = scored("mine", 1.0).result
     named = msgspec.structs.replace(result.submission, name="Best [/b] [red]model")
     print_scores(msgspec.structs.replace(result, submission=named), PROTOCOL)
-    assert "Best [/b] [red]model on phantom-mini-4, against the label" in " ".join(capsys.readouterr().out.split())
+    assert "Best [/b] [red]model on phantom-mini-5, against the label" in " ".join(capsys.readouterr().out.split())
 
 
 ROW = {"id": "799e1c77deb3137c", "slug": "a-slug-" * 5, "value": "0.00034567 ±0.000012345", "date": "2026-11-22T19:30Z"}

@@ -115,10 +115,10 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness anchors -p phantom": HERE,
     "harness data digests -p protocols/other.yaml": HERE,
     "harness data check -p phantom": As(run="harness data digests -p phantom && harness data check -p phantom"),
-    "harness data export -p phantom -o phantom-4.tar": As(
-        run="harness data digests -p phantom && harness data export -p phantom -o phantom-4.tar"
+    "harness data export -p phantom -o phantom-5.tar": As(
+        run="harness data digests -p phantom && harness data export -p phantom -o phantom-5.tar"
     ),
-    "harness data import phantom-4.tar": HERE,
+    "harness data import phantom-5.tar": HERE,
     "harness board": HERE,
     "harness board --check": HERE,
     "harness board --publish public": HERE,
@@ -131,7 +131,7 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness store check": HERE,
     "harness store push --to /mnt/shared/store": As(run="harness store push --to shared/store"),
     "harness store push --to s3://bucket/store": Help(of="harness store push", why="needs a bucket"),
-    "harness labels -p phantom --report --json > leaderboard/records/phantom-4/labels.json": HERE,
+    "harness labels -p phantom --report --json > leaderboard/records/phantom-5/labels.json": HERE,
     "harness withdraw RECORD --reason TEXT": As(run="harness withdraw $RECORD --reason TEXT"),
     "harness weights list": HERE,
     "harness weights verify": HERE,

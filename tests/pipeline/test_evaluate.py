@@ -176,9 +176,8 @@ def test_shipped_submissions_stand_where_they_belong(run: Callable[..., Evaluati
     ((_, rows),) = rank_all(leaderboard)
     standing = {row.record.result.submission.slug: row for row in rows}
     assert standing["identity"].standing == "anchor"
-    assert standing["nlm"].standing == "unranked"
-    assert "circular" in standing["nlm"].reason
-    assert {slug for slug, row in standing.items() if row.standing == "ranked"} >= {"median", "tv"}
+    # a relation of the labels' weak denoiser, too: nothing is circular where the truth ranks
+    assert {slug for slug, row in standing.items() if row.standing == "ranked"} >= {"median", "tv", "nlm"}
     template = standing["template"].record.result.gate  # a blur of a pixel is worth little at this pixel size
     assert template is not None
     assert (standing["template"].standing == "ranked") == template.passed
