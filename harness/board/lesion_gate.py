@@ -25,7 +25,7 @@ class Lesions(Strict, frozen=True, kw_only=True):
             return f"no verdict on lesions (d' {_signed(found.value)}, no interval)"
         words: str = self.said
         if self.said == "no difference seen":
-            words = "loses lesions slightly, within the margin" if found.high < 0 else "keeps lesions"
+            words = "loses lesions, not surely beyond the margin" if found.high < 0 else "keeps lesions"
         return f"{words} (d' {_signed(found.value)}, {_plain(found.low)} to {_plain(found.high)})"
 
 

@@ -86,7 +86,7 @@ def test_the_margin_is_a_share_of_the_inputs_own() -> None:
         facts = msgspec.structs.replace(record.result.protocol, digest=protocol.digest)
         (row,) = rank([make_record(msgspec.structs.replace(record.result, protocol=facts), observed())], protocol)
         assert (row.loses_lesions, row.rank) == (loses, 1)
-        assert row.lesions.startswith("loses lesions (" if loses else "loses lesions slightly, within the margin (")
+        assert row.lesions.startswith("loses lesions (" if loses else "loses lesions, not surely beyond the margin (")
 
 
 def test_the_gate_asks_the_observer_that_the_protocol_names() -> None:
