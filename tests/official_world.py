@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ class World:
     def __init__(self, folder: Path, more: str = "") -> None:
         self.folder, self.tar = folder, folder / "tiny.tar"
         text = small_protocol("patients: 1, slices: 2, size: 96" + more).replace("name: phantom-mini", "name: tiny")
+        text = re.sub(r"^version: \d+", "version: 4", text, flags=re.MULTILINE)
         (folder / "tiny.yaml").write_text(text.replace("times_input: 1.0", "times_input: 2.0"))  # so small a tv fails
 
     @property
