@@ -171,7 +171,7 @@ def test_a_submission_can_be_the_weak_denoiser(
 
 
 def test_shipped_submissions_stand_where_they_belong(run: Callable[..., Evaluation], leaderboard: Path) -> None:
-    for slug in ("identity", "median", "nlm", "template"):
+    for slug in ("identity", "median", "nlm", "template", "tv"):
         assert run(ROOT / "submissions" / slug).record.result.status == "scored"
     ((_, rows),) = rank_all(leaderboard)
     standing = {row.record.result.submission.slug: row for row in rows}
