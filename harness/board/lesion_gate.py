@@ -10,6 +10,8 @@ from harness.scoring.lesions import ALL, EYE, HOTELLING, less_input
 from harness.scoring.values import Value
 
 METRICS = {"hotelling": HOTELLING, "eye": EYE}
+SURE = 2.0
+"""Margins of loss that bar a record even if its interval does not show them."""
 
 
 class Lesions(Strict, frozen=True, kw_only=True):
@@ -18,6 +20,7 @@ class Lesions(Strict, frozen=True, kw_only=True):
 
     said: Verdict
     difference: Value
+    margin: float  # of d', what may be lost
 
     def __str__(self) -> str:
         found = self.difference
@@ -25,7 +28,8 @@ class Lesions(Strict, frozen=True, kw_only=True):
             return f"no verdict on lesions (d' {_signed(found.value)}, no interval)"
         words: str = self.said
         if self.said == "no difference seen":
-            words = "loses lesions, not surely beyond the margin" if found.high < 0 else "keeps lesions"
+            kept = "keeps lesions" if found.low >= -self.margin else "no loss of lesions shown"
+            words = "loses lesions, not surely beyond the margin" if found.high < 0 else kept
         return f"{words} (d' {_signed(found.value)}, {_plain(found.low)} to {_plain(found.high)})"
 
 
@@ -33,8 +37,9 @@ def lesions_of(record: Record, protocol: Protocol) -> Lesions | None:
     """What a record does to lesions, by the protocol's lesion gate or, where it has none, by that of no margin; None
     where it was not measured.
 
-    It loses them if the interval of the difference lies below minus the margin, a share of the noisy input's d', and
-    shows them better if it lies above 0.
+    It loses them if the interval of the difference lies below minus the margin, a share of the noisy input's d', or,
+    whatever the interval, which an output can widen by treating patients unlike, if the difference itself lies below
+    minus SURE times the margin. It shows them better if the interval lies above 0.
     """
     gate = protocol.lesion_gate or LesionGate()
     metric = METRICS[gate.observer]
@@ -42,13 +47,14 @@ def lesions_of(record: Record, protocol: Protocol) -> Lesions | None:
     own, difference = (table.get(name, {}).get(ALL) for name in (metric, less_input(metric)))
     if own is None or difference is None:
         return None
-    noisy = own.value - difference.value
+    margin = gate.margin * (own.value - difference.value)
     said: Verdict = "no difference seen"
-    if difference.high is not None and difference.high < -gate.margin * noisy:
+    shown = difference.high is not None and difference.high < -margin
+    if shown or (margin > 0 and difference.value < -SURE * margin):
         said = "loses lesions"
     elif difference.low is not None and difference.low > 0:
         said = "shows lesions better"
-    return Lesions(said=said, difference=difference)
+    return Lesions(said=said, difference=difference, margin=margin)
 
 
 def unjudged(record: Record, protocol: Protocol) -> str:

@@ -114,7 +114,7 @@ def _folded(protocol: Protocol, rows: Sequence[Row]) -> list[str]:
 
 
 def _details(title: str, parts: Sequence[str]) -> str:
-    return f"<details><summary>{title}</summary>\n\n" + "\n\n".join(parts) + "\n\n</details>"
+    return f"<details><summary>{_text(title)}</summary>\n\n" + "\n\n".join(parts) + "\n\n</details>"
 
 
 def processors(rows: Sequence[Row]) -> list[str]:
@@ -181,7 +181,7 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: str,
 
 
 def _head(name: str, value: Value) -> str:
-    return " ".join(filter(None, (name, value.unit, ARROWS[value.higher_is_better])))
+    return " ".join(filter(None, (_text(name), _text(value.unit), ARROWS[value.higher_is_better])))
 
 
 def _lines(

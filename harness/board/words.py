@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harness.board.lesion_gate import SURE
 from harness.board.ranking import AGAINST, Row
 from harness.protocol import Protocol
 from harness.records.schema import Record
@@ -97,11 +98,15 @@ def lesion_gate(protocol: Protocol) -> str:
     if gate is None:
         return ""
     observer = {"hotelling": "channelized Hotelling observer", "eye": "observer with eye filter"}[gate.observer]
-    below = "zero" if not gate.margin else f"minus {100 * gate.margin:g} % of the noisy input's d'"
+    rule = "the 95 % interval of the paired difference lies below zero"
+    if gate.margin:
+        rule = (
+            f"the 95 % interval of the paired difference lies beyond {100 * gate.margin:g} % of the noisy input's d', or "
+            f"the difference itself beyond {100 * SURE * gate.margin:g} %"
+        )
     return (
         f"Lesion gate: a submission that loses lesions ranks below all that keep them. It loses them if the {observer} "
-        f"sees the planted lesions worse in its outputs than in the noisy input: if the 95 % interval of the paired "
-        f"difference of d', averaged over the conditions, lies below {below}."
+        f"sees the planted lesions worse in its outputs than in the noisy input, averaged over the conditions: {rule}."
     )
 
 

@@ -30,6 +30,9 @@ DIGEST = r"[0-9a-f]{64}"
 
 ALIEN = "no harness wrote this record: remove its folder"
 
+FURTHER = ("lesions", "scans", "coupled")
+"""The tables that a record may hold beside those against label and truth."""
+
 COLUMNS = ("value", "low", "high", "n", "higher_is_better", "unit", "extrapolated", "without")
 
 
@@ -116,6 +119,9 @@ def _check_status(result: Result, path: Path) -> None:
         found = "none" if result.failure is None else f"one at stage {result.failure.stage[:80]!a}"
         expected = "no failure" if result.status == "scored" else "a failure"
         raise UsageError(f"{path}: its status is {result.status}: expected {expected}, found {found}", fix=ALIEN)
+    alien = sorted((result.further or {}).keys() - FURTHER)
+    if alien:  # tables of another name would stand for those against label or truth
+        raise UsageError(f"{path}: further tables: expected {', '.join(FURTHER)}, found {alien[0][:80]!a}", fix=ALIEN)
     if result.status == "scored" and result.outputs is None:
         raise UsageError(f"{path}: its status is scored: expected a digest of outputs, found none", fix=ALIEN)
 

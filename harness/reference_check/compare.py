@@ -153,6 +153,12 @@ def _require_recorded_material(
 def _anew(record: Record, found: Mapping[str, Table]) -> list[Comparison]:
     """Every value with its interval beside the one that the harness computes on this machine (reference -> table)."""
     comparisons = []
+    invented = sorted(record.result.tables.keys() - found.keys())
+    if invented and "truth" in found:
+        raise UsageError(
+            f"record {record.id} has a table {invented[0]!r}, which is not computed here",
+            fix="use the version of the harness that wrote the record (observed.commit)",
+        )
     for name in found:
         table = record.result.tables.get(name, {})
         differing = {(one.metric, one.region) for one in of_tables(name, table, found[name])}

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.digests import digest_json
+from harness.base.digests import digest_file, digest_json
 from harness.base.errors import GpuRequiredError, SubmissionError
 from harness.base.files import cache_root, in_turn, write_text
 from harness.base.progress import Progress
@@ -211,7 +211,7 @@ def _key(job: _Job, built: _Built) -> str:
             "weights": {name: path.name for name, path in job.weights},
             "data": job.dataset.digest,
             "cases": [case.name for case in job.dataset.cases],
-            **({"further": {one.name: one.of for one in further}} if further else {}),
+            **({"further": {one.name: (one.of, digest_file(Path(one.lq))) for one in further}} if further else {}),
             "device": job.device,
             "seed": job.seed,
             "policy": policy_of(job.granted.limits, runtime=job.engine.runtime),

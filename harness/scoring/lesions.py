@@ -80,16 +80,17 @@ def lesion_table(outputs: Mapping[str, Path], dataset: Dataset) -> Table | None:
 
 
 def check_sites(dataset: Dataset) -> None:
-    """ScoringError unless every condition has the sites and the patients that both observers need, and every slice with
-    lesions its pixel size."""
+    """ScoringError unless every condition has, without any one patient, the sites that the Hotelling observer needs and
+    the two patients that the eye needs, and every slice with lesions its pixel size."""
     patients = {case.name: case.patient for case in dataset.cases}
     fix = "raise data.slices, data.lesions.sites or data.patients of the protocol"
     for number, lesion in enumerate(dataset.lesions):
         owners = [patients[name] for name, sites in dataset.sites.items() for one in sites if one.condition == number]
-        if len(owners) < FEWEST_SITES or len(set(owners)) < 2:
+        most = max((owners.count(patient) for patient in set(owners)), default=0)
+        if len(owners) - most < FEWEST_SITES or len(set(owners)) < 3:
             raise ScoringError(
-                f"lesions of {lesion}: expected at least {FEWEST_SITES} sites in 2 patients, found {len(owners)} in "
-                f"{len(set(owners))}",
+                f"lesions of {lesion}: expected sites in 3 patients, at least {FEWEST_SITES} without any one of them, "
+                f"found {len(owners)} in {len(set(owners))}, {most} of them in one",
                 fix=fix,
             )
     unknown = [case.name for case in dataset.cases if case.name in dataset.sites and case.pixel_mm is None]

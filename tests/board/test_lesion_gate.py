@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.board.ranking import Row, rank
-from harness.protocol import LesionGate, RankBy, Reference
+from harness.protocol import LesionGate, Protocol, RankBy, Reference
 from harness.records.schema import Record, make_record
 from harness.scoring.lesions import ALL, EYE, HOTELLING, less_input
 from harness.scoring.values import Table, Value
@@ -39,6 +39,12 @@ def with_lesions(slug: str, kid: float, difference: float, half: float | None = 
         record.result, outputs=f"{slug}'s", further={"lesions": lesion_table(difference, half)}
     )
     return make_record(result, record.observed)
+
+
+def under(protocol: Protocol, record: Record) -> Record:
+    """The record as one of this text of its protocol."""
+    facts = msgspec.structs.replace(record.result.protocol, digest=protocol.digest)
+    return make_record(msgspec.structs.replace(record.result, protocol=facts), observed())
 
 
 def by_slug(rows: list[Row]) -> dict[str, Row]:
@@ -82,9 +88,7 @@ def test_the_margin_is_a_share_of_the_inputs_own() -> None:
     """0.2 of 1.5: the interval's end of -0.29 lies within, that of -0.31 beyond."""
     protocol = msgspec.structs.replace(PROTOCOL, lesion_gate=LesionGate(margin=0.2))
     for high, loses in ((-0.29, False), (-0.31, True)):
-        record = with_lesions("a", 1.0, high - 0.1)
-        facts = msgspec.structs.replace(record.result.protocol, digest=protocol.digest)
-        (row,) = rank([make_record(msgspec.structs.replace(record.result, protocol=facts), observed())], protocol)
+        (row,) = rank([under(protocol, with_lesions("a", 1.0, high - 0.1))], protocol)
         assert (row.loses_lesions, row.rank) == (loses, 1)
         assert row.lesions.startswith("loses lesions (" if loses else "loses lesions, not surely beyond the margin (")
 
@@ -188,3 +192,13 @@ def test_a_protocol_ranks_by_the_truth_or_by_coupled_noise(reference: Reference)
     facts = msgspec.structs.replace(records[0].result.protocol, digest=by_label.digest)
     (row,) = rank([make_record(msgspec.structs.replace(records[0].result, protocol=facts), observed())], by_label)
     assert row.reason.startswith("circular")
+
+
+def test_an_interval_that_reaches_far_hides_no_great_loss() -> None:
+    """Twice the margin of 0.2 x 1.5 is 0.6: -0.59 may be chance, -0.61 bars, however wide the interval."""
+    protocol = msgspec.structs.replace(PROTOCOL, lesion_gate=LesionGate(margin=0.2))
+    for number, loses, words in ((-0.59, False, "no loss of lesions shown ("), (-0.61, True, "loses lesions (")):
+        record = with_lesions("a", 1.0, number, 2.0)
+        (row,) = rank([under(protocol, record)], protocol)
+        assert row.loses_lesions == loses
+        assert row.lesions.startswith(words)

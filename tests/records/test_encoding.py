@@ -205,3 +205,12 @@ def test_a_result_that_contradicts_itself_is_refused(parts: dict[str, object], s
     with pytest.raises(UsageError, match=said) as caught:
         decode(*forged(**parts))
     assert caught.value.fix == "no harness wrote this record: remove its folder"
+
+
+def test_a_further_table_never_stands_for_another(tmp_path: Path) -> None:
+    record = scored("a", 1.0)
+    table = record.result.metrics
+    forged = make_record(msgspec.structs.replace(record.result, further={"truth": table}), record.observed)
+    path = tmp_path / forged.id / "record.json"
+    with pytest.raises(UsageError, match=r"further tables: expected lesions, scans, coupled, found 'truth'"):
+        decode(encode(forged), path)

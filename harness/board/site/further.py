@@ -70,7 +70,7 @@ def _observer(protocol: Protocol, table: Table, name: str) -> Observer:
             value=table[name][condition],
             exact=exact.get(condition),
             difference=differences.get(condition),
-            words=words_of(differences.get(condition)),
+            words="" if condition == ALL else words_of(differences.get(condition)),
         )
         for condition in conditions(protocol, {name: table[name]})
     )
