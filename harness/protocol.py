@@ -160,9 +160,9 @@ class LesionGate(Strict, frozen=True, kw_only=True):
     """The lesion gate: a record of which the observer sees lesions worse than in the noisy input ranks below all that
     keep them.
 
-    Compared is d', averaged over the conditions: a record loses lesions if the interval of its difference from the noisy
-    input's (paired, jackknife over patients) lies below minus `margin` times the noisy input's, or if the difference
-    itself lies below minus twice that.
+    Compared is d', averaged over the conditions: a record loses lesions if the interval of its difference from the
+    noisy input's (paired, jackknife over patients) lies below minus `margin` times the noisy input's, or if the
+    difference itself lies below minus twice that.
     """
 
     observer: Literal["hotelling", "eye"] = "hotelling"

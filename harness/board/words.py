@@ -101,8 +101,8 @@ def lesion_gate(protocol: Protocol) -> str:
     rule = "the 95 % interval of the paired difference lies below zero"
     if gate.margin:
         rule = (
-            f"the 95 % interval of the paired difference lies beyond {100 * gate.margin:g} % of the noisy input's d', or "
-            f"the difference itself beyond {100 * SURE * gate.margin:g} %"
+            f"the 95 % interval of the paired difference lies beyond {100 * gate.margin:g} % of the noisy input's d', "
+            f"or the difference itself beyond {100 * SURE * gate.margin:g} %"
         )
     return (
         f"Lesion gate: a submission that loses lesions ranks below all that keep them. It loses them if the {observer} "

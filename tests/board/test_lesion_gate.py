@@ -66,7 +66,7 @@ def test_who_loses_lesions_ranks_below_all_that_keep_them() -> None:
     ]  # fmt: skip
     assert [row.loses_lesions for row in rows] == [False, False, True, True]
     assert [row.lesions for row in rows] == [
-        "keeps lesions (d' -0.03, -0.13 to 0.07)",
+        "no loss of lesions shown (d' -0.03, -0.13 to 0.07)",
         "shows lesions better (d' +0.30, 0.20 to 0.40)",
         "loses lesions (d' -0.42, -0.52 to -0.32)",
         "loses lesions (d' -1.50, -1.60 to -1.40)",
@@ -120,7 +120,7 @@ def test_without_a_gate_lesions_are_told_and_order_nothing() -> None:
     assert [(row.record.result.submission.slug, row.rank, row.loses_lesions) for row in rows] == [
         ("a", 1, False), ("b", 2, False), ("c", 3, False),
     ]  # fmt: skip
-    assert [row.lesions.partition(" (")[0] for row in rows] == ["loses lesions", "keeps lesions", ""]
+    assert [row.lesions.partition(" (")[0] for row in rows] == ["loses lesions", "no loss of lesions shown", ""]
 
 
 def test_reference_rows_tell_of_lesions_and_are_not_judged() -> None:

@@ -29,7 +29,7 @@ def test_what_ranks_is_said_with_its_reference_where_it_is_not_the_label() -> No
 def test_the_gate_is_said_with_its_observer_and_its_margin() -> None:
     assert lesion_gate(PROTOCOL) == ""
     assert "channelized Hotelling observer" in lesion_gate(GATED)
-    assert lesion_gate(GATED).endswith("lies below minus 5 % of the noisy input's d'.")
+    assert lesion_gate(GATED).endswith("lies beyond 5 % of the noisy input's d', or the difference itself beyond 10 %.")
     by_eye = lesion_gate(msgspec.structs.replace(GATED, lesion_gate=LesionGate(observer="eye")))
     assert "eye filter" in by_eye
     assert by_eye.endswith("lies below zero.")
