@@ -156,7 +156,7 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
         of="harness ci score", why=PULL_REQUEST
     ),
     # a reviewer's
-    "harness audit 2c7ab4c2bf11ba14": As(run="harness audit $RECORD"),
+    "harness audit acaf613633ec35b0": As(run="harness audit $RECORD"),
     "harness audit RECORD": As(run="harness audit $RECORD"),
     "harness audit RECORD --outputs FOLDER --json": As(run="harness audit $RECORD --outputs outputs --json"),
     "harness run submissions/tv --fresh --leaderboard /tmp/again": As(
