@@ -80,16 +80,16 @@ def lesion_table(outputs: Mapping[str, Path], dataset: Dataset) -> Table | None:
 
 
 def check_sites(dataset: Dataset) -> None:
-    """ScoringError unless every condition has, without any one patient, the sites that the Hotelling observer needs and
-    the two patients that the eye needs, and every slice with lesions its pixel size."""
+    """ScoringError unless every condition has the sites that the Hotelling observer needs without any one patient, and
+    every slice with lesions its pixel size. The eye has an interval from three patients on."""
     patients = {case.name: case.patient for case in dataset.cases}
     fix = "raise data.slices, data.lesions.sites or data.patients of the protocol"
     for number, lesion in enumerate(dataset.lesions):
         owners = [patients[name] for name, sites in dataset.sites.items() for one in sites if one.condition == number]
         most = max((owners.count(patient) for patient in set(owners)), default=0)
-        if len(owners) - most < FEWEST_SITES or len(set(owners)) < 3:
+        if len(owners) - most < FEWEST_SITES or len(set(owners)) < 2:
             raise ScoringError(
-                f"lesions of {lesion}: expected sites in 3 patients, at least {FEWEST_SITES} without any one of them, "
+                f"lesions of {lesion}: expected sites in 2 patients, at least {FEWEST_SITES} without any one of them, "
                 f"found {len(owners)} in {len(set(owners))}, {most} of them in one",
                 fix=fix,
             )

@@ -158,7 +158,7 @@ def test_no_table_without_lesions_or_without_their_outputs(dataset: Dataset) -> 
 def test_too_few_sites_are_named_with_what_to_raise(dataset: Dataset) -> None:
     few = msgspec.structs.replace(dataset, sites={"p1-s1": sites_of_plane()[:9]})
     with pytest.raises(
-        ScoringError, match=r"lesions of 2 mm, \+150 HU: expected sites in 3 pat.*found 5 in 1, 5 of them"
+        ScoringError, match=r"lesions of 2 mm, \+150 HU: expected sites in 2 pat.*found 5 in 1, 5 of them"
     ) as it:
         lesion_table(inputs(dataset), few)
     assert "data.lesions.sites" in it.value.fix
