@@ -37,7 +37,8 @@ NODULE_MM, NODULE_HU = 5.0, 200.0
 
 # -------------------------------------------------------------------------------- learned
 @lru_cache(maxsize=len(MODELS))
-def _network(model: str) -> Any:
+def shipped_network(model: str) -> Any:
+    """The network of a submission with its weights, ready to denoise: a torch module."""
     torch.set_num_threads(1)
     with safe_open(ROOT / "submissions" / model / "weights.safetensors", framework="pt") as file:
         network = load_network(model, json.loads(file.metadata()["network"]))
@@ -49,7 +50,7 @@ def _learned(image: Image, *, model: str) -> Image:
     """What the submission of that name makes of a slice."""
     noisy = torch.from_numpy(image.astype(np.float32) / 255)
     with torch.inference_mode():
-        clean = _network(model).denoise(noisy[None, None])[0, 0].numpy()
+        clean = shipped_network(model).denoise(noisy[None, None])[0, 0].numpy()
     return to_grey(clean * 255)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,10 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from safetensors import safe_open
 from scipy.stats import kendalltau
 
-from benchmarks.train import MODELS, ROOT, load_network
+from benchmarks.battery import shipped_network
+from benchmarks.train import MODELS, ROOT
 from harness.base.code_digest import digest_code
 from harness.base.digests import digest_bytes, digest_file, digest_json
 from harness.base.files import cache_root
@@ -101,14 +100,7 @@ class Noise(Strict, frozen=True, kw_only=True):
 @lru_cache(maxsize=1)
 def denoisers() -> dict[str, Callable[[Image], Image]]:
     """The battery and the learned networks of `submissions/`: slices through WIDE, uint8 to uint8."""
-    torch.set_num_threads(1)
-    found = dict(BATTERY)
-    for model in MODELS:
-        with safe_open(ROOT / "submissions" / model / "weights.safetensors", framework="pt") as file:
-            network = load_network(model, json.loads(file.metadata()["network"]))
-            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no mapping)
-        found[model] = partial(through_usual_window, network.eval())
-    return found
+    return BATTERY | {model: partial(through_usual_window, shipped_network(model)) for model in MODELS}
 
 
 def through_usual_window(network: Any, image: Image) -> Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.base.structs import Strict
-from harness.observer.detection import Verdict
+from harness.observer.detection import Verdict, verdict
 from harness.protocol import LesionGate, Protocol
 from harness.records.schema import Record
 from harness.scoring.lesions import ALL, EYE, HOTELLING, less_input
@@ -48,12 +48,8 @@ def lesions_of(record: Record, protocol: Protocol) -> Lesions | None:
     if own is None or difference is None:
         return None
     margin = gate.margin * (own.value - difference.value)
-    said: Verdict = "no difference seen"
-    shown = difference.high is not None and difference.high < -margin
-    if shown or (margin > 0 and difference.value < -SURE * margin):
-        said = "loses lesions"
-    elif difference.low is not None and difference.low > 0:
-        said = "shows lesions better"
+    hidden = margin > 0 and difference.value < -SURE * margin
+    said = "loses lesions" if hidden else verdict(difference, margin=margin)
     return Lesions(said=said, difference=difference, margin=margin)
 
 

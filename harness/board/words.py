@@ -9,6 +9,7 @@ from harness.board.lesion_gate import SURE
 from harness.board.ranking import AGAINST, Row
 from harness.protocol import Protocol
 from harness.records.schema import Record
+from harness.scoring.coupled import METRIC
 from harness.scoring.lesions import ALL, EXACT, EYE, HOTELLING, less_input
 from harness.scoring.scans import RANDOM, SYSTEMATIC
 from harness.scoring.values import Table, Value
@@ -84,7 +85,7 @@ def ranking_places(protocol: Protocol, rows: Sequence[Row]) -> list[Place]:
         Place(by.metric, by.reference, by.metric, by.region),
         Place(SYSTEMATIC, "scans", SYSTEMATIC, by.region),
         Place(RANDOM, "scans", RANDOM, by.region),
-        Place("error without truth", "coupled", "RMSE", by.region),
+        Place("error without truth", "coupled", METRIC, by.region),
     ]
     if by.reference == "coupled":
         del places[-1]

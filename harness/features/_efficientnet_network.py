@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.features._maps import Grid
+from harness.features._torch import with_weights
 
 SIZE = 224  # that the weights were trained at
 MEAN, STD = 127.0, 128.0  # of grey levels, as in training
@@ -159,11 +160,7 @@ def build(state: Mapping[str, Tensor]) -> EfficientNetLite:
         for key, tensor in state.items()
         if not key.startswith("_fc.") and not key.endswith("num_batches_tracked")
     }
-    with torch.device("meta"):
-        network = EfficientNetLite()
-    counters = {key: torch.tensor(0) for key in network.state_dict() if key.endswith("num_batches_tracked")}
-    network.load_state_dict(kept | counters, assign=True)
-    network.eval().requires_grad_(False)
+    network = with_weights(EfficientNetLite, kept)
     for module in list(network.modules()):
         if isinstance(module, _Folding):
             module.fold()

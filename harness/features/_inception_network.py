@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.features._maps import Grid
+from harness.features._torch import with_weights
 
 SIZE = 299
 DIMENSION = 2048
@@ -223,11 +224,7 @@ def build(state: Mapping[str, Tensor]) -> InceptionNetwork:
         for key, tensor in state.items()
         if not key.startswith(("fc.", "AuxLogits.")) and not key.endswith("num_batches_tracked")
     }
-    with torch.device("meta"):
-        network = InceptionNetwork()
-    counters = {key: torch.tensor(0) for key in network.state_dict() if key.endswith("num_batches_tracked")}
-    network.load_state_dict(kept | counters, assign=True)
-    network.eval().requires_grad_(False)
+    network = with_weights(InceptionNetwork, kept)
     for module in list(network.modules()):
         if isinstance(module, ConvNorm):
             module.fold()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.base.errors import UsageError
 from harness.features._extractor import Matrix, Output
 
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 T = TypeVar("T")
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def checked_device(name: str) -> torch.device:
@@ -26,6 +27,19 @@ def checked_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("no GPU on this machine to compute features on", fix="use the device cpu")
     return device
+
+
+def with_weights(make: Callable[[], Module], published: Mapping[str, Tensor]) -> Module:
+    """A network with published weights, ready to evaluate, its own random ones never made.
+
+    The batch norms' counters may be missing. RuntimeError names keys that are missing or superfluous.
+    """
+    with torch.device("meta"):
+        network = make()
+    counters = {key: torch.tensor(0) for key in network.state_dict() if key.endswith("num_batches_tracked")}
+    network.load_state_dict({**published, **counters}, assign=True)
+    network.eval().requires_grad_(False)
+    return network
 
 
 def forward(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
+from typing import Protocol as Interface
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +13,7 @@ from harness.base.structs import Strict
 from harness.observer import eye, hotelling
 from harness.observer.hotelling import Bounds
 from harness.observer.rois import Floats
-from harness.statistics import Difference, Replicates, replicates
+from harness.statistics import Replicates, replicates
 
 Verdict = Literal["loses lesions", "shows lesions better", "no difference seen"]
 
@@ -77,9 +78,19 @@ def rounding_variance(pixel_mm: ArrayLike) -> float:
     return float(np.mean(np.square(pixel_mm))) / 12
 
 
-def verdict(difference: Difference) -> Verdict:
-    """In plain words, of an output's d' less that of the noisy input (`statistics.paired_difference`)."""
-    if difference.high is not None and difference.high < 0:
+class Bounded(Interface):
+    """A number with its interval, None where it has none."""
+
+    @property
+    def low(self) -> float | None: ...
+
+    @property
+    def high(self) -> float | None: ...
+
+
+def verdict(difference: Bounded, *, margin: float = 0.0) -> Verdict:
+    """In plain words, of an output's d' less that of the noisy input; `margin` of it may be lost."""
+    if difference.high is not None and difference.high < -margin:
         return "loses lesions"
     if difference.low is not None and difference.low > 0:
         return "shows lesions better"

@@ -19,7 +19,7 @@ from harness.imaging.coupled import Coupled, clipped_share, pooled, squared_erro
 from harness.imaging.regions import shrink
 from harness.labels.label_set import LabelSet
 from harness.protocol import Protocol
-from harness.scoring.values import Table, Value
+from harness.scoring.values import Table, Value, value_of
 from harness.statistics import interval
 
 METRIC = "RMSE"
@@ -27,9 +27,16 @@ MOST_CLIPPED = 0.01
 """Share of a region's pixels at the ends of the window, above which the estimate of the region does not hold."""
 
 
-def coupled_table(outputs: Mapping[str, Path], dataset: Dataset, labels: LabelSet, protocol: Protocol) -> Table:
+def coupled_table(
+    outputs: Mapping[str, Path],
+    dataset: Dataset,
+    labels: LabelSet,
+    protocol: Protocol,
+    *,
+    clipped: Mapping[str, float],
+) -> Table:
     """The RMSE against the unknown truth, in HU, of verified outputs (slice name -> 8-bit grey PNG) in every region of
-    the protocol that qualifies (`coupled_notes` names the others).
+    the protocol but those of `clipped_regions`.
 
     It is the root of the mean square over slices, with a jackknife over patients. A mean square below 0, possible where
     the error is small, keeps its sign under the root, so that values still rank. Empty where the protocol has no
@@ -39,23 +46,22 @@ def coupled_table(outputs: Mapping[str, Path], dataset: Dataset, labels: LabelSe
     wanted = [f"{one.case.name}-{kind}" for one in slices for kind in KINDS]
     if not slices or not outputs.keys() >= set(wanted):
         return {}
-    left_out = _clipped(slices).keys()
     tasks = [(one, tuple(outputs[f"{one.case.name}-{kind}"] for kind in KINDS)) for one in slices]
     errors = dict(zip([one.case for one in slices], map_slices(_errors, tasks), strict=True))
     found: dict[str, Value] = {}
     for region in protocol.regions:
         shown = {case: of[region] for case, of in errors.items() if region in of}
-        if shown and region not in left_out:
+        if shown and region not in clipped:
             found[region] = _value(list(shown.values()), [case.patient for case in shown])
     return {METRIC: found} if found else {}
 
 
-def coupled_notes(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> tuple[str, ...]:
-    """A line for each region of which the error without truth is not estimated, and why. The same for all outputs."""
+def coupled_notes(clipped: Mapping[str, float]) -> tuple[str, ...]:
+    """A line for each region of which the error without truth is not estimated (`clipped_regions`), and why."""
     return tuple(
         f"error without truth: none in {region}: {share:.1%} of its pixels are black or white in the noisy slices, and "
         f"more than {MOST_CLIPPED:.0%} cut too much off the noise; a wider data.window_hu would help"
-        for region, share in _clipped(_slices(dataset, labels, protocol)).items()
+        for region, share in clipped.items()
     )
 
 
@@ -100,10 +106,13 @@ def _slices(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> list[_Sli
     ]
 
 
-def _clipped(slices: list[_Slice]) -> dict[str, float]:
-    """The regions of which too much is clipped, each with its share of clipped pixels, a mean over slices."""
+def clipped_regions(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> dict[str, float]:
+    """The regions of which too much is clipped, each with its share of clipped pixels, a mean over slices.
+
+    The same for all outputs; none where the protocol has no `coupled`.
+    """
     shares: dict[str, list[float]] = {}
-    for of in map_slices(_shares, [(one,) for one in slices]):
+    for of in map_slices(_shares, [(one,) for one in _slices(dataset, labels, protocol)]):
         for region, share in of.items():
             shares.setdefault(region, []).append(share)
     means = {region: math.fsum(of) / len(of) for region, of in shares.items()}
@@ -132,16 +141,7 @@ def _value(errors: list[float], patients: list[str]) -> Value:
         value=_signed_root(squares.value),
         without={patient: _signed_root(value) for patient, value in squares.without.items()},
     )
-    bounds = interval(roots)
-    return Value(
-        value=roots.value,
-        low=bounds.low,
-        high=bounds.high,
-        n=roots.n,
-        higher_is_better=False,
-        unit="HU",
-        without=roots.without,
-    )
+    return value_of(roots, interval(roots), higher_is_better=False, unit="HU")
 
 
 def _signed_root(square: float) -> float:

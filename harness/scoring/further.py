@@ -20,16 +20,18 @@ def further_tables(
     labels: LabelSet,
     protocol: Protocol,
     hu_per_grey: float | None,
+    *,
+    clipped: Mapping[str, float],
 ) -> dict[str, Table]:
     """Name -> table, of those whose slices the data hold and whose outputs are there.
 
     Outputs that were handed in, or made before there were further slices, have none. ScoringError where a value cannot
-    be computed.
+    be computed. `clipped` are the regions without an error without truth (`coupled.clipped_regions`).
     """
     region_maps = {case.name: labels.regions_path(case) for case in dataset.cases}
     found = {
         "lesions": lesion_table(outputs, dataset),
         "scans": scan_table(outputs, dataset, region_maps, protocol.regions, hu_per_grey),
-        "coupled": coupled_table(outputs, dataset, labels, protocol),
+        "coupled": coupled_table(outputs, dataset, labels, protocol, clipped=clipped),
     }
     return {name: table for name, table in found.items() if table}

@@ -20,7 +20,7 @@ from harness.imaging.lesion import Lesion, roi_half
 from harness.observer import cut_rois
 from harness.observer.detection import Detection, Outputs, detect, observe, rounding_variance
 from harness.observer.hotelling import CHANNELS
-from harness.scoring.values import Table, Value
+from harness.scoring.values import Table, Value, value_of
 from harness.statistics import Interval, Replicates, interval, paired_difference
 
 ALL = "all"
@@ -160,15 +160,7 @@ def _with_mean(conditions: Sequence[str], found: Sequence[Replicates]) -> dict[s
 
 
 def _value(of: Replicates, bounds: Interval) -> Value:
-    return Value(
-        value=of.value,
-        low=bounds.low,
-        high=bounds.high,
-        n=of.n,
-        higher_is_better=True,
-        unit="",
-        without=of.without,
-    )
+    return value_of(of, bounds, higher_is_better=True, unit="")
 
 
 def _difference(own: Replicates, noisy: Replicates) -> Value:

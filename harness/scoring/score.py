@@ -22,11 +22,11 @@ from harness.metrics import DATA_RANGE, DistributionMetric, ImageMetric
 from harness.protocol import Metric, PhantomData, Protocol
 from harness.scoring.answer_lookup import find_looked_up
 from harness.scoring.coupled import METRIC as COUPLED_METRIC
-from harness.scoring.coupled import coupled_notes
+from harness.scoring.coupled import clipped_regions, coupled_notes
 from harness.scoring.feature_sets import FeatureSet, feature_key, features_of, npz_of
 from harness.scoring.further import further_tables
 from harness.scoring.per_slice import SliceValue, Spectra, image_values, mean_spectra
-from harness.scoring.values import Table, Value
+from harness.scoring.values import Table, value_of
 from harness.statistics import Statistic, interval, replicates
 
 
@@ -149,6 +149,7 @@ def score(
         features_of(paths, region_maps, extractors, protocol, progress=part_of(progress, index, len(sets)))
         for index, paths in enumerate(sets)
     ]
+    clipped = clipped_regions(dataset, labels, protocol)
     looked_up = find_looked_up(cases, produced, references, region_maps)
     of_slices = _by_reference(slices)
     tables = {
@@ -158,7 +159,7 @@ def score(
     return Scorecard(
         label=tables["label"],
         truth=tables.get("truth"),
-        further=further_tables(outputs, dataset, labels, protocol, hu_per_grey),
+        further=further_tables(outputs, dataset, labels, protocol, hu_per_grey, clipped=clipped),
         gate=_gate(tables, noisy, protocol),
         extractors={one.name: ExtractorFacts(weights=one.digest, note=one.describe()) for one in extractors},
         implementations={one.name: _implementation(one) for one in protocol.metrics},
@@ -166,7 +167,7 @@ def score(
         spectra=mean_spectra(spectra, hu_per_grey),
         features=npz_of(features[0]),
         flags=looked_up.flags,
-        notes=(*looked_up.notes, *coupled_notes(dataset, labels, protocol)),
+        notes=(*looked_up.notes, *coupled_notes(clipped)),
     )
 
 
@@ -210,15 +211,11 @@ def _table(
             if sample is None:
                 continue
             found = replicates(sample.statistic, [patients[int(index)] for index in sample.present])
-            bounds = interval(found)
-            table.setdefault(one.name, {})[region] = Value(
-                value=found.value,
-                low=bounds.low,
-                high=bounds.high,
-                n=found.n,
+            table.setdefault(one.name, {})[region] = value_of(
+                found,
+                interval(found),
                 higher_is_better=_higher_is_better(one, metric),
                 unit=_unit(metric, cases, hu_per_grey),
-                without=found.without,
                 extrapolated=sample.extrapolated,
             )
     return table

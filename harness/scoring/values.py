@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.base.structs import Strict
+from harness.statistics import Interval, Replicates
 
 
 class Value(Strict, frozen=True, kw_only=True):
@@ -24,3 +25,24 @@ class Value(Strict, frozen=True, kw_only=True):
 
 
 Table = dict[str, dict[str, Value]]  # metric -> region -> value
+
+
+def value_of(
+    of: Replicates,
+    bounds: Interval,
+    *,
+    higher_is_better: bool | None,
+    unit: str,
+    extrapolated: float | None = None,
+) -> Value:
+    """The value of a statistic with its replicates and its interval."""
+    return Value(
+        value=of.value,
+        low=bounds.low,
+        high=bounds.high,
+        n=of.n,
+        higher_is_better=higher_is_better,
+        unit=unit,
+        without=of.without,
+        extrapolated=extrapolated,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -12,7 +11,7 @@ import pytest
 
 import harness.pipeline.prepare as preparing
 from harness.base.errors import OutputsError
-from harness.base.progress import Progress
+from harness.base.progress import Quiet
 from harness.base.slices import read_grey
 from harness.base.structs import read_yaml
 from harness.dataset.cases import Dataset, FurtherSlice, Inputs
@@ -26,21 +25,6 @@ from tests.small import small_protocol
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Told:
-    """A reporter that remembers the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[Progress]:
-        del name
-        yield lambda _done, _total: None
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 @pytest.fixture(scope="module")
 def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Benchmark]:
     """Two slices, each with another scan of its plane."""
@@ -48,7 +32,7 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Benchmark]:
     (folder / "p.yaml").write_text(small_protocol())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(folder / "cache"))
-        made = prepare(read_yaml(folder / "p.yaml", Protocol), Told(), leaderboard=folder / "lb", writes=False)
+        made = prepare(read_yaml(folder / "p.yaml", Protocol), Quiet(), leaderboard=folder / "lb", writes=False)
         cases = made.dataset.cases
         further = tuple(FurtherSlice(name=f"{one.name}-again", lq=one.lq, of=one.name, kind="again") for one in cases)
         yield msgspec.structs.replace(made, dataset=msgspec.structs.replace(made.dataset, further=further))
@@ -65,7 +49,7 @@ def hand_in(folder: Path, slices: Inputs, names: list[str]) -> Path:
 def test_the_cases_alone_or_all_slices_are_taken(tmp_path: Path, benchmark: Benchmark) -> None:
     dataset = benchmark.dataset
     for shown, notes in ((dataset.cases, 1), (dataset.shown, 0)):
-        told = Told()
+        told = Quiet()
         folder = hand_in(tmp_path / f"{len(shown)}", dataset, [one.name for one in shown])
         record, _ = evaluate_folder(folder, benchmark, told, slug="mine", keep=False)
         assert record.result.status == "scored"
@@ -81,7 +65,7 @@ def test_a_part_of_the_further_slices_is_refused_by_name(tmp_path: Path, benchma
     first, second = dataset.further
     folder = hand_in(tmp_path / "part", dataset, [*(one.name for one in dataset.cases), first.name])
     with pytest.raises(OutputsError) as caught:
-        evaluate_folder(folder, benchmark, Told(), slug="mine", keep=False)
+        evaluate_folder(folder, benchmark, Quiet(), slug="mine", keep=False)
     assert f"1 missing: {second.name}.png" in caught.value.message
 
 
@@ -103,4 +87,4 @@ def test_a_weak_denoiser_in_a_container_sees_the_cases_alone(
     purify = Purify(weak_denoiser=str(ROOT / "submissions" / "median"))
     protocol = msgspec.structs.replace(benchmark.protocol, purify=purify)
     with pytest.raises(Seen):
-        preparing.prepare_labels(protocol, Told(), leaderboard=tmp_path, engine=object())  # type: ignore[arg-type]
+        preparing.prepare_labels(protocol, Quiet(), leaderboard=tmp_path, engine=object())  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from harness.labels.battery import BATTERY
 from harness.labels.label_set import LabelSet, build_labels
 from harness.phantom.scan import ELECTRONIC_NOISE, NORMAL_PHOTONS
 from harness.protocol import Coupled, Metric, PhantomData, Protocol, RankBy, load_protocol
-from harness.scoring.coupled import coupled_notes, coupled_table
+from harness.scoring.coupled import clipped_regions, coupled_notes, coupled_table
 from harness.scoring.score import score
 from harness.scoring.values import Table
 from harness.statistics import Replicates, paired_difference
@@ -73,7 +73,8 @@ def true_error(dataset: Dataset, outputs: dict[str, Path], region: str) -> float
 
 
 def table(dataset: Dataset, outputs: dict[str, Path], protocol: Protocol = PROTOCOL) -> Table:
-    return coupled_table(outputs, dataset, LABELS, protocol)
+    clipped = clipped_regions(dataset, LABELS, protocol)
+    return coupled_table(outputs, dataset, LABELS, protocol, clipped=clipped)
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +166,8 @@ def test_without_the_further_outputs_or_the_key_there_is_no_table(
     assert table(dataset, {name: path for name, path in outputs.items() if name != "p02-s01-minus"}) == {}
     unused = msgspec.structs.replace(PROTOCOL, coupled=None)
     assert table(dataset, outputs, unused) == {}
-    assert coupled_notes(dataset, LABELS, unused) == ()
-    assert coupled_notes(dataset, LABELS, PROTOCOL) == ()
+    assert coupled_notes(clipped_regions(dataset, LABELS, unused)) == ()
+    assert coupled_notes(clipped_regions(dataset, LABELS, PROTOCOL)) == ()
 
 
 def test_a_region_whose_noise_is_cut_off_is_left_out_with_a_note(
@@ -180,7 +181,7 @@ def test_a_region_whose_noise_is_cut_off_is_left_out_with_a_note(
     found = table(narrow, outputs, protocol)["RMSE"]
     assert "body" in found
     assert not {"background", "whole"} & set(found)
-    notes = coupled_notes(narrow, LABELS, protocol)
+    notes = coupled_notes(clipped_regions(narrow, LABELS, protocol))
     left_out = [region for region in REGIONS if region not in found]
     assert len(notes) == len(left_out)
     assert any("none in background: " in note and "wider data.window_hu" in note for note in notes)

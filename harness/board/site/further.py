@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.base.structs import Strict
 from harness.board.lesion_gate import METRICS
 from harness.board.words import conditions, table_of
+from harness.observer.detection import verdict
 from harness.protocol import Protocol
 from harness.records.schema import Record
 from harness.scoring.lesions import ALL, EXACT, EYE, HOTELLING, less_input
@@ -78,9 +79,5 @@ def _observer(protocol: Protocol, table: Table, name: str) -> Observer:
 
 
 def words_of(difference: Value | None) -> str:
-    """What an interval of a difference from the noisy input's d' says, as `harness.observer` says it."""
-    if difference is None or difference.low is None or difference.high is None:
-        return ""
-    if difference.high < 0:
-        return "loses lesions"
-    return "shows lesions better" if difference.low > 0 else "no difference seen"
+    """What an interval of a difference from the noisy input's d' says; empty where there is none."""
+    return "" if difference is None or difference.low is None else verdict(difference)
