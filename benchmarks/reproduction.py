@@ -187,11 +187,11 @@ def compute(setting: str, seeds: int, device: str, *, amp: bool, published: bool
         )
         results = msgspec.structs.replace(results, cells=(*results.cells, cell))
         write_json(path, results)
-        label, truth = cell.values["label"], cell.values["truth"]
+        label, truth, lesions = (cell.values[name] for name in ("label", "truth", "lesions"))
         print(
-            f"{cell.model}, {cell.recipe}, seed {cell.seed}: KID {label['KID']['whole'][0]:.5f}, d' {cell.values['lesions'][HOTELLING][ALL][0]:.2f}, RMSE to the truth "
-            f"{truth['RMSE']['lung'][0]:.1f} HU in the lung; {cell.train_s:.0f} + {cell.apply_s:.0f} + "
-            f"{cell.score_s:.0f} s",
+            f"{cell.model}, {cell.recipe}, seed {cell.seed}: KID {label['KID']['whole'][0]:.5f}, RMSE to the truth "
+            f"{truth['RMSE']['lung'][0]:.1f} HU in the lung, d' {lesions[HOTELLING][ALL][0]:.2f}; "
+            f"{cell.train_s:.0f} + {cell.apply_s:.0f} + {cell.score_s:.0f} s",
             flush=True,
         )
 

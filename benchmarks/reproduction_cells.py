@@ -22,9 +22,9 @@ Key = tuple[str, str, int]  # model, recipe, seed
 
 
 class Cell(Strict, frozen=True, kw_only=True):
-    """A network and what it is worth. `values` holds metric -> region -> (value, low, high) against label and truth, and
-    under `lesions` observer -> condition -> (d', low, high), bounds over patients; `real` metric -> region -> value on
-    real slices with inserted noise. Seconds are of all processors together on a CPU, by the clock on a GPU."""
+    """A network and what it is worth. `values` holds metric -> region -> (value, low, high) against label and truth,
+    and under `lesions` observer -> condition -> (d', low, high), bounds over patients; `real` metric -> region -> value
+    on real slices with inserted noise. Seconds are of all processors together on a CPU, by the clock on a GPU."""
 
     model: str
     recipe: str

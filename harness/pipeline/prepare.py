@@ -23,6 +23,7 @@ from harness.protocol import Protocol
 from harness.records.signing import signing_key
 from harness.records.store import keep_protocol, protocol_file
 from harness.run.execute import run_submission
+from harness.scoring.coupled import check_ranked
 from harness.scoring.lesions import check_sites
 from harness.scoring.score import load_extractors
 from harness.submission.manifest import load_submission
@@ -63,8 +64,8 @@ def prepare(
 
     Before anything is computed UsageError tells of missing weights and, if records are to be written (`writes`), of an
     unusable key and of a leaderboard with records of another protocol under this name and version, and ScoringError of
-    data with too few lesions to measure. `leaderboard` may hold the protocol's disclosed secret. For `engine` see
-    `prepare_labels`.
+    data with too few lesions to measure, or too clipped for the error that the protocol ranks by. `leaderboard` may
+    hold the protocol's disclosed secret. For `engine` see `prepare_labels`.
     """
     key = signing_key(os.environ) if writes else None
     if writes and protocol_file(leaderboard, protocol.name, protocol.version).is_file():
@@ -73,6 +74,7 @@ def prepare(
     data = prepare_labels(protocol, reporter, leaderboard=leaderboard, engine=engine)
     if data.dataset.lesions:
         check_sites(data.dataset)
+    check_ranked(data.dataset, data.labels, protocol)
     return Benchmark(
         protocol=protocol,
         dataset=data.dataset,

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.base.errors import ScoringError
 from harness.base.slices import read_grey
 from harness.base.workers import map_slices
 from harness.dataset.cases import Case, Dataset
@@ -54,6 +55,20 @@ def coupled_table(
         if shown and region not in clipped:
             found[region] = _value(list(shown.values()), [case.patient for case in shown])
     return {METRIC: found} if found else {}
+
+
+def check_ranked(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None:
+    """ScoringError if the protocol ranks by an error without truth that its own slices do not allow."""
+    by = protocol.rank_by
+    if by.reference != "coupled":
+        return
+    share = clipped_regions(dataset, labels, protocol).get(by.region)
+    if share is not None:
+        raise ScoringError(
+            f"protocol {protocol.name}: rank_by is the error without truth in {by.region}, but {share:.1%} of its pixels "
+            f"are black or white in the noisy slices, expected at most {MOST_CLIPPED:.0%}",
+            fix="widen data.window_hu, or rank by another region (rank_by.region)",
+        )
 
 
 def coupled_notes(clipped: Mapping[str, float]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from harness.base.errors import ScoringError
 from harness.base.slices import read_grey, write_grey
 from harness.dataset.cases import Dataset
 from harness.dataset.coupled import read_noise
@@ -21,7 +22,7 @@ from harness.labels.battery import BATTERY
 from harness.labels.label_set import LabelSet, build_labels
 from harness.phantom.scan import ELECTRONIC_NOISE, NORMAL_PHOTONS
 from harness.protocol import Coupled, Metric, PhantomData, Protocol, RankBy, load_protocol
-from harness.scoring.coupled import clipped_regions, coupled_notes, coupled_table
+from harness.scoring.coupled import check_ranked, clipped_regions, coupled_notes, coupled_table
 from harness.scoring.score import score
 from harness.scoring.values import Table
 from harness.statistics import Replicates, paired_difference
@@ -185,3 +186,10 @@ def test_a_region_whose_noise_is_cut_off_is_left_out_with_a_note(
     left_out = [region for region in REGIONS if region not in found]
     assert len(notes) == len(left_out)
     assert any("none in background: " in note and "wider data.window_hu" in note for note in notes)
+    for region in REGIONS:
+        ranked = msgspec.structs.replace(protocol, rank_by=RankBy(metric="RMSE", region=region, reference="coupled"))
+        if region in left_out:
+            with pytest.raises(ScoringError, match=f"error without truth in {region}, but "):
+                check_ranked(narrow, LABELS, ranked)
+        else:
+            check_ranked(narrow, LABELS, ranked)
