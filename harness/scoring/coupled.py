@@ -65,8 +65,8 @@ def check_ranked(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> None
     share = clipped_regions(dataset, labels, protocol).get(by.region)
     if share is not None:
         raise ScoringError(
-            f"protocol {protocol.name}: rank_by is the error without truth in {by.region}, but {share:.1%} of its pixels "
-            f"are black or white in the noisy slices, expected at most {MOST_CLIPPED:.0%}",
+            f"protocol {protocol.name}: rank_by is the error without truth in {by.region}, but {share:.1%} of its "
+            f"pixels are black or white in the noisy slices, expected at most {MOST_CLIPPED:.0%}",
             fix="widen data.window_hu, or rank by another region (rank_by.region)",
         )
 

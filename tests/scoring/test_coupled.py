@@ -17,7 +17,7 @@ from harness.dataset.cases import Dataset
 from harness.dataset.coupled import read_noise
 from harness.dataset.load import load_data
 from harness.imaging.insertion import Scanner
-from harness.imaging.regions import shrink
+from harness.imaging.regions import Region, shrink
 from harness.labels.battery import BATTERY
 from harness.labels.label_set import LabelSet, build_labels
 from harness.phantom.scan import ELECTRONIC_NOISE, NORMAL_PHOTONS
@@ -29,7 +29,7 @@ from harness.statistics import Replicates, paired_difference
 
 Image = NDArray[np.uint8]
 WIDE = (-1424.0, 1200.0)
-REGIONS = ("whole", "background", "body", "lung")
+REGIONS: tuple[Region, ...] = ("whole", "background", "body", "lung")
 LABELS = LabelSet(folder="none: a phantom's regions are known", digest="", consensus=None)
 TESTED = ("noisy input", "gaussian 0.7", "gaussian 2", "median 5", "tv", "nlm", "cnn")
 
