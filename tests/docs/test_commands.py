@@ -18,7 +18,7 @@ from tests.command import Done, harness, python
 from tests.docs.commands import DOCUMENTS, HOW, ROOT, As, Command, Dry, Edit, Help, steps
 
 WITH_COMMANDS = [path for path in DOCUMENTS if any(isinstance(step, Command) for step in steps(path))]
-DATA = "data: {source: phantom, patients: 1, slices: 1, size: 128}"
+DATA = "data: {source: phantom, patients: 1, slices: 1, size: 128}\n"
 METRICS = "metrics: [{name: RMSE, metric: rmse}, {name: PSNR, metric: psnr}]\nrank_by: {metric: RMSE}\n"
 FOR_NO_SHELL = re.compile(r"""harness( [\w./=:-]+| "[\w ]+")+""")
 NOISE = "dose: 0.1\nscanner: {photons: 2.0e+5, electronic: 4, kernel: sharp}\n"
@@ -26,9 +26,10 @@ NOISE = "dose: 0.1\nscanner: {photons: 2.0e+5, electronic: 4, kernel: sharp}\n"
 
 def tiny(text: str) -> str:
     """A protocol of the same name and version with one slice, scored by image metrics alone."""
-    text = re.sub(r"^data: .*$", DATA, text, flags=re.MULTILINE)
+    text, replaced = re.subn(r"(?ms)^data:.*?(?=^\S)", DATA, text)
+    assert replaced == 1
     text = re.sub(r"(?ms)^metrics:.*?^rank_by: .*?$\n", METRICS, text)
-    return re.sub(r"^(limits|regions): .*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^(limits|regions|lesion_gate): .*\n", "", text, flags=re.MULTILINE)
 
 
 class World:
