@@ -147,6 +147,10 @@ def of_phantom(case: Case, label: str) -> Found:
 
 
 def of_real(file: Path, pixel_mm: float) -> Found:
+    return kept(real_slice(file, pixel_mm))
+
+
+def real_slice(file: Path, pixel_mm: float) -> Slice:
     """A real slice, with all the noise of the phantom's scanner at 2 % dose added to its own."""
     with Pillow.open(file) as picture:
         truth = grey(np.maximum(np.asarray(picture).astype(np.float32) - 1024, -1024))
@@ -160,7 +164,13 @@ def of_real(file: Path, pixel_mm: float) -> Found:
     noisy = grey(hounsfield(truth) + e)
     regions = segment(truth, window_hu=WIDE, pixel_mm=pixel_mm)
     patient = file.stem.split("_")[0]
-    return kept(Slice(file.stem, patient, noisy, truth, nlm.denoise(noisy), regions, pixel_mm))
+    return Slice(file.stem, patient, noisy, truth, nlm.denoise(noisy), regions, pixel_mm)
+
+
+def real_files(folder: Path) -> list[tuple[Path, float]]:
+    """The slices of a manifest and their pixel sizes in mm."""
+    with (folder / "manifest.csv").open(newline="") as file:
+        return [(folder / row["file"], float(row["px"])) for row in csv.DictReader(file)]
 
 
 def kept(one: Slice) -> Found:
@@ -175,7 +185,7 @@ def kept(one: Slice) -> Found:
 def measured(one: Slice) -> Found:
     """Every denoiser in every region, and the noise beside the slice's own, in a wide and in the usual window."""
     made = coupled(one, one.noisy, WIDE)
-    masks = {name: mask for name, mask in shrink(one.regions).items() if name in REGIONS and mask.sum() >= SMALLEST}
+    masks = masks_of(one)
     noise = list(compared(one, one.noisy, made, WIDE, masks))
     narrow = grey(hounsfield(one.noisy), PHANTOM_WINDOW_HU)
     noise += compared(one, narrow, coupled(one, narrow, PHANTOM_WINDOW_HU), PHANTOM_WINDOW_HU, masks)
@@ -199,6 +209,11 @@ def measured(one: Slice) -> Found:
                 )
             )
     return Found(rows=tuple(rows), noise=tuple(noise))
+
+
+def masks_of(one: Slice) -> dict[str, NDArray[np.bool_]]:
+    """The regions that are large enough to be measured."""
+    return {name: mask for name, mask in shrink(one.regions).items() if name in REGIONS and mask.sum() >= SMALLEST}
 
 
 def coupled(one: Slice, image: Image, window_hu: tuple[float, float]) -> Coupled:
@@ -316,9 +331,7 @@ def phantom_results(patients: int, slices: int) -> Found:
 
 
 def real_results(folder: Path) -> Found:
-    with (folder / "manifest.csv").open(newline="") as file:
-        entries = [(folder / row["file"], float(row["px"])) for row in csv.DictReader(file)]
-    return gathered(map_slices(of_real, entries))
+    return gathered(map_slices(of_real, real_files(folder)))
 
 
 def gathered(found: Sequence[Found]) -> Found:

@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -29,8 +29,18 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from benchmarks import purification
-from benchmarks.reproduction_cells import FOLDER, REGIONS, Cell, Key, Results
+from benchmarks.coupled import (
+    PER_GREY,
+    WIDE,
+    Slice,
+    coupled,
+    masks_of,
+    real_files,
+    real_slice,
+    squared,
+    through_usual_window,
+)
+from benchmarks.reproduction_cells import FOLDER, NO_TRUTH, REGIONS, TRUE_ERROR, Cell, Key, Results
 from benchmarks.reproduction_tables import print_tables
 from benchmarks.train import (
     MODELS,
@@ -50,8 +60,8 @@ from harness.base.slices import read_grey, write_grey
 from harness.base.structs import read_json, write_json
 from harness.dataset.cases import Dataset
 from harness.dataset.load import load_data
+from harness.imaging.coupled import Coupled, squared_error
 from harness.imaging.montage import lung_window, montage
-from harness.imaging.regions import shrink
 from harness.labels.label_set import build_labels
 from harness.metrics import DATA_RANGE, ImageMetric, comparisons
 from harness.metrics import load as load_metric
@@ -61,9 +71,7 @@ from harness.scoring.score import Scorecard, load_extractors, score
 
 R = TypeVar("R")
 Image = NDArray[np.uint8]
-HU_PER_GREY = 2224 / 255
-RealSlice = tuple[purification.Pair, dict[str, NDArray[np.bool_]]]
-REAL_METRICS = {"RMSE": "rmse", "bias": "bias", "SSIM": "ssim", "noise": "noise"}
+REAL_METRICS = {"bias": "bias", "SSIM": "ssim", "noise": "noise"}
 
 
 # -------------------------------------------------------------------------------- cells
@@ -221,53 +229,70 @@ def on_all_cores(function: Callable[[Task], R], todo: Sequence[Task]) -> Iterato
 
 
 # -------------------------------------------------------------------------------- real slices
-def real_values(outputs: Sequence[Image], slices: Sequence[RealSlice]) -> dict[str, dict[str, float]]:
-    """Metric -> region -> mean over real slices, against the slices as they were before noise was inserted."""
+class RealSlice(NamedTuple):
+    """A real slice with inserted noise, its two coupled inputs, and its regions."""
+
+    slice: Slice
+    made: Coupled
+    masks: dict[str, NDArray[np.bool_]]
+
+
+@functools.cache
+def real_slices(folder: Path) -> list[RealSlice]:
+    found = [real_slice(file, pixel_mm) for file, pixel_mm in real_files(folder)]
+    return [RealSlice(one, coupled(one, one.noisy, WIDE), masks_of(one)) for one in found]
+
+
+def real_values(run: Callable[[Image], Image], slices: Sequence[RealSlice]) -> dict[str, dict[str, float]]:
+    """Metric -> region -> value of a denoiser (uint8 through WIDE): its RMSE against the slices as they were before
+    noise was inserted, and as estimated without them, both pooled over slices, in HU; and means of REAL_METRICS."""
     loaded = {name: load_metric(file) for name, file in REAL_METRICS.items()}
     wanted = {name: metric for name, metric in loaded.items() if isinstance(metric, ImageMetric)}
-    values: dict[tuple[str, str], list[float]] = {}
-    for output, (pair, masks) in zip(outputs, slices, strict=True):
-        for one in comparisons({"normal dose": pair.normal}, wanted, {region: masks[region] for region in REGIONS}):
-            value = one.measure(output, data_range=DATA_RANGE, pixel_mm=pair.pixel_mm).value
+    values: dict[str, dict[str, list[float]]] = {}
+
+    def keep(metric: str, region: str, value: float) -> None:
+        values.setdefault(metric, {}).setdefault(region, []).append(value)
+
+    for one, made, masks in slices:
+        output = run(one.noisy)
+        for found in comparisons({"truth": one.truth}, wanted, masks):
+            value = found.measure(output, data_range=DATA_RANGE, pixel_mm=one.pixel_mm).value
             if value is not None:
-                scale = HU_PER_GREY if one.metric.unit == "grey" else 1
-                values.setdefault((one.name, one.region), []).append(value * scale)
-    found: dict[str, dict[str, float]] = {}
-    for (name, region), every in values.items():
-        found.setdefault(name, {})[region] = float(np.mean(every))
-    return found
+                keep(found.name, found.region, value * (PER_GREY if found.metric.unit == "grey" else 1))
+        split = run(made.inputs[0]), run(made.inputs[1])
+        for region, mask in masks.items():
+            keep(TRUE_ERROR, region, squared(output, one.truth, mask))
+            keep(NO_TRUTH, region, squared_error(split, one.noisy, made, mask, window_hu=WIDE))
+    means = {
+        metric: {region: float(np.mean(of)) for region, of in regions.items()} for metric, regions in values.items()
+    }
+    for metric in (TRUE_ERROR, NO_TRUTH):  # no network comes near an error of 0
+        means[metric] = {region: float(np.sqrt(square)) for region, square in means[metric].items()}
+    return means
 
 
 def apply_real(task: Task, folder: Path) -> dict[str, dict[str, float]]:
     """What a trained network is worth on real slices."""
     torch.set_num_threads(1)
-    network, slices = load_trained(train(task), device=task.device), real_slices(folder)
-    return real_values([denoise(network, pair.low, task.device) for pair, _ in slices], slices)
-
-
-@functools.cache
-def real_slices(folder: Path) -> list[RealSlice]:
-    """Real slices with inserted noise, and their regions."""
-    return [(pair, shrink(pair.regions)) for pair in purification.real_pairs(folder) if "crop" not in pair.group]
+    network = load_trained(train(task), device=task.device)
+    return real_values(functools.partial(through_usual_window, network), real_slices(folder))
 
 
 def compute_real(path: Path, setting: str, seeds: int, folder: Path, device: str) -> None:
-    """The trained networks on real slices with inserted noise: paired errors alone, they are too few for distances.
+    """The trained networks on real slices with inserted noise: errors alone, they are too few for distances.
 
     What is finished is kept, and not computed again.
     """
     results = read_json(path, Results)
     unmeasured = {one.key for one in results.cells if one.real is None}
     missing = [task for task in tasks(setting, seeds, device, amp=False) if key_of(task) in unmeasured]
-    slices = real_slices(folder)
-    noisy = {"slices": len(slices), "values": real_values([pair.low for pair, _ in slices], slices)}
-    write_json(FOLDER / "real-input.json", noisy)
+    write_json(FOLDER / "real-input.json", real_values(lambda noisy: noisy, real_slices(folder)))
     made = on_all_cores(functools.partial(apply_real, folder=folder), missing)
     for task, real in zip(missing, made, strict=True):
         cells = [msgspec.structs.replace(one, real=real) if one.key == key_of(task) else one for one in results.cells]
         results = msgspec.structs.replace(results, cells=tuple(cells))
         write_json(path, results)
-        print(f"{task.model}, {recipe_of(task)}, seed {task.seed}: {real['RMSE']}", flush=True)
+        print(f"{task.model}, {recipe_of(task)}, seed {task.seed}: {real[TRUE_ERROR]}", flush=True)
 
 
 # -------------------------------------------------------------------------------- pictures

@@ -9,6 +9,7 @@ from harness.base.structs import Strict
 
 FOLDER = Path(__file__).resolve().parent / "reproduction"
 REGIONS = ("whole", "background", "lung")
+TRUE_ERROR, NO_TRUTH = "RMSE", "RMSE without truth"
 DISTANCES = ("FID", "KID", "CLIP-FID")
 RECIPES = {
     "none": "raw pairs",

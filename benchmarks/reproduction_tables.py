@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from scipy.stats import kendalltau
 from scipy.stats import t as student
 
-from benchmarks.reproduction_cells import DISTANCES, FOLDER, RECIPES, REGIONS, Cell, Results
+from benchmarks.reproduction_cells import DISTANCES, FOLDER, NO_TRUTH, RECIPES, REGIONS, TRUE_ERROR, Cell, Results
 from benchmarks.train import MODELS
 from harness.base.structs import read_json
+from harness.scoring.lesions import ALL, EYE, HOTELLING, less_input
 
 Column = tuple[str, str, str, int]  # heading, metric, region, digits
 
@@ -34,8 +35,8 @@ def distance_columns() -> list[Column]:
     """The columns of the tables against label and truth."""
     found = []
     for metric, region in itertools.product(DISTANCES, REGIONS):
-        name = "CLIP-FID masked" if metric == "CLIP-FID" and region != "whole" else metric
-        found.append((f"{metric} {region}", name, region, {"FID": 4, "KID": 5, "CLIP-FID": 3}[metric]))
+        if metric != "CLIP-FID" or region == "whole":  # CLIP has no maps to pool over a region
+            found.append((f"{metric} {region}", metric, region, {"FID": 3, "KID": 4, "CLIP-FID": 3}[metric]))
     return [*found, ("RMSE lung, HU", "RMSE", "lung", 1), ("RMSE whole, HU", "RMSE", "whole", 1)]
 
 
@@ -45,10 +46,17 @@ LUNG_COLUMNS: list[Column] = [
     ("noise, HU", "noise", "lung", 1),
     ("vessel contrast", "vessel contrast", "lung", 2),
 ]
+LESION_COLUMNS: list[Column] = [
+    ("d' (Hotelling)", HOTELLING, ALL, 2),
+    ("less the input's", less_input(HOTELLING), ALL, 2),
+    ("d' (eye)", EYE, ALL, 2),
+    ("less the input's", less_input(EYE), ALL, 2),
+]
 REAL_COLUMNS: list[Column] = [
     (f"{metric} {region}", metric, region, digits)
     for metric, region, digits in (
-        ("RMSE", "lung", 1), ("RMSE", "whole", 1), ("bias", "lung", 1), ("SSIM", "lung", 3), ("noise", "lung", 1),
+        (TRUE_ERROR, "lung", 1), (NO_TRUTH, "lung", 1), (TRUE_ERROR, "body", 1), (NO_TRUTH, "body", 1),
+        (TRUE_ERROR, "whole", 1), ("bias", "lung", 1), ("SSIM", "lung", 3), ("noise", "lung", 1),
     )
 ]  # fmt: skip
 
@@ -71,7 +79,7 @@ def table(
 
 
 def against(reference: str) -> Callable[[Cell, str, str], float]:
-    """The values of cells against the label or the truth."""
+    """The values of cells against the label or the truth, or of lesions."""
     return lambda cell, metric, region: cell.values[reference][metric][region][0]
 
 
@@ -115,7 +123,7 @@ def claims(results: Results, reference: str) -> None:
 
 def real_table(results: Results) -> None:
     """Paired errors on real slices."""
-    noisy = read_json(FOLDER / "real-input.json", dict[str, Any])["values"]
+    noisy = read_json(FOLDER / "real-input.json", dict[str, dict[str, float]])
     own = [f"{noisy[metric][region]:.{digits}f}" for _, metric, region, digits in REAL_COLUMNS]
     measured = [(one, one.real) for one in results.cells if one.real is not None]
     values = {one.key: real for one, real in measured}
@@ -125,6 +133,10 @@ def real_table(results: Results) -> None:
         lambda cell, metric, region: values[cell.key][metric][region],
         f"| noisy input | – | {' | '.join(own)} |",
     )
+    print()
+    for region in ("lung", "body"):
+        errors = ([real[metric][region] for real in values.values()] for metric in (TRUE_ERROR, NO_TRUTH))
+        print(f"Kendall's tau of both errors, {region}, {len(values)} networks: {kendalltau(*errors).statistic:.2f}")
 
 
 def print_tables(path: Path) -> None:
@@ -145,6 +157,9 @@ def print_tables(path: Path) -> None:
     print("## In the lung, against the truth\n")
     table(results.cells, LUNG_COLUMNS, against("truth"))
     print()
-    if (FOLDER / "real-input.json").exists():
+    print("## Lesions\n")
+    table(results.cells, LESION_COLUMNS, against("lesions"))
+    print()
+    if any(one.real for one in results.cells):
         print("## Real slices with inserted noise\n")
         real_table(results)
