@@ -20,11 +20,13 @@ import msgspec
 
 from harness.base.digests import NOT_COPIED
 from harness.base.errors import BuildError, ImagePolicyError
+from harness.base.files import folder_content
 from harness.base.structs import MAX_YAML_BYTES
 from harness.engines._layers import MAX_HEADER_BYTES, Layer, measured, unpacked
 from harness.sandbox import MAX_IMAGE_BYTES, BuildPolicy, ImageFacts, Machine, check_image
 
 MAX_LAYERS, MAX_MEMBERS, MAX_JSON_BYTES = 127, 10_000, 4 * 2**20
+MAX_PATTERNS = 100  # of .dockerignore; each is compared with each file
 MAX_WILDCARDS = 3  # in one pattern of .dockerignore; each can multiply the time that matching takes
 AGAIN = "make it with docker save IMAGE -o image.tar"
 
@@ -38,9 +40,10 @@ def build_context(folder: Path, *, max_bytes: int, dockerfile: str | None = None
     engine's cache. The text `dockerfile` replaces the folder's own Dockerfile. BuildError if the files have more than
     `max_bytes`.
     """
-    found = docker.utils.build.exclude_paths(str(folder), _ignored(folder))
+    ignored = docker.utils.build.PatternMatcher([*_ignored(folder), "!Dockerfile"])
     # whatever .dockerignore says: what the digest of the submission leaves out cannot get into its image
-    names = [name for name in found if NOT_COPIED.isdisjoint(Path(name).parts)]
+    content = folder_content(folder, without=NOT_COPIED)
+    names = [name for path in content if not ignored.matches(name := path.as_posix())]
     total = 0
 
     def normalise(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -61,7 +64,7 @@ def build_context(folder: Path, *, max_bytes: int, dockerfile: str | None = None
 
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
-            for name in sorted(names):
+            for name in names:
                 if dockerfile is None or name != "Dockerfile":
                     tar.add(folder / name, name, recursive=False, filter=normalise)
             if dockerfile is not None:
@@ -83,6 +86,8 @@ def _ignored(folder: Path) -> list[str]:
         )
     lines = path.read_text(errors="replace").splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if len(patterns) > MAX_PATTERNS:
+        raise BuildError(f"{path}: has more than {MAX_PATTERNS} patterns", fix="use fewer, for whole folders")
     for pattern in patterns:
         if len(re.findall(r"\*+", pattern)) > MAX_WILDCARDS:
             raise BuildError(

@@ -178,7 +178,8 @@ class DockerContainer:
         Judged by the change time (ctime), which a program can only move to later; it can set the modification time.
         """
         look = ["find", OUTPUT, "-mindepth", "1", "-type", "f", "-printf", "%C@\n"]
-        answer = self.client.exec_start(self.client.exec_create(self.holder, look)["Id"]).split()
+        # without its complaints about folders that it may not enter
+        answer = self.client.exec_start(self.client.exec_create(self.holder, look, stderr=False)["Id"]).split()
         return min((float(moment) for moment in answer), default=None)
 
     def _sample_memory(self) -> None:
