@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.base.errors import BuildError, ImagePolicyError, InfrastructureError, SubmissionError, UsageError
@@ -17,18 +19,27 @@ def checked_image(
 ) -> ImageFacts:
     """The submission's image, built under `policy`, loaded or pulled, and checked (`harness.sandbox.check_image`).
 
-    Tags move, so whatever runs later is named by its id. An image that is refused loses its tag and is gone with it.
+    Tags move, so whatever runs later is named by its id.
 
     BuildError, ImagePolicyError (for what Dockerfile, archive or image must not say), UsageError, InfrastructureError.
     """
-    tag = f"ipv2-harness/submissions:{submission.slug}"
-    facts = engine.inspect(_image_of(submission, engine, policy, tag=tag))
-    try:
-        check_image(facts, machine=machine, device=device)
-    except ImagePolicyError:
-        engine.untag(tag)
-        raise
+    facts = engine.inspect(_image_of(submission, engine, policy, tag=_tag(submission)))
+    check_image(facts, machine=machine, device=device)
     return facts
+
+
+@contextlib.contextmanager
+def removed_if_refused(submission: Submission, engine: Engine) -> Iterator[None]:
+    """Remove the submission's image from the engine if it turns out in the block that it may not or cannot run."""
+    try:
+        yield
+    except ImagePolicyError:
+        engine.untag(_tag(submission))
+        raise
+
+
+def _tag(submission: Submission) -> str:
+    return f"ipv2-harness/submissions:{submission.slug}"
 
 
 def _image_of(submission: Submission, engine: Engine, policy: BuildPolicy, *, tag: str) -> str:

@@ -22,7 +22,7 @@ from harness.base.text import sanitise
 from harness.dataset.cases import Inputs, NoisySlice
 from harness.engines import Engine, Exit
 from harness.run.cache import amend_run, cached_run, keep_run, run_folder
-from harness.run.container_image import checked_image
+from harness.run.container_image import checked_image, removed_if_refused
 from harness.run.failures import raise_for
 from harness.run.outputs import read_outputs
 from harness.run.result import Costs, Run, Times, compare, digest_outputs
@@ -117,7 +117,10 @@ def run_submission(
             note(f"another harness process is running {submission.slug}; waiting for it")
 
     # The build as well: two at the same time would make two images of different ids.
-    with in_turn(cache_root() / "locks" / submission.digest, waiting=waiting):
+    with (
+        in_turn(cache_root() / "locks" / submission.digest, waiting=waiting),
+        removed_if_refused(submission, engine),
+    ):
         built = _build(job, build_policy(os.environ) if build is None else build)
         folder = run_folder(_key(job, built))
         run = None if fresh else cached_run(folder, dataset)

@@ -5,7 +5,7 @@ python tests/containers/cases.py     # write the table of docs/security.md anew
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +39,8 @@ ENDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """`behaviour` names a function of image/behave.py (a run) or a maker in `tests.containers.makers` (others)."""
+    """`behaviour` names a function of image/behave.py (a run) or an archive of `tests.containers.makers`; of a
+    manifest it is what `image` says."""
 
     name: str
     does: str
@@ -48,6 +49,8 @@ class Case:
     bound: str = "never starts"
     kind: Kind = "run"
     behaviour: str = ""  # the name with underscores if empty
+    maker: str = ""  # of `tests.containers.makers`: what else it does to the submission's folder
+    config: dict[str, object] = field(default_factory=dict)  # of an archive: changes of the image's configuration
     arguments: str = ""  # what of the world behave.py is told: "label", "labels", "reachable"
     dockerfile: str = ""  # of a run: lines to append; of a build: the whole after FROM
     manifest: str = ""  # lines to append
@@ -71,13 +74,30 @@ def build(name: str, does: str, dockerfile: str, status: int, said: str, **more:
     return Case(name=name, does=does, status=status, said=said, kind="build", dockerfile=dockerfile, **more)  # type: ignore[arg-type]
 
 
-def archive(name: str, does: str, status: int, said: str, bound: str = "never loaded") -> Case:
-    return Case(name=name, does=does, status=status, said=said, kind="archive", bound=bound)
+def archive(name: str, does: str, status: int, said: str, bound: str = "never loaded", **config: object) -> Case:
+    return Case(name=name, does=does, status=status, said=said, kind="archive", bound=bound, config=config)
+
+
+def volume(name: str, path: str) -> Case:
+    """An archive whose image declares that VOLUME."""
+    does = f"VOLUME {path[:40]}"
+    return archive(f"volume {name}", does, 11, f"VOLUME {path!r}", Volumes={path: {}})
+
+
+def limit(name: str, does: str, value: str) -> Case:
+    """A submission that asks for next to nothing, which an engine could round to no limit at all."""
+    return manifest(f"limit {name}", does, f"{value.split(':')[0]} must be at least", manifest=f"limits: {{{value}}}")
 
 
 def manifest(name: str, does: str, said: str, **more: str) -> Case:
     more.setdefault("bound", "never built")
     return Case(name=name, does=does, status=2, said=said, kind="manifest", **more)  # type: ignore[arg-type]
+
+
+def start(name: str, does: str, dockerfile: str) -> Case:
+    """An image that the engine refuses to start, while it starts one of ours with the same mounts and limits."""
+    return Case(name=name, does=does, status=11, said="the image cannot be started: ", behaviour="good",
+                dockerfile=dockerfile, bound="our own image starts")  # fmt: skip
 
 
 def run(behaviour: str) -> str:
@@ -137,6 +157,10 @@ CASES: dict[str, list[Case]] = {
         outputs("link to label", "a symbolic link to the label's path on the host", "is a symbolic link",
                 arguments="label"),
         outputs("hard link", "a hard link to another output", "is a hard link"),
+        outputs("locked folder", "a folder that nobody may enter", "not expected: 'locked' (folder)"),
+        outputs("name of no text", "a name that is not UTF-8", "not expected: '\\udcff.txt'"),
+        outputs("deep folders", "folders within each other, deeper than a path may be",
+                "20 not expected: 'dddd"),
         outputs("fifo", "a FIFO, which a reader would wait at", "is a FIFO"),
         # the engine's tar leaves sockets out
         outputs("unix socket", "a socket", "1 missing: "),
@@ -181,6 +205,8 @@ CASES: dict[str, list[Case]] = {
         Case(name="log flood", does="prints 20 MB that are not UTF-8", status=0, bound="log: 1 MiB kept, 64 KiB read"),
         Case(name="log commands", does="ends with terminal escapes and CI commands on stderr", status=20,
              said="exit status 3: add-mask::y", bound="message cleaned"),
+        Case(name="log of one sign", does="ends with 64 KiB of # on stderr", status=20, said="exit status 3: ####",
+             bound="cleaned in linear time"),
     ],
     "ways out": [
         Case(name="looks everywhere", does="searches every file that it can read for a label", status=0,
@@ -189,25 +215,29 @@ CASES: dict[str, list[Case]] = {
              does="control: the same search with a label put into the image", bound="the search finds",
              dockerfile="RUN printf 'canary-%s' label > /srv/found"),
         Case(name="looks around", does="tries to write outside /tmp; reads its ids, capabilities, filters", status=0,
-             bound="uid 65532, no capability, read-only"),
+             bound="a uid of its own, no capability, read-only"),
         Case(name="environment", does="looks for the host's proxy and its password; its image sets our variables",
              status=0, bound="none passed on, ours win",
              dockerfile="ENV HARNESS_OUTPUT=/tmp HARNESS_DEVICE=cuda NVIDIA_VISIBLE_DEVICES=all"),
         Case(name="egress", does="TCP, UDP and DNS to an address that other containers here reach, metadata, internet",
              status=0, arguments="reachable", bound="no route"),
         Case(name="engine socket", does="looks for the sockets of container engines", status=0, bound="not there"),
-        Case(name="setuid", does="runs a setuid-root program of its image", status=0, bound="uid stays 65532",
+        Case(name="setuid", does="runs a setuid-root program of its image", status=0, bound="uid stays what it is",
              dockerfile="RUN cp /usr/bin/id /setuid-id && chmod 4755 /setuid-id"),
         Case(name="keeps state", does="leaves marks for the next run of its container: files, memory, keys, a process",
              status=0, bound="every run finds nothing", dockerfile="VOLUME /data", further=True),
         Case(name="finds its state", behaviour="keeps_state", status=20, said="run 1 of 3: ", further=True,
              does="control: the same search with such a mark put into the image", bound="the search finds",
-             dockerfile="VOLUME /data\nRUN printf 'kept-by-%s' a-run > /srv/found"),
+             dockerfile="RUN printf 'kept-by-%s' a-run > /srv/found\nVOLUME /data"),
         Case(name="kernel doors", does="mount, unshare, chroot, mknod, raw sockets, /proc/sysrq-trigger",
              status=0, bound="all refused"),
+        Case(name="other sockets", does="sockets of other kinds: to the host of a virtual machine (AF_VSOCK), and more",
+             status=0, bound="all refused"),
+        Case(name="io_uring", does="asks the kernel for a ring of calls, which no filter sees", status=0,
+             bound="refused"),
     ],
     "images": [
-        Case(name="root by another name", behaviour="looks_around", status=0, bound="uid 65532 all the same",
+        Case(name="root by another name", behaviour="looks_around", status=0, bound="a uid of ours all the same",
              does="USER toor, which /etc/passwd says is 0",
              dockerfile="RUN echo toor:x:0:0::/root:/bin/sh >> /etc/passwd\nUSER toor"),
         Case(name="health check", behaviour="outlives_a_health_check", status=0, bound="never runs",
@@ -215,8 +245,7 @@ CASES: dict[str, list[Case]] = {
              dockerfile="HEALTHCHECK --interval=1s CMD touch /output/stray"),
         Case(name="no such command", behaviour="good", does="an entry point that does not exist", status=20,
              said="127: ", bound="nothing of it is kept", dockerfile='ENTRYPOINT ["/nothing/there"]'),
-        Case(name="file for input", behaviour="good", does="a file where /input is mounted", status=11,
-             said="not a directory", dockerfile="COPY behave.py /input"),
+        start("file for input", "a file where /input is mounted", "COPY behave.py /input"),
         Case(name="volume on proc", behaviour="good", does="VOLUME /proc/x", status=11, said="VOLUME '/proc/x'",
              dockerfile="VOLUME /proc/x"),
         Case(name="volume within input", behaviour="good", does="VOLUME /input/x", status=11,
@@ -225,6 +254,10 @@ CASES: dict[str, list[Case]] = {
              said="9 VOLUMEs", dockerfile="VOLUME " + " ".join(f"/v{number}" for number in range(9))),
         Case(name="preload with gpu", behaviour="good", does="LD_PRELOAD, which the GPU hook would run as root",
              status=11, said="LD_PRELOAD", dockerfile="ENV LD_PRELOAD=/evil.so", manifest="gpu: required"),
+        start("tmp is a link", "/tmp is a link to /proc", "RUN rm -rf /tmp && ln -s /proc /tmp"),
+        start("output is a link", "/output is a link to /proc/self", "RUN ln -s /proc/self /output"),
+        start("file for tmp", "a file where /tmp is mounted", "RUN rm -rf /tmp && touch /tmp"),
+        start("workdir within input", "WORKDIR /input/x, which a mount hides", "WORKDIR /input/x"),
         Case(name="needs gpu", does="says that it needs a GPU (exit status 69)", status=24, said="needs a GPU",
              bound="no record"),
     ],
@@ -236,12 +269,61 @@ CASES: dict[str, list[Case]] = {
         archive("no layer", "a layer is not there", 10, "not an image archive"),
         archive("endless link", "a layer that links to itself", 10, "is not a regular file"),
         archive("other layer", "a layer of another content than the configuration says", 10, "layer"),
-        archive("layer with holes", "a layer with a sparse file of 1 TiB", 11, "has holes", bound="nothing unpacked"),
         archive("oversize layer", "a gzip layer of more than an image may hold", 11,
-                "a layer of the image has more", bound="nothing unpacked"),
+                "the layers of the image have more", bound="nothing unpacked"),
+        archive("layer named often", "ten times the same layer, each within the bound", 11,
+                "the layers of the image have more", bound="nothing unpacked"),
+        archive("too many layers", "128 layers", 10, "has 128 layers"),
+        archive("link out of it", "a layer that links to /etc/passwd", 10, "not an image archive"),
+        archive("layer with holes", "a layer with a sparse file of 1 TiB, in GNU's old format", 11, "has holes"),
+        archive("layer with pax holes", "the same in GNU's format 1.0", 11, "has holes"),
+        archive("layer with old pax holes", "the same in GNU's format 0.1", 11, "has holes"),
+        archive("layer with holes for all", "the same for all files that follow", 11, "has holes"),
+        archive("layer of two members", "gzip of a harmless start, then gzip of a sparse file", 11, "has holes"),
+        archive("layer with a long record", "a PAX header of a megabyte", 10, "a file's header has"),
+        archive("layer with a length in records", "a length that only some readers see", 11, "has holes"),
+        archive("layer with a zero in a number", "a NUL before the digits of a length", 10, "has the number"),
+        archive("layer with a sign in a number", "a sign before the digits of a length", 10, "has the number"),
+        archive("layer with a negative length", "a length below zero", 10, "has the number"),
+        archive("layer with a link of bytes", "a hard link that carries data", 10, "has a member of type"),
+        archive("layer with an old folder", "a folder of an old kind that carries data", 10, "has a member of type"),
+        archive("layer with an unknown type", "a member of no known type", 10, "has a member of type"),
+        archive("layer behind its end", "a sparse file behind the end", 10, "goes on behind its end"),
+        archive("layer without a checksum", "a wrong checksum", 10, "a checksum in it"),
+        archive("layer cut off", "a file shorter than it says", 10, "a layer is cut off"),
+        archive("gzip layer cut off", "the same within gzip", 10, "a layer is cut off"),
+        archive("layer by bzip2", "bzip2, of which 172 bytes make 100 MB", 10, "packed by something else"),
+        archive("layer by xz", "xz", 10, "packed by something else"),
+        archive("layer by zstandard", "zstandard", 10, "packed by something else"),
+        archive("layer packed twice", "gzip within gzip", 10, "packed by something else than gzip, or twice"),
+        archive("layer that looks packed", "a tar that an engine takes for bzip2", 10, "packed by something else"),
+        archive("records of an archive", "a header of 100 MB at its start", 10, "a header has 100000000"),
+        archive("deep configuration", "100,000 lists within each other", 10, "not an image archive"),
+        archive("large configuration", "5 MB", 10, "not an image archive"),
+        archive("keys of two spellings", "VOLUME /proc/x under a key that engines read and others do not", 11,
+                "VOLUME '/proc/x'", bound="loaded, and removed"),
         archive("foreign platform", "for another processor", 11, "for linux/vax, the engine runs"),
         archive("no entry point", "neither ENTRYPOINT nor CMD", 11, "neither ENTRYPOINT nor CMD"),
-        archive("archive volume", "VOLUME /sys/x", 11, "VOLUME '/sys/x'"),
+        volume("on sys", "/sys/x"),
+        volume("of two slashes", "//d0"),
+        volume("of slashes alone", "//"),
+        volume("of nothing", ""),
+        volume("of a slash at its end", "/d0/"),
+        volume("of a dot", "/./d0"),
+        volume("by a detour", "/d0/../proc/x"),
+        volume("within output by a dot", "/output/./x"),
+        volume("with options", "/d0:exec,size=9g"),
+        volume("of no ASCII", "/d\u0660"),
+        volume("with a line", "/d0\n"),
+        volume("of no root", "d0"),
+        archive("volume of a long name", "VOLUME of 300 letters", 11, "the image cannot be started: ",
+                bound="our own image starts", Volumes={f"/{'d' * 300}": {}}),
+        archive("nameless variable", "an environment variable without a name", 11, "the image cannot be started: ",
+                bound="our own image starts", Env=["=x"]),
+        archive("endless variable", "an environment variable of 3 MB", 20, "argument list too long",
+                bound="nothing of it is kept", Env=["A=" + "x" * 3_000_000]),
+        archive("workdir of no root", "WORKDIR x", 11, "the image cannot be started: ",
+                bound="our own image starts", WorkingDir="x"),
         archive("wrong types", "a configuration of other types", 10, "not an image archive"),
         archive("tag clobber", "calls itself the base image; its command does not exist",
                 20, "127: ", bound="the base image's tag stays"),
@@ -264,7 +346,7 @@ CASES: dict[str, list[Case]] = {
               10, "more than 0.06 GB of disk", bound="disk: 0.06 GB and one layer"),
         build("build many copies", "20 COPY lines of 7 MB, where no container could be killed",
               "".join(f"COPY large /{number}\n" for number in range(20)), 10, "more than 0.06 GB of disk",
-              behaviour="with_large_file", bound="disk: 0.06 GB and two layers"),
+              maker="with_large_file", bound="disk: 0.06 GB and two layers"),
         build("build pretends", "RUN prints the builder's own lines to hide what it fills", run("pretends BASE12"), 10,
               "more than 0.06 GB of disk", bound="disk: 0.06 GB; the base image stays"),
         build("build pretends a lot", "RUN prints 100,000 lines like the builder's", run("pretends_a_lot"), 10,
@@ -277,13 +359,37 @@ CASES: dict[str, list[Case]] = {
               run("looks_everywhere") + "RUN exit 7\n", 10, "non-zero code: 7", bound="no label, no proxy"),
         build("context escape", "COPY ../../labels", "COPY ../../labels /\n", 10, "docker build failed"),
         build("context link", "COPY of a link to a label", "COPY link /\n", 10, "docker build failed",
-              behaviour="with_link"),
+              maker="with_link"),
         build("large context", "a context of 9 MB where 8 MB are allowed", "COPY big /\n", 10, "larger than 0.008 GB",
-              behaviour="with_big_file", bound="context: 8 MB"),
+              maker="with_big_file", bound="context: 8 MB"),
         build("slow patterns", ".dockerignore of a pattern that takes for ever to match", "COPY build.py /\n", 10,
-              "more than 3 wildcards", behaviour="with_slow_patterns"),
+              "more than 3 wildcards", maker="with_slow_patterns"),
+        build("many patterns", ".dockerignore of 101 patterns", "COPY build.py /\n", 10, "more than 100 patterns",
+              maker="with_many_patterns"),
+        build("patterns in a FIFO", ".dockerignore is a FIFO", "COPY .dockerignore /\n", 10, "docker build failed",
+              maker="with_fifo_of_patterns"),
+        build("byte code", ".dockerignore asks for byte code, which no digest covers", "COPY __pycache__ /\n", 10,
+              "docker build failed", maker="with_byte_code"),
+        build("git's files", "the same of .git", "COPY .git/evil /\n", 10, "docker build failed",
+              maker="with_byte_code"),
+        build("name of no text in a folder", "a file whose name is not UTF-8", "COPY . /all/\nRUN exit 7\n", 10,
+              "non-zero code: 7", maker="with_name_of_no_text"),
+        build("word of a network", "RUN that fails with words of a network that fails",
+              "RUN echo dial tcp: lookup table && false\n", 10, "non-zero code: 1"),
+        build("file of a network", "COPY of a missing file with such words in its name",
+              'COPY ["lookup dial tcp", "/"]\n', 10, "docker build failed"),
+        build("words of a full disk", "RUN that fails with words of a disk that is full",
+              "RUN echo no space left on device; false\n", 10, "non-zero code: 1"),
+        build("build of one sign", "RUN prints 64 KiB of # and fails", run("prints '#'"), 10, "####",
+              bound="cleaned in linear time"),
+        build("variable of no name", "ENV =x", "ENV =x\n", 10, "docker build failed"),
+        build("volume first", "VOLUME /data, then RUN, which would fill the host's disk through it",
+              "VOLUME /data\nRUN true\n", 11, "comes after a VOLUME"),
+        build("volume in a stage", "the same in a later stage", "VOLUME /data\nFROM ${BASE_IMAGE}\nRUN true\n", 11,
+              "comes after a VOLUME"),
+        build("Dockerfile in a FIFO", "the Dockerfile is a FIFO", "", 2, "a file, not a link", maker="with_fifos"),
         build("linked Dockerfile", "the Dockerfile is a link to a file of the host", "", 2, "a file, not a link",
-              behaviour="with_linked_dockerfile"),
+              maker="with_linked_dockerfile"),
         build("foreign FROM", "FROM debian", "FROM debian\n", 11, "FROM debian: that image is not allowed"),
         build("foreign COPY --from", "COPY --from of another image on this machine",
               "COPY --from=ipv2-harness/debian-python:bookworm /etc/passwd /\n", 11, "that image is not allowed"),
@@ -311,6 +417,42 @@ CASES: dict[str, list[Case]] = {
                  manifest=f"weights: [{{url: 'https://169.254.169.254/w', sha256: {'a' * 64}}}]"),
         manifest("weights from a file", "weights from file:///etc/passwd", "only https", bound="never read",
                  manifest=f"weights: [{{url: 'file:///etc/passwd', sha256: {'a' * 64}}}]"),
+        limit("cpus", "a share of a core that rounds to nothing, which engines take for all", "cpus: 1.0e-10"),
+        limit("too few cpus", "less of a core than an engine can grant", "cpus: 0.001"),
+        limit("scratch", "a /tmp that rounds to nothing", "tmp_gb: 1.0e-10"),
+        limit("shared memory", "a /dev/shm that rounds to nothing", "shm_gb: 1.0e-10"),
+        limit("memory", "less memory than an engine can grant", "memory_gb: 1.0e-10"),
+        limit("time", "no time", "wall_s: 1.0e-10"),
+        limit("processes", "no process", "pids: 0"),
+        limit("of no number", "not a number", "cpus: .nan"),
+        limit("of infinity", "infinite", "memory_gb: .inf"),
+        manifest("upper-case ref", "a ref that no engine takes", "image.ref must be",
+                 behaviour=f"{{ref: 'Evil/x@sha256:{'a' * 64}'}}"),
+        manifest("long ref", "a ref of 300 letters", "image.ref must be",
+                 behaviour=f"{{ref: '{'x' * 300}@sha256:{'a' * 64}'}}"),
+        manifest("ref of a port", "a ref with a port that does not exist", "image.ref must be",
+                 behaviour=f"{{ref: 'localhost:99999/x@sha256:{'a' * 64}'}}"),
+        manifest("long path", "a path of 300 letters", "cannot be a path", behaviour=f"{{build: {'x' * 300}}}"),
+        manifest("path with a zero", "a path with a NUL", "cannot be a path", behaviour='{build: "a\\0b"}'),
+        manifest("path of no text", "a path of half a character", "cannot be a path", behaviour='{build: "\\ud800"}'),
+        manifest("path in a circle", "a link to itself", "cannot be a path", behaviour="{archive: circle}",
+                 maker="with_circle"),
+        manifest("build in git", "image: {build: .git}, which no digest covers", "left out", behaviour="{build: .git}",
+                 maker="with_git"),
+        manifest("build in git by a link", "the same through a link", "left out", behaviour="{build: link}",
+                 maker="with_git"),
+        manifest("build of a file", "image: {build: Dockerfile}", "is no folder", behaviour="{build: Dockerfile}"),
+        manifest("archive of a folder", "image: {archive: .}", "is no regular file", behaviour="{archive: .}"),
+        manifest("archive in a FIFO", "an archive at which a reader waits", "is no regular file", bound="never opened",
+                 behaviour="{archive: image.tar}", maker="with_fifos"),
+        manifest("list in a FIFO", "trained_on is a FIFO", "is no regular file", bound="never opened",
+                 manifest="trained_on: seen.txt", maker="with_fifos"),
+        manifest("sparse file in a folder", "a file of 200 GB that takes no room", "more than 20000 files",
+                 bound="24 GB", maker="with_sparse_file"),
+        manifest("many files in a folder", "101 files where 100 are allowed", "more than 100 files", bound="100 files",
+                 maker="with_many_files"),
+        manifest("deep folders in a folder", "40 folders within each other", "32 folders within", bound="32 folders",
+                 maker="with_deep_folders"),
         Case(name="asks for more", behaviour="good", does="asks for a terabyte and a year", status=0,
              bound="the protocol's limits stay", manifest="limits: {memory_gb: 1000, wall_s: 9999999}"),
     ],

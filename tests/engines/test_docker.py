@@ -19,6 +19,7 @@ from harness.base.errors import BuildError, InfrastructureError
 from harness.engines import BASE_IMAGE, Engine, connect
 from harness.engines._archives import build_context
 from harness.engines._owner import DEADLINE, OWNER, is_leftover, owner_labels
+from harness.engines._seccomp import seccomp_profile
 from harness.engines.docker import DockerEngine
 from harness.sandbox import BuildPolicy, Limits, output_quota, plan_container
 
@@ -241,7 +242,7 @@ def test_the_daemon_confirms_every_bound_of_the_plan(docker: DockerEngine, tmp_p
         facts = docker.client.inspect_container(container.main)
     host, config = facts["HostConfig"], facts["Config"]
     assert facts["Image"] == image
-    assert config["User"] == "65532:65532"
+    assert config["User"] == plan.user
     assert config["Healthcheck"]["Test"] == ["NONE"]
     assert not [entry for entry in config["Env"] if "proxy" in entry.lower()]
     assert host["NetworkMode"] == "none"
@@ -249,7 +250,7 @@ def test_the_daemon_confirms_every_bound_of_the_plan(docker: DockerEngine, tmp_p
     assert host["CapDrop"] == ["ALL"]
     assert not host["CapAdd"]
     assert not host["Privileged"]
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true", f"seccomp={json.dumps(seccomp_profile())}"]
     assert host["IpcMode"] == "private"
     assert host["PidsLimit"] == 20
     assert host["NanoCpus"] == 5 * 10**8
