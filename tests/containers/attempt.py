@@ -69,14 +69,19 @@ def attempt(case: Case, world: World) -> Run | HarnessError:
         return error
 
 
-def attempt_and_check(case: Case, world: World, monkeypatch: pytest.MonkeyPatch) -> Exit | None:
-    """Let a case happen and see that it ended as it must and that nothing is left; how its container ended."""
+def smaller_bounds(case: Case, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What spares a case the time, the disk or the GPU that the real bound asks for."""
     if case.name == "preload with gpu":  # the check comes before anything is started, so a GPU in name is enough
         monkeypatch.setattr(world.engine, "machine", msgspec.structs.replace(world.engine.machine, gpus=("GPU-0",)))
     if case.name in ("oversize layer", "layer named often"):
         monkeypatch.setattr("harness.engines._archives.MAX_IMAGE_BYTES", 10**6)
     if case.maker == "with_many_files":
         monkeypatch.setattr("harness.base.files.MAX_FILES", 100)
+
+
+def attempt_and_check(case: Case, world: World, monkeypatch: pytest.MonkeyPatch) -> Exit | None:
+    """Let a case happen and see that it ended as it must and that nothing is left; how its container ended."""
+    smaller_bounds(case, world, monkeypatch)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     end = attempt(case, world)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import yaml
 from msgspec.structs import replace
 
 from harness.sandbox import BuildPolicy, Limits
@@ -78,17 +79,6 @@ def archive(name: str, does: str, status: int, said: str, bound: str = "never lo
     return Case(name=name, does=does, status=status, said=said, kind="archive", bound=bound, config=config)
 
 
-def volume(name: str, path: str) -> Case:
-    """An archive whose image declares that VOLUME."""
-    does = f"VOLUME {path[:40]}"
-    return archive(f"volume {name}", does, 11, f"VOLUME {path!r}", Volumes={path: {}})
-
-
-def limit(name: str, does: str, value: str) -> Case:
-    """A submission that asks for next to nothing, which an engine could round to no limit at all."""
-    return manifest(f"limit {name}", does, f"{value.split(':')[0]} must be at least", manifest=f"limits: {{{value}}}")
-
-
 def manifest(name: str, does: str, said: str, **more: str) -> Case:
     more.setdefault("bound", "never built")
     return Case(name=name, does=does, status=2, said=said, kind="manifest", **more)  # type: ignore[arg-type]
@@ -129,6 +119,7 @@ TITLES = {
     "builds": "Builds",
     "manifests": "Manifests",
 }
+REFUSED = yaml.safe_load(Path(__file__).with_name("refused.yaml").read_text())
 CASES: dict[str, list[Case]] = {
     "outputs": [
         Case(name="good", does="copies its input, with escapes and commands in its log", status=0,
@@ -262,6 +253,7 @@ CASES: dict[str, list[Case]] = {
              bound="no record"),
     ],
     "archives": [
+        *(archive(**row) for row in REFUSED["archives"]),
         archive("text archive", "no tar at all", 10, "not an image archive"),
         archive("truncated archive", "cut within a layer", 10, "it is cut off in"),
         archive("compressed archive", "gzip, which a few bytes can make endless", 10, "uncompressed"),
@@ -273,57 +265,10 @@ CASES: dict[str, list[Case]] = {
                 "the layers of the image have more", bound="nothing unpacked"),
         archive("layer named often", "ten times the same layer, each within the bound", 11,
                 "the layers of the image have more", bound="nothing unpacked"),
-        archive("too many layers", "128 layers", 10, "has 128 layers"),
-        archive("link out of it", "a layer that links to /etc/passwd", 10, "not an image archive"),
-        archive("layer with holes", "a layer with a sparse file of 1 TiB, in GNU's old format", 11, "has holes"),
-        archive("layer with pax holes", "the same in GNU's format 1.0", 11, "has holes"),
-        archive("layer with old pax holes", "the same in GNU's format 0.1", 11, "has holes"),
-        archive("layer with holes for all", "the same for all files that follow", 11, "has holes"),
-        archive("layer of two members", "gzip of a harmless start, then gzip of a sparse file", 11, "has holes"),
-        archive("layer with a long record", "a PAX header of a megabyte", 10, "a file's header has"),
-        archive("layer with a length in records", "a length that only some readers see", 11, "has holes"),
-        archive("layer with a zero in a number", "a NUL before the digits of a length", 10, "has the number"),
-        archive("layer with a sign in a number", "a sign before the digits of a length", 10, "has the number"),
-        archive("layer with a negative length", "a length below zero", 10, "has the number"),
-        archive("layer with a link of bytes", "a hard link that carries data", 10, "has a member of type"),
-        archive("layer with an old folder", "a folder of an old kind that carries data", 10, "has a member of type"),
-        archive("layer with an unknown type", "a member of no known type", 10, "has a member of type"),
-        archive("layer behind its end", "a sparse file behind the end", 10, "goes on behind its end"),
-        archive("layer without a checksum", "a wrong checksum", 10, "a checksum in it"),
-        archive("layer cut off", "a file shorter than it says", 10, "a layer is cut off"),
-        archive("gzip layer cut off", "the same within gzip", 10, "a layer is cut off"),
-        archive("layer by bzip2", "bzip2, of which 172 bytes make 100 MB", 10, "packed by something else"),
-        archive("layer by xz", "xz", 10, "packed by something else"),
-        archive("layer by zstandard", "zstandard", 10, "packed by something else"),
-        archive("layer packed twice", "gzip within gzip", 10, "packed by something else than gzip, or twice"),
-        archive("layer that looks packed", "a tar that an engine takes for bzip2", 10, "packed by something else"),
-        archive("records of an archive", "a header of 100 MB at its start", 10, "a header has 100000000"),
-        archive("deep configuration", "100,000 lists within each other", 10, "not an image archive"),
-        archive("large configuration", "5 MB", 10, "not an image archive"),
-        archive("keys of two spellings", "VOLUME /proc/x under a key that engines read and others do not", 11,
-                "VOLUME '/proc/x'", bound="loaded, and removed"),
         archive("foreign platform", "for another processor", 11, "for linux/vax, the engine runs"),
         archive("no entry point", "neither ENTRYPOINT nor CMD", 11, "neither ENTRYPOINT nor CMD"),
-        volume("on sys", "/sys/x"),
-        volume("of two slashes", "//d0"),
-        volume("of slashes alone", "//"),
-        volume("of nothing", ""),
-        volume("of a slash at its end", "/d0/"),
-        volume("of a dot", "/./d0"),
-        volume("by a detour", "/d0/../proc/x"),
-        volume("within output by a dot", "/output/./x"),
-        volume("with options", "/d0:exec,size=9g"),
-        volume("of no ASCII", "/d\u0660"),
-        volume("with a line", "/d0\n"),
-        volume("of no root", "d0"),
-        archive("volume of a long name", "VOLUME of 300 letters", 11, "the image cannot be started: ",
-                bound="our own image starts", Volumes={f"/{'d' * 300}": {}}),
-        archive("nameless variable", "an environment variable without a name", 11, "the image cannot be started: ",
-                bound="our own image starts", Env=["=x"]),
         archive("endless variable", "an environment variable of 3 MB", 20, "argument list too long",
                 bound="nothing of it is kept", Env=["A=" + "x" * 3_000_000]),
-        archive("workdir of no root", "WORKDIR x", 11, "the image cannot be started: ",
-                bound="our own image starts", WorkingDir="x"),
         archive("wrong types", "a configuration of other types", 10, "not an image archive"),
         archive("tag clobber", "calls itself the base image; its command does not exist",
                 20, "127: ", bound="the base image's tag stays"),
@@ -403,56 +348,13 @@ CASES: dict[str, list[Case]] = {
         build("here-document", "RUN <<EOF", "RUN <<EOF\nFROM debian\nEOF\n", 11, "here-documents"),
     ],
     "manifests": [
-        manifest("python tag", "!!python/object/apply:os.system", "not plain YAML",
-                 manifest="description: !!python/object/apply:os.system [touch /tmp/pwned]"),
-        manifest("alias bomb", "aliases of aliases", "anchors and aliases",
-                 manifest="description: &a [x, x]\ncode: &b [*a, *a]\npaper: [*b, *b]"),
+        *(manifest(**row) for row in REFUSED["manifests"]),
         manifest("large manifest", "70 kB", "at most 65536", manifest="description: " + "x" * 70_000),
-        manifest("build outside", "image: {build: ../..}", "outside", behaviour="{build: ../..}"),
-        manifest("archive outside", "image: {archive: /etc/passwd}", "outside", behaviour="{archive: /etc/passwd}"),
-        manifest("mutable tag", "a ref by tag, which can move after it was looked at", "tags can move",
-                 behaviour="{ref: 'python:latest'}"),
         manifest("weights from within", "weights from the metadata address", "not a public address",
                  bound="never connected",
                  manifest=f"weights: [{{url: 'https://169.254.169.254/w', sha256: {'a' * 64}}}]"),
         manifest("weights from a file", "weights from file:///etc/passwd", "only https", bound="never read",
                  manifest=f"weights: [{{url: 'file:///etc/passwd', sha256: {'a' * 64}}}]"),
-        limit("cpus", "a share of a core that rounds to nothing, which engines take for all", "cpus: 1.0e-10"),
-        limit("too few cpus", "less of a core than an engine can grant", "cpus: 0.001"),
-        limit("scratch", "a /tmp that rounds to nothing", "tmp_gb: 1.0e-10"),
-        limit("shared memory", "a /dev/shm that rounds to nothing", "shm_gb: 1.0e-10"),
-        limit("memory", "less memory than an engine can grant", "memory_gb: 1.0e-10"),
-        limit("time", "no time", "wall_s: 1.0e-10"),
-        limit("processes", "no process", "pids: 0"),
-        limit("of no number", "not a number", "cpus: .nan"),
-        limit("of infinity", "infinite", "memory_gb: .inf"),
-        manifest("upper-case ref", "a ref that no engine takes", "image.ref must be",
-                 behaviour=f"{{ref: 'Evil/x@sha256:{'a' * 64}'}}"),
-        manifest("long ref", "a ref of 300 letters", "image.ref must be",
-                 behaviour=f"{{ref: '{'x' * 300}@sha256:{'a' * 64}'}}"),
-        manifest("ref of a port", "a ref with a port that does not exist", "image.ref must be",
-                 behaviour=f"{{ref: 'localhost:99999/x@sha256:{'a' * 64}'}}"),
-        manifest("long path", "a path of 300 letters", "cannot be a path", behaviour=f"{{build: {'x' * 300}}}"),
-        manifest("path with a zero", "a path with a NUL", "cannot be a path", behaviour='{build: "a\\0b"}'),
-        manifest("path of no text", "a path of half a character", "cannot be a path", behaviour='{build: "\\ud800"}'),
-        manifest("path in a circle", "a link to itself", "cannot be a path", behaviour="{archive: circle}",
-                 maker="with_circle"),
-        manifest("build in git", "image: {build: .git}, which no digest covers", "left out", behaviour="{build: .git}",
-                 maker="with_git"),
-        manifest("build in git by a link", "the same through a link", "left out", behaviour="{build: link}",
-                 maker="with_git"),
-        manifest("build of a file", "image: {build: Dockerfile}", "is no folder", behaviour="{build: Dockerfile}"),
-        manifest("archive of a folder", "image: {archive: .}", "is no regular file", behaviour="{archive: .}"),
-        manifest("archive in a FIFO", "an archive at which a reader waits", "is no regular file", bound="never opened",
-                 behaviour="{archive: image.tar}", maker="with_fifos"),
-        manifest("list in a FIFO", "trained_on is a FIFO", "is no regular file", bound="never opened",
-                 manifest="trained_on: seen.txt", maker="with_fifos"),
-        manifest("sparse file in a folder", "a file of 200 GB that takes no room", "more than 20000 files",
-                 bound="24 GB", maker="with_sparse_file"),
-        manifest("many files in a folder", "101 files where 100 are allowed", "more than 100 files", bound="100 files",
-                 maker="with_many_files"),
-        manifest("deep folders in a folder", "40 folders within each other", "32 folders within", bound="32 folders",
-                 maker="with_deep_folders"),
         Case(name="asks for more", behaviour="good", does="asks for a terabyte and a year", status=0,
              bound="the protocol's limits stay", manifest="limits: {memory_gb: 1000, wall_s: 9999999}"),
     ],
