@@ -14,6 +14,7 @@ import msgspec
 
 from harness.base.errors import ImagePolicyError, UsageError
 from harness.base.structs import Strict
+from harness.base.text import shortened
 
 Device = Literal["cpu", "cuda"]
 
@@ -230,7 +231,8 @@ def check_image(facts: ImageFacts, *, machine: Machine, device: Device) -> None:
     """Refuse an image that cannot run here, or must not; ImagePolicyError says why."""
     if (facts.os, facts.architecture) != (machine.os, machine.architecture):
         raise ImagePolicyError(
-            f"the image is for {facts.os}/{facts.architecture}, the engine runs {machine.os}/{machine.architecture}",
+            f"the image is for {_shown(f'{facts.os}/{facts.architecture}')}, the engine runs "
+            f"{machine.os}/{machine.architecture}",
             fix=f"build it with --platform {machine.os}/{machine.architecture}",
         )
     if facts.bytes > MAX_IMAGE_BYTES:
@@ -254,11 +256,16 @@ def check_image(facts: ImageFacts, *, machine: Machine, device: Device) -> None:
         system = re.match(r"/(proc|sys|dev)(/|$)", volume)
         if not plain or ours or system:
             raise ImagePolicyError(
-                f"the image declares VOLUME {volume!r}, which is not allowed", fix="write to /tmp and remove the VOLUME"
+                f"the image declares VOLUME '{_shown(volume)}', which is not allowed",
+                fix="write to /tmp and remove the VOLUME",
             )
     if device == "cuda" and any(entry.startswith("LD_PRELOAD=") for entry in facts.environment):
         # the GPU hook runs as root on the host with the image's environment (CVE-2025-23266)
         raise ImagePolicyError("the image sets LD_PRELOAD, which is not allowed with a GPU", fix="remove that ENV line")
+
+
+def _shown(text: str) -> str:
+    return shortened(ascii(text)[1:-1], 100)
 
 
 # -------------------------------------------------------------------------------- what runs

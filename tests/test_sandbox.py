@@ -150,6 +150,11 @@ def test_a_plan_says_everything_that_bounds_a_run() -> None:
     user, group = plan.user.split(":")
     assert user == group
     assert int(user) in USERS
+    others = [
+        plan_container(facts, limits=Limits(), quota=quota, input_folder="/", model_folder=None, seed=1, gpu=None)
+        for _ in range(20)
+    ]
+    assert len({one.user for one in others}) > 10, "a user of its own for each run"
     environment = plan.environment
     assert environment["HARNESS_DEVICE"] == "cpu"
     assert environment["HARNESS_SEED"] == "2602"
@@ -162,6 +167,7 @@ def test_a_plan_says_everything_that_bounds_a_run() -> None:
     [
         ({"architecture": "arm64"}, "cpu", "for linux/arm64, the engine runs linux/amd64"),
         ({"os": "windows"}, "cpu", "for windows/amd64"),
+        ({"os": "\n::error::" + "x" * 1000}, "cpu", r"for \n::error::xxx"),
         ({"command": ()}, "cpu", "neither ENTRYPOINT nor CMD"),
         ({"volumes": ("/proc/x",)}, "cpu", "VOLUME '/proc/x'"),
         ({"volumes": ("/",)}, "cpu", "VOLUME '/'"),

@@ -22,6 +22,7 @@ from harness.base.digests import NOT_COPIED
 from harness.base.errors import BuildError, ImagePolicyError
 from harness.base.files import folder_content
 from harness.base.structs import MAX_YAML_BYTES
+from harness.base.text import shortened
 from harness.engines._layers import MAX_HEADER_BYTES, Layer, measured, unpacked
 from harness.sandbox import MAX_IMAGE_BYTES, BuildPolicy, ImageFacts, Machine, check_image
 
@@ -180,7 +181,9 @@ def checked_archive(archive: Path, *, machine: Machine) -> Iterator[tuple[ImageF
             zlib.error,
         ) as error:
             raise BuildError(
-                f"{archive}: not an image archive (it must be uncompressed and complete): {error}", fix=AGAIN
+                f"{archive}: not an image archive (it must be uncompressed and complete): "
+                f"{shortened(ascii(str(error)), 300)}",
+                fix=AGAIN,
             ) from error
         check_image(facts, machine=machine, device="cpu")
         yield facts, _own_archive(tar, raw, layers, [one.bytes for one in read])

@@ -179,7 +179,10 @@ class DockerEngine:
     def inspect(self, image: str) -> ImageFacts:
         with engine_errors(f"inspecting {image}"):
             found = self.client.inspect_image(image)
-        config = msgspec.convert(found.get("Config") or {}, ImageConfig)
+        try:
+            config = msgspec.convert(found.get("Config") or {}, ImageConfig)
+        except msgspec.ValidationError as error:
+            raise ImagePolicyError(f"the image's configuration: {error}", fix="build it anew") from error
         return config.facts(
             id=found["Id"], os=found["Os"], architecture=found["Architecture"], size=found.get("Size") or 0
         )

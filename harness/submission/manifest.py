@@ -13,7 +13,7 @@ import msgspec
 
 from harness.base.digests import NOT_COPIED, digest_folder
 from harness.base.errors import UsageError
-from harness.base.files import atomic_folder
+from harness.base.files import MAX_FOLDER_BYTES, atomic_folder
 from harness.base.shipped import shipped
 from harness.base.structs import Strict, read_yaml
 from harness.base.text import shortened
@@ -32,6 +32,8 @@ REF = re.compile(
 """An image by digest, as engines spell it."""
 
 MAX_REF = 255
+
+MAX_LIST_BYTES = 64 * 2**20  # of a trained_on.txt: nearly a million slices
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
@@ -131,19 +133,22 @@ def load_submission(folder: Path | str) -> Submission:
     if manifest.image.archive is not None:
         _check_named(path, "image.archive", manifest.image.archive)
     if manifest.trained_on is not None:
-        _check_named(path, "trained_on", manifest.trained_on)
+        _check_named(path, "trained_on", manifest.trained_on, max_bytes=MAX_LIST_BYTES)
     return Submission(slug=slug, folder=str(path), manifest=manifest, digest=digest_folder(path))
 
 
-def _check_named(submission: Path, key: str, value: str, *, folder: bool = False) -> None:
-    """UsageError unless `value` names a regular file (or a folder) within the submission's, and one that its digest
-    covers."""
+def _check_named(
+    submission: Path, key: str, value: str, *, folder: bool = False, max_bytes: int = MAX_FOLDER_BYTES
+) -> None:
+    """UsageError unless `value` names a regular file of at most `max_bytes` (or a folder) within the submission's
+    folder, and one that its digest covers."""
     what = f"{submission / MANIFEST}: {key} {shortened(ascii(value), 100)}"
     top = submission.resolve()
     try:
         target = (submission / value).resolve()
         right = target.is_dir() if folder else target.is_file()
         there = target.exists()
+        size = target.stat().st_size if there else 0
     except (OSError, ValueError, RuntimeError) as error:  # too long, no text, a link in a circle
         raise UsageError(f"{what} cannot be a path: {error}", fix=f"correct {key}") from None
     if not target.is_relative_to(top):
@@ -152,6 +157,8 @@ def _check_named(submission: Path, key: str, value: str, *, folder: bool = False
         raise UsageError(f"{what} does not exist", fix=f"correct {key}")
     if not right:
         raise UsageError(f"{what} is no {'folder' if folder else 'regular file'}", fix=f"correct {key}")
+    if size > max_bytes:
+        raise UsageError(f"{what} has {size} bytes, at most {max_bytes} are allowed", fix=f"correct {key}")
     if not NOT_COPIED.isdisjoint(target.relative_to(top).parts):
         raise UsageError(f"{what} lies in one of {', '.join(sorted(NOT_COPIED))}, which are left out", fix="move it")
 
