@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.base.errors import InfrastructureError, UsageError
 
 # Of a folder that somebody hands in: far above what an honest one needs, and so little that a walk takes seconds.
-MAX_FILES, MAX_DEPTH, MAX_FOLDER_BYTES = 20_000, 32, 24 * 10**9
+MAX_FILES, MAX_DEPTH, MAX_PATH, MAX_FOLDER_BYTES = 20_000, 32, 1024, 24 * 10**9
 
 PART = ".harness.part"  # the names of files and folders end so while they are being written
 
@@ -173,7 +173,8 @@ def folder_content(folder: Path, *, without: Collection[str] = ()) -> list[Path]
     """The regular files, links and empty folders in a folder and below, relative to it, in the order of their parts.
 
     Links are not followed, other kinds of files left out, names in `without` left out with all below them. UsageError
-    for more than MAX_FILES, more than MAX_FOLDER_BYTES by the files' stated sizes, deeper than MAX_DEPTH, unreadable.
+    for more than MAX_FILES, more than MAX_FOLDER_BYTES by the files' stated sizes, folders deeper than MAX_DEPTH or
+    paths longer than MAX_PATH, and what cannot be read.
     """
     found: list[tuple[str, ...]] = []
     waiting: list[tuple[str, ...]] = [()]
@@ -196,10 +197,11 @@ def folder_content(folder: Path, *, without: Collection[str] = ()) -> list[Path]
                     else:
                         continue
                     kept += 1
-                    if seen > MAX_FILES or len(one) > MAX_DEPTH or size > MAX_FOLDER_BYTES:
+                    long = len(one) > MAX_DEPTH or len("/".join(one)) > MAX_PATH
+                    if seen > MAX_FILES or long or size > MAX_FOLDER_BYTES:
                         raise UsageError(
-                            f"{folder}: more than {MAX_FILES} files, {MAX_DEPTH} folders within each other or "
-                            f"{MAX_FOLDER_BYTES / 1e9:g} GB",
+                            f"{folder}: more than {MAX_FILES} files, {MAX_DEPTH} folders within each other, a path of "
+                            f"{MAX_PATH} characters or {MAX_FOLDER_BYTES / 1e9:g} GB",
                             fix="leave out what is not needed, and pack many files into one",
                         )
         except OSError as error:

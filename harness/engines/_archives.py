@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 import tempfile
@@ -79,11 +80,11 @@ def build_context(folder: Path, *, max_bytes: int, dockerfile: str | None = None
 def _ignored(folder: Path) -> list[str]:
     """The patterns of .dockerignore."""
     path = folder / ".dockerignore"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return []
-    if path.is_symlink() or path.stat().st_size > MAX_YAML_BYTES:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_YAML_BYTES:
         raise BuildError(
-            f"{path}: must be a file of at most {MAX_YAML_BYTES} bytes, not a link", fix="replace it by such a file"
+            f"{path}: must be a regular file of at most {MAX_YAML_BYTES} bytes", fix="replace it by such a file"
         )
     lines = path.read_text(errors="replace").splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]

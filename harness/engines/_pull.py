@@ -16,10 +16,12 @@ from harness.base.errors import BuildError, ImagePolicyError
 from harness.base.text import sanitise
 from harness.sandbox import BuildPolicy
 
-# The engine's own words for a registry that it cannot reach; what a registry answers never begins so.
+# The words of Docker and Podman for a registry that they cannot reach. What a registry answers never begins so.
 UNREACHABLE = re.compile(
-    r"(Error response from daemon: )?Get \"?https?://[^\s\"]+\"?: .*"
-    r"(lookup |dial tcp|i/o timeout|TLS handshake|Client\.Timeout|connection (refused|reset))|.*toomanyrequests"
+    r"((Error response from daemon|failed to do request|"
+    r"(initializing source|pinging container registry|failed to resolve reference) \S+): )*"
+    r"(Get|Head) \"?https?://[^\s\"]+\"?: .*"
+    r"(lookup |dial tcp|i/o timeout|TLS handshake|Client\.Timeout|connection (refused|reset))"
 )
 
 
@@ -42,7 +44,8 @@ def pull(client: Any, reference: str, policy: BuildPolicy) -> None:
 
 def _pull(client: Any, reference: str, policy: BuildPolicy, deadline: float) -> None:
     repository, _, digest = reference.partition("@")
-    header = docker.auth.get_config_header(client, docker.auth.resolve_repository_name(repository)[0])
+    registry, _ = docker.auth.resolve_repository_name(repository)
+    header = docker.auth.get_config_header(client, registry)
     sizes: dict[str, int] = {}
     with client.post(
         f"{client.base_url}/v{client.api_version}/images/create",
@@ -54,7 +57,7 @@ def _pull(client: Any, reference: str, policy: BuildPolicy, deadline: float) -> 
         for line in answer.iter_lines():
             event = json.loads(line)
             message = sanitise(event.get("error") or event.get("message") or "")
-            if UNREACHABLE.match(message):
+            if UNREACHABLE.match(message) or (registry == docker.auth.INDEX_NAME and "toomanyrequests" in message):
                 raise docker.errors.APIError(message)
             if message:
                 raise BuildError(f"{reference}: cannot be pulled: {message}", fix="check name and digest")

@@ -125,8 +125,11 @@ def load_submission(folder: Path | str) -> Submission:
             fix="name a folder with a submission.yaml; harness new SLUG makes one",
         )
     slug = check_slug(path.resolve().name)
-    if not (path / MANIFEST).is_file():
-        raise UsageError(f"{path}: has no {MANIFEST}", fix="harness new SLUG makes a folder with one")
+    # through a link our messages could quote any file of this machine
+    if (path / MANIFEST).is_symlink() or not (path / MANIFEST).is_file():
+        raise UsageError(
+            f"{path}: has no {MANIFEST} (a file, not a link)", fix="harness new SLUG makes a folder with one"
+        )
     manifest = read_yaml(path / MANIFEST, Manifest)
     if manifest.image.build is not None:
         _check_named(path, "image.build", manifest.image.build, folder=True)

@@ -118,7 +118,7 @@ def test_a_folder_of_a_stranger_is_bounded_and_its_names_are_bytes(
     before = digest_folder(tmp_path)
     (folder / "empty").rmdir()
     assert digest_folder(tmp_path) != before, "a build copies empty folders"
-    for name, value in (("MAX_FILES", 3), ("MAX_DEPTH", 2), ("MAX_FOLDER_BYTES", 1)):
+    for name, value in (("MAX_FILES", 3), ("MAX_DEPTH", 2), ("MAX_PATH", 3), ("MAX_FOLDER_BYTES", 1)):
         with monkeypatch.context() as patch:
             patch.setattr(f"harness.base.files.{name}", value)
             with pytest.raises(UsageError, match="within each other"):

@@ -109,6 +109,7 @@ TELLING = {
     *("sleeps for ever", "holds its init", "log flood", "looks everywhere", "finds what is there", "looks around"),
     *("keeps state", "environment", "engine socket", "setuid", "kernel doors", "tag clobber"),
     *("build endless", "build fork bomb", "build memory hog", "build many layers"),
+    *("locked folder", "output is a link", "other sockets", "io_uring", "layer with pax holes"),
 }
 TITLES = {
     "outputs": "Outputs",
@@ -311,8 +312,12 @@ CASES: dict[str, list[Case]] = {
               "more than 3 wildcards", maker="with_slow_patterns"),
         build("many patterns", ".dockerignore of 101 patterns", "COPY build.py /\n", 10, "more than 100 patterns",
               maker="with_many_patterns"),
-        build("patterns in a FIFO", ".dockerignore is a FIFO", "COPY .dockerignore /\n", 10, "docker build failed",
+        build("patterns in a FIFO", ".dockerignore is a FIFO", "", 10, "must be a regular file",
               maker="with_fifo_of_patterns"),
+        build("patterns in a folder", ".dockerignore is a folder", "", 10, "must be a regular file",
+              maker="with_folder_of_patterns"),
+        build("broken pattern", ".dockerignore of [, which is no pattern", "COPY missing /\n", 10,
+              "docker build failed", maker="with_broken_pattern"),
         build("byte code", ".dockerignore asks for byte code, which no digest covers", "COPY __pycache__ /\n", 10,
               "docker build failed", maker="with_byte_code"),
         build("git's files", "the same of .git", "COPY .git/evil /\n", 10, "docker build failed",

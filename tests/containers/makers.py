@@ -69,6 +69,23 @@ def with_fifo_of_patterns(folder: Path, _world: World) -> None:
     os.mkfifo(folder / ".dockerignore")
 
 
+def with_folder_of_patterns(folder: Path, _world: World) -> None:
+    (folder / ".dockerignore").mkdir()
+
+
+def with_broken_pattern(folder: Path, _world: World) -> None:
+    (folder / ".dockerignore").write_text("[\n")
+
+
+def with_linked_manifest(folder: Path, _world: World) -> None:
+    (folder / "submission.yaml").unlink()
+    (folder / "submission.yaml").symlink_to("/etc/passwd")
+
+
+def with_long_paths(folder: Path, _world: World) -> None:
+    folder.joinpath(*["d" * 200] * 6).mkdir(parents=True)
+
+
 def with_name_of_no_text(folder: Path, _world: World) -> None:
     Path(os.fsdecode(os.fsencode(folder) + b"/\xff.txt")).touch()
 
