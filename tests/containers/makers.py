@@ -92,7 +92,7 @@ def with_name_of_no_text(folder: Path, _world: World) -> None:
 
 def with_sparse_file(folder: Path, _world: World) -> None:
     with (folder / "sparse").open("wb") as file:
-        file.truncate(200 * 10**8)
+        file.truncate(200 * 10**9)
 
 
 def with_many_files(folder: Path, _world: World) -> None:
