@@ -188,7 +188,7 @@ class DockerEngine:
         )
 
     def untag(self, tag: str) -> None:
-        with engine_errors(f"removing {tag}"), contextlib.suppress(docker.errors.ImageNotFound):
+        with engine_errors(f"removing {tag}"), contextlib.suppress(docker.errors.NotFound):
             self.client.remove_image(tag)
 
     def labels_of(self, image: str) -> dict[str, str]:

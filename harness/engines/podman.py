@@ -26,7 +26,7 @@ from harness.base.files import cache_root
 from harness.base.structs import write_json
 from harness.engines import Exit
 from harness.engines._build import KILL_WAIT_S, MEMORY_SHARE, Watch
-from harness.engines._container import DockerContainer
+from harness.engines._container import ASKED_AT_MOST, DockerContainer
 from harness.engines._seccomp import seccomp_profile
 from harness.engines.docker import DockerEngine
 from harness.sandbox import INPUT, MODEL, OUTPUT, PAGE, BuildPolicy, ContainerPlan, Quota, chosen_runtime
@@ -168,6 +168,14 @@ class PodmanContainer(DockerContainer):
                 with contextlib.suppress(OSError):
                     counted = re.search(r"^oom_kill (\d+)$", path.with_name(name).read_text(), re.MULTILINE)
                     self.oom_kills = max(self.oom_kills, int(counted[1]) if counted else 0)
+
+    def _inspect(self, container: str) -> dict[str, Any]:
+        for _ in range(ASKED_AT_MOST - 1):
+            try:
+                return super()._inspect(container)
+            except docker.errors.APIError:  # it ended just while the service looked at its process
+                time.sleep(0.1)
+        return super()._inspect(container)
 
     def _log_tail(self, *, stdout: bool) -> str:
         # `tail` loses the beginnings of lines that were written in parts; the log is bounded anyway
