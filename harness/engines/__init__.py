@@ -128,8 +128,8 @@ class Engine(Protocol):
         """What the image's configuration says."""
         ...
 
-    def untag(self, tag: str) -> None:
-        """Remove a tag, and its image where it has no other."""
+    def untag(self, name: str) -> None:
+        """Remove a name of an image if it exists, and the image where it has no other."""
         ...
 
     def start(self, plan: ContainerPlan) -> AbstractContextManager[Container]:

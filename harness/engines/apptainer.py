@@ -145,7 +145,7 @@ class ApptainerEngine:
             write_json(sif.with_suffix(".json"), facts)
         return facts.id
 
-    def untag(self, tag: str) -> None:
+    def untag(self, name: str) -> None:
         """Nothing to remove: images have no tags, and nothing that was refused is kept."""
 
     def inspect(self, image: str) -> ImageFacts:

@@ -187,9 +187,10 @@ class DockerEngine:
             id=found["Id"], os=found["Os"], architecture=found["Architecture"], size=found.get("Size") or 0
         )
 
-    def untag(self, tag: str) -> None:
-        with engine_errors(f"removing {tag}"), contextlib.suppress(docker.errors.NotFound):
-            self.client.remove_image(tag)
+    def untag(self, name: str) -> None:
+        # it may not exist, and another run may be using it
+        with engine_errors(f"removing {name}"), contextlib.suppress(docker.errors.APIError):
+            self.client.remove_image(name)
 
     def labels_of(self, image: str) -> dict[str, str]:
         """The labels of a local image."""

@@ -31,10 +31,14 @@ def checked_image(
 @contextlib.contextmanager
 def removed_if_refused(submission: Submission, engine: Engine) -> Iterator[None]:
     """Remove the submission's image from the engine if it turns out in the block that it may not or cannot run."""
+    names = [_tag(submission)]
+    if (ref := submission.manifest.image.ref) is not None and engine.find_image(ref) is None:
+        names.append(ref)  # what the user had before stays
     try:
         yield
     except ImagePolicyError:
-        engine.untag(_tag(submission))
+        for name in names:
+            engine.untag(name)
         raise
 
 
