@@ -26,7 +26,7 @@ from harness.dataset.cases import Case, Dataset
 from harness.dataset.load import load_data
 from harness.engines import Engine, connect
 from harness.protocol import load_protocol
-from harness.run.container_image import image_of
+from harness.run.container_image import checked_image
 from harness.run.execute import run_submission
 from harness.sandbox import BuildPolicy, Limits, lower, output_quota, plan_container
 from harness.submission.manifest import Submission, load_submission
@@ -93,7 +93,7 @@ def main() -> None:
             Path(folder).chmod(0o755)
             for slug in asked.submissions:
                 submission = load_submission(ROOT / "submissions" / slug)
-                image = image_of(submission, engine, BuildPolicy())
+                image = checked_image(submission, engine, BuildPolicy(), machine=engine.machine, device="cpu").id
                 pairs = [
                     (bare(image, inputs, engine), harness(submission, dataset, engine)) for _ in range(asked.rounds)
                 ]

@@ -5,8 +5,8 @@ It stays one file, so that the whole policy can be read, and reviewed, in one pl
 from __future__ import annotations
 
 import math
-import posixpath
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -14,14 +14,16 @@ import msgspec
 
 from harness.base.errors import ImagePolicyError, UsageError
 from harness.base.structs import Strict
+from harness.base.text import shortened
 
 Device = Literal["cpu", "cuda"]
 
 # To be raised whenever what a container is given or denied changes: part of the key of the run cache.
-POLICY_VERSION = 1
+POLICY_VERSION = 2
 
-# Not root, and no account that is likely to own files in an image.
-USER = "65532:65532"
+# Each run gets a user id of its own from this range, so that none can use up what the kernel grants to a user (inotify
+# instances) at the cost of another. systemd reserves the range for services that come and go: no account has one.
+USERS = range(61184, 65520)
 
 INPUT, OUTPUT, MODEL, TMP = "/input", "/output", "/opt/ml/model", "/tmp"
 
@@ -41,11 +43,16 @@ PNG_BYTES_PER_PIXEL, PNG_BYTES_CONSTANT = 4, 64 * 1024
 PAGE = 4096
 
 
-def _check_positive(limits: Limits | AskedLimits) -> None:
-    for name in limits.__struct_fields__:
+# The least that can be granted: an engine rounds less to nothing, or cannot start a container with it. No engine ever
+# gets a zero, which all of them take for no limit.
+LEAST = {"wall_s": 1, "memory_gb": 0.01, "cpus": 0.01, "shm_gb": 0.001, "tmp_gb": 0.001, "pids": 4}
+
+
+def _check_range(limits: Limits | AskedLimits) -> None:
+    for name, least in LEAST.items():
         value = getattr(limits, name)
-        if value is not None and not 0 < value < 1e7:
-            raise ValueError(f"{name} must be above 0 and below 10 million, found {value}")
+        if value is not None and not least <= value < 1e7:
+            raise ValueError(f"{name} must be at least {least} and below 10 million, found {value}")
 
 
 class Limits(Strict, frozen=True, kw_only=True):
@@ -64,7 +71,7 @@ class Limits(Strict, frozen=True, kw_only=True):
     pids: int = 512  # processes and threads
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_range(self)
 
 
 class AskedLimits(Strict, frozen=True, kw_only=True):
@@ -78,7 +85,7 @@ class AskedLimits(Strict, frozen=True, kw_only=True):
     pids: int | None = None
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_range(self)
 
 
 class Machine(Strict, frozen=True, kw_only=True):
@@ -110,7 +117,7 @@ def lower(limits: Limits, *, machine: Machine, asked: AskedLimits | None = None)
     """The protocol's ceilings, lowered to what the submission asked for and to what the machine has.
 
     memory_gb, tmp_gb and shm_gb all take RAM (the last two are memory file systems). If their sum exceeds nine tenths
-    of the machine's, all three shrink by the same factor (to whole MB, at least one).
+    of the machine's, all three shrink by the same factor (to whole MB, and never below what can be granted at all).
     """
     lowered: list[str] = []
     values = {name: getattr(limits, name) for name in limits.__struct_fields__}
@@ -124,14 +131,14 @@ def lower(limits: Limits, *, machine: Machine, asked: AskedLimits | None = None)
         for name in asked.__struct_fields__:
             if (value := getattr(asked, name)) is not None:
                 reduce(name, value, "the submission asks for less")
-    reduce("cpus", machine.cpus, "the machine has no more")
+    reduce("cpus", max(LEAST["cpus"], machine.cpus), "the machine has no more")
     in_memory = ("memory_gb", "tmp_gb", "shm_gb")
     share = 0.9 * machine.memory_bytes / 1e9 / sum(values[name] for name in in_memory)
     if share < 1:
         for name in in_memory:
             reduce(
                 name,
-                max(0.001, math.floor(values[name] * share * 1000) / 1000),
+                max(LEAST[name], math.floor(values[name] * share * 1000) / 1000),
                 f"of {machine.memory_bytes / 1e9:.1f} GB RAM",
             )
     return Granted(limits=Limits(**values), lowered=tuple(lowered))
@@ -224,7 +231,8 @@ def check_image(facts: ImageFacts, *, machine: Machine, device: Device) -> None:
     """Refuse an image that cannot run here, or must not; ImagePolicyError says why."""
     if (facts.os, facts.architecture) != (machine.os, machine.architecture):
         raise ImagePolicyError(
-            f"the image is for {facts.os}/{facts.architecture}, the engine runs {machine.os}/{machine.architecture}",
+            f"the image is for {_shown(f'{facts.os}/{facts.architecture}')}, the engine runs "
+            f"{machine.os}/{machine.architecture}",
             fix=f"build it with --platform {machine.os}/{machine.architecture}",
         )
     if facts.bytes > MAX_IMAGE_BYTES:
@@ -242,21 +250,22 @@ def check_image(facts: ImageFacts, *, machine: Machine, device: Device) -> None:
             fix="write to /tmp and remove the VOLUMEs",
         )
     for volume in facts.volumes:
+        # one spelling for each path: what two programs could read differently is refused
+        plain = re.fullmatch(r"(/(?!\.\.?(/|$))[\w.-]+)+", volume, re.ASCII)
         ours = any(volume.startswith(f"{mount}/") for mount in (INPUT, OUTPUT, MODEL))
         system = re.match(r"/(proc|sys|dev)(/|$)", volume)
-        if (
-            ours
-            or system
-            or volume == "/"
-            or volume != posixpath.normpath(volume)
-            or not re.match(r"/[\w./-]+$", volume)
-        ):
+        if not plain or ours or system:
             raise ImagePolicyError(
-                f"the image declares VOLUME {volume!r}, which is not allowed", fix="write to /tmp and remove the VOLUME"
+                f"the image declares VOLUME '{_shown(volume)}', which is not allowed",
+                fix="write to /tmp and remove the VOLUME",
             )
     if device == "cuda" and any(entry.startswith("LD_PRELOAD=") for entry in facts.environment):
         # the GPU hook runs as root on the host with the image's environment (CVE-2025-23266)
         raise ImagePolicyError("the image sets LD_PRELOAD, which is not allowed with a GPU", fix="remove that ENV line")
+
+
+def _shown(text: str) -> str:
+    return shortened(ascii(text)[1:-1], 100)
 
 
 # -------------------------------------------------------------------------------- what runs
@@ -280,8 +289,8 @@ class ContainerPlan(Strict, frozen=True, kw_only=True):
     cpu_s: int  # per process; ends a container whose harness was killed
     tmpfs: dict[str, str]  # path -> mount options
     environment: dict[str, str]
+    user: str  # uid:gid
     gpu: str | None = None
-    user: str = USER
     open_files: int = 4096
     log_bytes: int = LOG_BYTES
     runtime: str | None = None  # None: the engine's default
@@ -316,10 +325,16 @@ def plan_container(
         file_bytes=max(tmp, quota.bytes),
         cpu_s=math.ceil(limits.wall_s * limits.cpus) + 60,
         tmpfs=tmpfs,
+        user=_own_user(),
         environment=container_environment(seed=seed, cpus=limits.cpus, gpu=gpu),
         gpu=gpu,
         runtime=runtime,
     )
+
+
+def _own_user() -> str:
+    number = secrets.choice(USERS)
+    return f"{number}:{number}"
 
 
 def container_environment(*, seed: int, cpus: float, gpu: str | None) -> dict[str, str]:
@@ -348,5 +363,5 @@ def policy_of(limits: Limits, *, runtime: str | None = None) -> dict[str, object
 
     A runtime other than the engine's default belongs to it: to a program, gVisor is another kernel.
     """
-    policy = {"version": POLICY_VERSION, "user": USER, "network": "none", "limits": msgspec.to_builtins(limits)}
+    policy = {"version": POLICY_VERSION, "network": "none", "limits": msgspec.to_builtins(limits)}
     return policy if runtime is None else {**policy, "runtime": runtime}

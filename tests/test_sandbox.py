@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from harness.base.errors import ImagePolicyError, UsageError
 from harness.base.text import sanitise
 from harness.sandbox import (
+    LEAST,
     MAX_IMAGE_BYTES,
+    USERS,
     AskedLimits,
     BuildPolicy,
     ImageFacts,
@@ -27,22 +29,22 @@ from harness.sandbox import (
 
 MACHINE = Machine(cpus=8, memory_bytes=64 * 10**9, os="linux", architecture="amd64")
 FACTS = ImageFacts(id="sha256:1", os="linux", architecture="amd64", command=("python3", "/denoise.py"))
-positive = st.floats(0.001, 1e6)
+positive = st.floats(0.01, 1e6)
 some_limits = st.builds(
     Limits,
-    wall_s=positive,
+    wall_s=st.floats(1, 1e6),
     memory_gb=positive,
     cpus=positive,
     shm_gb=positive,
     tmp_gb=positive,
-    pids=st.integers(1, 10**6),
+    pids=st.integers(4, 10**6),
 )
 some_asked = st.builds(
     AskedLimits,
-    wall_s=st.none() | positive,
+    wall_s=st.none() | st.floats(1, 1e6),
     memory_gb=st.none() | positive,
     cpus=st.none() | positive,
-    pids=st.none() | st.integers(1, 10**6),
+    pids=st.none() | st.integers(4, 10**6),
 )
 
 
@@ -86,12 +88,13 @@ def test_nothing_is_ever_raised_and_memory_fits(
     machine = Machine(cpus=cpus, memory_bytes=memory, os="linux", architecture="amd64")
     granted = lower(limits, machine=machine, asked=asked).limits
     for name in limits.__struct_fields__:
-        assert 0 <= getattr(granted, name) <= getattr(limits, name)
+        assert LEAST[name] <= getattr(granted, name) <= getattr(limits, name)
         bound = getattr(asked, name, None)
         assert bound is None or getattr(granted, name) <= bound
     assert granted.cpus <= cpus
-    # each is at least a megabyte
-    assert (granted.memory_gb + granted.tmp_gb + granted.shm_gb) * 1e9 <= 0.9 * memory + 3.001e6
+    # each is at least what can be granted at all
+    least = sum(LEAST[name] for name in ("memory_gb", "tmp_gb", "shm_gb"))
+    assert granted.memory_gb + granted.tmp_gb + granted.shm_gb <= 0.9 * memory / 1e9 + least
 
 
 @given(count=st.integers(1, 500), height=st.integers(1, 2048), width=st.integers(1, 2048))
@@ -100,6 +103,27 @@ def test_the_quota_holds_one_largest_file_per_case_and_no_second_set(count: int,
     one = -(-largest_png(height, width) // 4096) * 4096
     assert count * one < quota.bytes <= (count + 1) * one + 2**20
     assert quota.inodes == 2 * count + 64
+
+
+@pytest.mark.parametrize("name", list(LEAST))
+@pytest.mark.parametrize("kind", [Limits, AskedLimits])
+def test_no_limit_is_so_small_that_it_rounds_to_none(kind: type[Limits] | type[AskedLimits], name: str) -> None:
+    least = LEAST[name]
+    for value in (0, -1) if name == "pids" else (least * 0.9, 1e-10, 0, -1, float("nan"), float("inf")):
+        with pytest.raises(msgspec.ValidationError, match=f"{name} must be at least"):
+            msgspec.convert({name: value}, kind)
+    limits = msgspec.convert(LEAST, Limits)
+    plan = plan_container(
+        FACTS, limits=limits, quota=output_quota([]), input_folder="/i", model_folder=None, seed=1, gpu=None
+    )
+    assert round(plan.cpus * 1e9) >= 10**7
+    assert min(plan.memory_bytes, plan.shm_bytes, plan.file_bytes, plan.cpu_s, plan.pids, plan.quota.bytes) > 0
+    assert "size=1000000," in plan.tmpfs["/tmp"]
+
+
+def test_a_share_of_a_machine_is_never_nothing() -> None:
+    granted = lower(Limits(), machine=share_of(MACHINE, part=0, parts=10**6))
+    assert all(getattr(granted.limits, name) >= least for name, least in LEAST.items())
 
 
 def test_a_plan_says_everything_that_bounds_a_run() -> None:
@@ -123,8 +147,14 @@ def test_a_plan_says_everything_that_bounds_a_run() -> None:
         "/tmp": "rw,exec,nosuid,nodev,size=500000000,mode=1777",
         "/data": "rw,noexec,nosuid,nodev,size=67108864,mode=1777",
     }
-    assert not plan.user.startswith("0")
-    assert re.fullmatch(r"\d+:\d+", plan.user)
+    user, group = plan.user.split(":")
+    assert user == group
+    assert int(user) in USERS
+    others = [
+        plan_container(facts, limits=Limits(), quota=quota, input_folder="/", model_folder=None, seed=1, gpu=None)
+        for _ in range(20)
+    ]
+    assert len({one.user for one in others}) > 10, "a user of its own for each run"
     environment = plan.environment
     assert environment["HARNESS_DEVICE"] == "cpu"
     assert environment["HARNESS_SEED"] == "2602"
@@ -137,9 +167,13 @@ def test_a_plan_says_everything_that_bounds_a_run() -> None:
     [
         ({"architecture": "arm64"}, "cpu", "for linux/arm64, the engine runs linux/amd64"),
         ({"os": "windows"}, "cpu", "for windows/amd64"),
+        ({"os": "\n::error::" + "x" * 1000}, "cpu", r"for \n::error::xxx"),
         ({"command": ()}, "cpu", "neither ENTRYPOINT nor CMD"),
         ({"volumes": ("/proc/x",)}, "cpu", "VOLUME '/proc/x'"),
         ({"volumes": ("/",)}, "cpu", "VOLUME '/'"),
+        ({"volumes": ("//d0",)}, "cpu", "VOLUME '//d0'"),
+        ({"volumes": ("/..d/..",)}, "cpu", "VOLUME '/..d/..'"),
+        ({"volumes": ("/d0/.",)}, "cpu", "VOLUME '/d0/.'"),
         ({"volumes": ("/a/../b",)}, "cpu", "VOLUME '/a/../b'"),
         ({"volumes": ("/a,size=1",)}, "cpu", "VOLUME '/a,size=1'"),
         ({"volumes": ("/output/sub",)}, "cpu", "VOLUME '/output/sub'"),
@@ -154,7 +188,9 @@ def test_images_that_may_not_run(change: dict[str, object], device: str, said: s
 
 
 def test_a_usual_image_may_run() -> None:
-    facts = msgspec.structs.replace(FACTS, volumes=("/data", "/output"), environment=("LD_PRELOAD=/x.so",))
+    facts = msgspec.structs.replace(
+        FACTS, volumes=("/data", "/output", "/..d/.cache/a.b"), environment=("LD_PRELOAD=/x.so",)
+    )
     check_image(facts, machine=MACHINE, device="cpu")
 
 
@@ -188,6 +224,7 @@ def test_the_organiser_may_allow_images_and_a_network() -> None:
         (":##[:error::f", "error::f"),
         ("mid ##[add-mask]g ####[[h", "mid add-mask]g h"),
         ("abc\u202edef", "abcdef"),
+        ("#" * 2**20, "#" * 2**20),  # for hours, were it quadratic
     ],
 )
 def test_hostile_text_is_made_harmless(raw: str, clean: str) -> None:

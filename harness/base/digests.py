@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.base.files import folder_content
 from harness.base.structs import canonical_json
 
 NOT_COPIED = frozenset(
@@ -45,19 +46,27 @@ def digest_json(value: Any) -> str:
 def digest_folder(folder: Path) -> str:
     """SHA-256 (hex) over relative names, contents and executable bits of the files under `folder`.
 
-    That is whatever a build can copy: hidden files and links (by their targets) count, NOT_COPIED does not.
+    That is whatever a build can copy (`folder_content`): hidden files, links by their targets and empty folders count,
+    NOT_COPIED does not. UsageError for a folder beyond the bounds there.
     """
-    parts: list[bytes] = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if not NOT_COPIED.isdisjoint(relative.parts):
-            continue
+    sha = hashlib.sha256()
+
+    def add(*parts: bytes) -> None:
+        for part in parts:
+            sha.update(len(part).to_bytes(8, "big"))
+            sha.update(part)
+
+    for relative in folder_content(folder, without=NOT_COPIED):
+        path = folder / relative
+        add(os.fsencode(relative.as_posix()))
         if path.is_symlink():
-            parts += [relative.as_posix().encode(), b"link", os.fsencode(path.readlink())]
-        elif path.is_file():
-            parts += [
-                relative.as_posix().encode(),
-                b"x" if os.access(path, os.X_OK) else b"-",
-                path.read_bytes(),
-            ]
-    return digest_bytes(*parts)
+            add(b"link", os.fsencode(path.readlink()))
+        elif path.is_dir():
+            add(b"folder")
+        else:
+            add(b"x" if os.access(path, os.X_OK) else b"-")
+            with path.open("rb") as file:  # may be larger than the memory
+                sha.update(os.fstat(file.fileno()).st_size.to_bytes(8, "big"))
+                while chunk := file.read(2**20):
+                    sha.update(chunk)
+    return sha.hexdigest()

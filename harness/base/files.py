@@ -10,10 +10,13 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from harness.base.errors import InfrastructureError, UsageError
+
+# Of a folder that somebody hands in: far above what an honest one needs, and so little that a walk takes seconds.
+MAX_FILES, MAX_DEPTH, MAX_PATH, MAX_FOLDER_BYTES = 20_000, 32, 1024, 24 * 10**9
 
 PART = ".harness.part"  # the names of files and folders end so while they are being written
 
@@ -164,3 +167,45 @@ def refuse_existing(folder: Path) -> None:
     """UsageError if a folder that is to be written exists."""
     if folder.exists():
         raise UsageError(f"{folder}: already exists", fix="name a folder that does not exist yet")
+
+
+def folder_content(folder: Path, *, without: Collection[str] = ()) -> list[Path]:
+    """The regular files, links and empty folders in a folder and below, relative to it, in the order of their parts.
+
+    Links are not followed, other kinds of files left out, names in `without` left out with all below them. UsageError
+    for more than MAX_FILES, more than MAX_FOLDER_BYTES by the files' stated sizes, folders deeper than MAX_DEPTH or
+    paths longer than MAX_PATH, and what cannot be read.
+    """
+    found: list[tuple[str, ...]] = []
+    waiting: list[tuple[str, ...]] = [()]
+    seen = size = 0
+    while waiting:
+        parts = waiting.pop()
+        kept = 0
+        try:
+            with os.scandir(folder.joinpath(*parts)) as entries:
+                for entry in entries:
+                    seen += 1
+                    one = (*parts, entry.name)
+                    if entry.name in without:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(one)
+                    elif entry.is_symlink() or entry.is_file():
+                        found.append(one)
+                        size += entry.stat(follow_symlinks=False).st_size
+                    else:
+                        continue
+                    kept += 1
+                    long = len(one) > MAX_DEPTH or len("/".join(one)) > MAX_PATH
+                    if seen > MAX_FILES or long or size > MAX_FOLDER_BYTES:
+                        raise UsageError(
+                            f"{folder}: more than {MAX_FILES} files, {MAX_DEPTH} folders within each other, a path of "
+                            f"{MAX_PATH} characters or {MAX_FOLDER_BYTES / 1e9:g} GB",
+                            fix="leave out what is not needed, and pack many files into one",
+                        )
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot be read: {error}", fix="correct its permissions") from error
+        if parts and not kept:
+            found.append(parts)
+    return [Path(*parts) for parts in sorted(found)]

@@ -24,5 +24,5 @@ def sanitise(text: str) -> str:
     # control characters, and those that change the writing direction
     text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", text)
     # GitHub's runner obeys ##[ anywhere in a line, and :: after any blanks
-    text = re.sub(r"#{2,}\[+", "", text)
+    text = re.sub(r"(?<!#)#{2,}\[+", "", text)  # the look back keeps it linear in a text of nothing but #
     return re.sub(r"^([^\S\n]*)(?:::[^\S\n]*)+", r"\1", text, flags=re.MULTILINE)

@@ -58,14 +58,14 @@ def read_pull_request(repository: Path, *, base: str, head: str) -> PullRequest:
             f"the pull request touches {_named(records)}: records, tables and site are written by the harness alone",
             fix=f"leave {LEADERBOARD}/ as it is on the base",
         )
-    inside = [path for path in paths if re.match(rf"{SUBMISSIONS}/[^/]+/", path)]
-    stray = [path for path in paths if _top(path) == SUBMISSIONS and path not in set(inside)]
+    inside = {path for path in paths if re.match(rf"{SUBMISSIONS}/[^/]+/", path)}
+    stray = [path for path in paths if _top(path) == SUBMISSIONS and path not in inside]
     if stray:
         raise UsageError(
             f"the pull request adds or changes {_named(stray)}, outside any submission's folder",
             fix=f"move the files of a submission to {SUBMISSIONS}/<slug>/",
         )
-    others = [path for path in paths if path not in set(inside)]
+    others = [path for path in paths if path not in inside]
     if inside and others:
         raise UsageError(
             f"the pull request changes submissions and {_named(others)}: a submission must not change how it is judged",

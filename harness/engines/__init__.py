@@ -128,8 +128,12 @@ class Engine(Protocol):
         """What the image's configuration says."""
         ...
 
+    def untag(self, name: str) -> None:
+        """Remove a name of an image if it exists, and the image where it has no other."""
+        ...
+
     def start(self, plan: ContainerPlan) -> AbstractContextManager[Container]:
-        """Start a container as planned; ImagePolicyError if the image makes that impossible."""
+        """Start a container as planned; ImagePolicyError if the engine starts a trusted image so, but not this one."""
         ...
 
 

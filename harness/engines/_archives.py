@@ -6,9 +6,11 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +21,14 @@ import msgspec
 
 from harness.base.digests import NOT_COPIED
 from harness.base.errors import BuildError, ImagePolicyError
+from harness.base.files import folder_content
 from harness.base.structs import MAX_YAML_BYTES
-from harness.sandbox import MAX_IMAGE_BYTES, ImageFacts, Machine, check_image
+from harness.base.text import shortened
+from harness.engines._layers import MAX_HEADER_BYTES, Layer, measured, unpacked
+from harness.sandbox import MAX_IMAGE_BYTES, BuildPolicy, ImageFacts, Machine, check_image
 
 MAX_LAYERS, MAX_MEMBERS, MAX_JSON_BYTES = 127, 10_000, 4 * 2**20
+MAX_PATTERNS = 100  # of .dockerignore; each is compared with each file
 MAX_WILDCARDS = 3  # in one pattern of .dockerignore; each can multiply the time that matching takes
 AGAIN = "make it with docker save IMAGE -o image.tar"
 
@@ -36,7 +42,10 @@ def build_context(folder: Path, *, max_bytes: int, dockerfile: str | None = None
     engine's cache. The text `dockerfile` replaces the folder's own Dockerfile. BuildError if the files have more than
     `max_bytes`.
     """
-    names = docker.utils.build.exclude_paths(str(folder), [*(f"**/{name}" for name in NOT_COPIED), *_ignored(folder)])
+    ignored = docker.utils.build.PatternMatcher([*_ignored(folder), "!Dockerfile"])
+    # whatever .dockerignore says: what the digest of the submission leaves out cannot get into its image
+    content = folder_content(folder, without=NOT_COPIED)
+    names = [name for path in content if not ignored.matches(name := path.as_posix())]
     total = 0
 
     def normalise(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -57,7 +66,7 @@ def build_context(folder: Path, *, max_bytes: int, dockerfile: str | None = None
 
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
-            for name in sorted(names):
+            for name in names:
                 if dockerfile is None or name != "Dockerfile":
                     tar.add(folder / name, name, recursive=False, filter=normalise)
             if dockerfile is not None:
@@ -71,14 +80,16 @@ def build_context(folder: Path, *, max_bytes: int, dockerfile: str | None = None
 def _ignored(folder: Path) -> list[str]:
     """The patterns of .dockerignore."""
     path = folder / ".dockerignore"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return []
-    if path.is_symlink() or path.stat().st_size > MAX_YAML_BYTES:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_YAML_BYTES:
         raise BuildError(
-            f"{path}: must be a file of at most {MAX_YAML_BYTES} bytes, not a link", fix="replace it by such a file"
+            f"{path}: must be a regular file of at most {MAX_YAML_BYTES} bytes", fix="replace it by such a file"
         )
     lines = path.read_text(errors="replace").splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if len(patterns) > MAX_PATTERNS:
+        raise BuildError(f"{path}: has more than {MAX_PATTERNS} patterns", fix="use fewer, for whole folders")
     for pattern in patterns:
         if len(re.findall(r"\*+", pattern)) > MAX_WILDCARDS:
             raise BuildError(
@@ -130,14 +141,15 @@ def checked_archive(archive: Path, *, machine: Machine) -> Iterator[tuple[ImageF
     """The facts of the one image in a `docker save` archive, and the bytes of a new archive of it.
 
     The new one holds the image's configuration and layers and nothing else: no tag that could move, no second image.
-    Before that the configuration is checked (`harness.sandbox.check_image`) and every layer is read to its end: its
-    unpacked bytes are counted, and holes, with which a few bytes can fill a disk, are refused.
+    Of each layer it holds the bytes that were unpacked and checked here (`harness.engines._layers`), together at most
+    MAX_IMAGE_BYTES. The configuration is checked, too (`harness.sandbox.check_image`).
 
     BuildError if it is not such an archive, ImagePolicyError for what is not allowed.
     """
     with archive.open("rb") as file:
         try:
-            tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  # nothing to close but the file
+            # nothing to close but the file
+            tar = tarfile.open(fileobj=file, mode="r:", tarinfo=_Member)  # noqa: SIM115
             members = _members(tar, archive.stat().st_size)
             images = msgspec.json.decode(_small(tar, members, "manifest.json"), type=list[_Entry])
             if len(images) != 1:
@@ -150,11 +162,14 @@ def checked_archive(archive: Path, *, machine: Machine) -> Iterator[tuple[ImageF
                     f"{archive}: has {len(layers)} layers, expected {len(image.rootfs.diff_ids)}, at most {MAX_LAYERS}",
                     fix=AGAIN,
                 )
+            read = _measured(tar, layers)
+            if [f"sha256:{one.sha256}" for one in read] != image.rootfs.diff_ids:
+                raise BuildError(f"{archive}: a layer is not the one that the configuration names", fix=AGAIN)
             facts = (image.config or ImageConfig()).facts(
                 id=f"sha256:{hashlib.sha256(raw).hexdigest()}",
                 os=image.os,
                 architecture=image.architecture,
-                size=sum(_unpacked(tar, layer) for layer in layers),
+                size=sum(one.disk_bytes for one in read),
             )
         except (
             tarfile.TarError,
@@ -163,13 +178,25 @@ def checked_archive(archive: Path, *, machine: Machine) -> Iterator[tuple[ImageF
             LookupError,
             EOFError,
             OSError,
+            RecursionError,
             zlib.error,
         ) as error:
             raise BuildError(
-                f"{archive}: not an image archive (it must be uncompressed and complete): {error}", fix=AGAIN
+                f"{archive}: not an image archive (it must be uncompressed and complete): "
+                f"{shortened(ascii(str(error)), 300)}",
+                fix=AGAIN,
             ) from error
         check_image(facts, machine=machine, device="cpu")
-        yield facts, _own_archive(tar, raw, layers)
+        yield facts, _own_archive(tar, raw, layers, [one.bytes for one in read])
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose long name or PAX records, which are read into memory, are not long."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type not in (*tarfile.REGULAR_TYPES, tarfile.GNUTYPE_SPARSE) and self.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header has {self.size} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
 
 
 def _members(tar: tarfile.TarFile, size: int) -> dict[str, tarfile.TarInfo]:
@@ -205,42 +232,44 @@ def _small(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str)
     member = _regular(members, name)
     if member.size > MAX_JSON_BYTES:
         raise tarfile.ReadError(f"{name!r} has {member.size} bytes")
-    return b"".join(_content(tar, member))
+    return _file(tar, member).read()
 
 
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
+def _file(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     file = tar.extractfile(member)
     assert file is not None  # a regular file
-    while chunk := file.read(2**20):
-        yield chunk
+    return file
 
 
-def _unpacked(tar: tarfile.TarFile, layer: tarfile.TarInfo) -> int:
-    """The unpacked bytes of a layer, compressed or not, each file counted as at least one block."""
-    total = 0
-    with tarfile.open(fileobj=tar.extractfile(layer), mode="r|*") as members:
-        for member in members:
-            if member.issparse():
-                raise ImagePolicyError(f"the image's file {member.name[:60]!r} has holes", fix="write it without holes")
-            total += max(member.size, 4096)
-            if total > MAX_IMAGE_BYTES:
-                raise ImagePolicyError(
-                    f"a layer of the image has more than {MAX_IMAGE_BYTES / 1e9:g} GB",
-                    fix="leave out what it does not need, and declare weights in submission.yaml",
-                )
-            members.members = []  # type: ignore[attr-defined]  # or it would keep them all
-    return total
+def _measured(tar: tarfile.TarFile, layers: list[tarfile.TarInfo]) -> list[Layer]:
+    """The layers as they are unpacked: a layer that is named again is read once, and counted again."""
+    until = time.monotonic() + BuildPolicy().wall_s
+    room = MAX_IMAGE_BYTES
+    read: dict[int, Layer] = {}
+    for layer in layers:
+        if layer.offset not in read:
+            read[layer.offset] = measured(_file(tar, layer), room=room, until=until)
+        one = read[layer.offset]
+        room -= max(one.disk_bytes, one.bytes)
+        if room < 0:
+            raise ImagePolicyError(
+                f"the layers of the image have more than {MAX_IMAGE_BYTES / 1e9:g} GB", fix="name each layer once"
+            )
+    return [read[layer.offset] for layer in layers]
 
 
-def _own_archive(tar: tarfile.TarFile, config: bytes, layers: list[tarfile.TarInfo]) -> Iterator[bytes]:
+def _own_archive(
+    tar: tarfile.TarFile, config: bytes, layers: list[tarfile.TarInfo], sizes: list[int]
+) -> Iterator[bytes]:
+    """An archive of the configuration and the unpacked layers, of `sizes` bytes."""
     names = [f"{number}.tar" for number in range(len(layers))]
     manifest = json.dumps([{"Config": "config.json", "RepoTags": None, "Layers": names}]).encode()
     for name, data in (("config.json", config), ("manifest.json", manifest)):
         yield _header(name, len(data)) + data + bytes(-len(data) % 512)
-    for name, layer in zip(names, layers, strict=True):
-        yield _header(name, layer.size)
-        yield from _content(tar, layer)
-        yield bytes(-layer.size % 512)
+    for name, layer, size in zip(names, layers, sizes, strict=True):
+        yield _header(name, size)
+        yield from unpacked(_file(tar, layer))
+        yield bytes(-size % 512)
     yield bytes(2 * 512)
 
 

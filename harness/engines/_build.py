@@ -17,7 +17,7 @@ import requests
 import urllib3
 
 from harness.base.errors import BuildError, InfrastructureError
-from harness.base.text import sanitise
+from harness.base.text import sanitise, shortened
 from harness.engines._archives import build_context
 from harness.engines._container import engine_errors
 from harness.sandbox import MAX_INSTRUCTIONS, BuildPolicy
@@ -27,10 +27,7 @@ KILL_WAIT_S = 30  # how long the builder may take to notice that its container w
 ENGINE_RESERVE = 200 * 10**6  # bytes that must stay free on the engine's disk during a build, whoever fills it
 MEMORY_SHARE = 0.75  # of the machine's memory, at most, for a build
 FULL = "no space left on device"
-# in an engine's message: the image could not be fetched because of the network, not because it does not exist
-NETWORK = re.compile(
-    r"lookup |dial tcp|i/o timeout|TLS handshake|Client\.Timeout|connection (refused|reset)|toomanyrequests"
-)
+LONGEST_LINE = 1000  # of a message
 
 
 def build(
@@ -205,24 +202,18 @@ class Watch:
         self.verdict = self.verdict or verdict
 
 
-def _error(
-    folder: Path, message: str, log: collections.deque[str], *, builder: str
-) -> BuildError | InfrastructureError:
+def _error(folder: Path, message: str, log: collections.deque[str], *, builder: str) -> BuildError:
     message = sanitise(message).strip()
     if re.search(r"(non-zero code:|exit status) 137$", message):
         message += " (killed, most likely because memory ran out)"
-    if NETWORK.search(message):
-        return InfrastructureError(
-            f"{folder}: the engine could not fetch an image: {message}",
-            fix="connect the engine to a network, or begin the Dockerfile with ARG BASE_IMAGE and FROM ${BASE_IMAGE}",
-        )
     lines = sanitise("".join(log)).splitlines()
     # without the ids of layers and containers, which differ with every build
     tail = [
         line for line in lines if line.strip() and not re.match(r" ---> |Removing intermediate|Sending build", line)
     ]
+    said = [f"{folder}: {builder} failed: {shortened(message, LONGEST_LINE)}"]
     return BuildError(
-        "\n  ".join([f"{folder}: {builder} failed: {message}", *tail[-20:]]),
+        "\n  ".join(said + [shortened(line, LONGEST_LINE) for line in tail[-20:]]),
         fix="correct the Dockerfile; the build has no network, so use only what is in the base image "
         "(docker/base/requirements.txt) or in the folder, or submit an image archive",
     )

@@ -79,7 +79,7 @@ class DockerContainer:
         while True:
             # Polling: a timeout of the SDK's wait() looks the same as an engine that is gone.
             with engine_errors("waiting for the container"):
-                self.state = self.client.inspect_container(self.main)["State"]
+                self.state = self._inspect(self.main)["State"]
                 self.elapsed = elapsed = time.monotonic() - self.started
                 if not self.state["Running"]:
                     return
@@ -105,7 +105,7 @@ class DockerContainer:
             # An engine that shuts down stops the container first, so the exit status is not the container's own. The
             # holder is stopped with it, and new connections are refused.
             self.reopen().close()
-            if not self.client.inspect_container(self.holder)["State"]["Running"]:
+            if not self._inspect(self.holder)["State"]["Running"]:
                 raise InfrastructureError(
                     "the container engine stopped the run's containers", fix="start the engine again and repeat the run"
                 )
@@ -138,6 +138,10 @@ class DockerContainer:
                 # without this the engine keeps writing to the abandoned stream and no longer answers anybody
                 response.raw.close()
                 response.close()
+
+    def _inspect(self, container: str) -> dict[str, Any]:
+        facts: dict[str, Any] = self.client.inspect_container(container)
+        return facts
 
     def _log_tail(self, *, stdout: bool) -> str:
         return self._end_of(self.client.logs(self.main, stdout=stdout, stderr=True, tail=400))
@@ -178,7 +182,8 @@ class DockerContainer:
         Judged by the change time (ctime), which a program can only move to later; it can set the modification time.
         """
         look = ["find", OUTPUT, "-mindepth", "1", "-type", "f", "-printf", "%C@\n"]
-        answer = self.client.exec_start(self.client.exec_create(self.holder, look)["Id"]).split()
+        # without its complaints about folders that it may not enter
+        answer = self.client.exec_start(self.client.exec_create(self.holder, look, stderr=False)["Id"]).split()
         return min((float(moment) for moment in answer), default=None)
 
     def _sample_memory(self) -> None:
@@ -190,7 +195,7 @@ class DockerContainer:
     @functools.cached_property
     def _memory_files(self) -> tuple[Path, ...]:
         """Where cgroup v1 and v2 keep the maximum; empty if the engine is on another machine."""
-        facts = self.client.inspect_container(self.main)
+        facts = self._inspect(self.main)
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{facts['State']['Pid']}/cgroup").read_text().splitlines():
                 _, controllers, group = line.split(":", 2)

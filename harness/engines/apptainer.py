@@ -145,6 +145,9 @@ class ApptainerEngine:
             write_json(sif.with_suffix(".json"), facts)
         return facts.id
 
+    def untag(self, name: str) -> None:
+        """Nothing to remove: images have no tags, and nothing that was refused is kept."""
+
     def inspect(self, image: str) -> ImageFacts:
         return read_json(self._sif(image).with_suffix(".json"), ImageFacts)
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
-import docker.auth
 import docker.errors
 import docker.types
 import docker.utils
@@ -24,12 +23,25 @@ from harness.base.errors import BuildError, GpuRequiredError, ImagePolicyError, 
 from harness.base.text import sanitise
 from harness.engines import BASE_IMAGE
 from harness.engines._archives import ImageConfig, checked_archive
-from harness.engines._build import NETWORK, Watch, build
+from harness.engines._build import Watch, build
 from harness.engines._classic import classic_build
 from harness.engines._container import DockerContainer, engine_errors
 from harness.engines._gpu import QUERY_IDS, GpuMemory, check_seen, gpus
 from harness.engines._owner import OWNER, forget_dead_owners, is_leftover, owner_labels
-from harness.sandbox import INPUT, MODEL, OUTPUT, BuildPolicy, ContainerPlan, ImageFacts, Machine, Quota, chosen_runtime
+from harness.engines._pull import pull
+from harness.engines._seccomp import seccomp_profile
+from harness.sandbox import (
+    INPUT,
+    MODEL,
+    OUTPUT,
+    TMP,
+    BuildPolicy,
+    ContainerPlan,
+    ImageFacts,
+    Machine,
+    Quota,
+    chosen_runtime,
+)
 
 NAME = "ipv2-harness-"
 
@@ -61,6 +73,7 @@ class DockerEngine:
     def __init__(self, client: Any, *, reopen: Callable[[], Any] = open_client) -> None:
         self.client = client
         self.reopen = reopen
+        self.seccomp = json.dumps(seccomp_profile())
         version = client.version()
         info = client.info()
         local = client.base_url.startswith("http+docker://")  # a Unix socket: this machine's GPUs are the engine's
@@ -156,57 +169,28 @@ class DockerEngine:
         image = self.find_image(reference)
         if image is not None:
             return image
-        policy = policy or BuildPolicy()
-        deadline = time.monotonic() + policy.wall_s
         with engine_errors(f"pulling {reference}"):
-            try:
-                self._pull(reference, policy, deadline)
-            except requests.RequestException:  # the SDK has several timeouts
-                if time.monotonic() < deadline:
-                    raise
-                raise BuildError(
-                    f"{reference}: not pulled within {policy.wall_s:g} s", fix="submit an archive, or pull it first"
-                ) from None
+            pull(self.client, reference, policy or BuildPolicy())
         image = self.find_image(reference)
         if image is None:
             raise BuildError(f"{reference}: was pulled, but the engine does not have it", fix="check name and digest")
         return image
 
-    def _pull(self, reference: str, policy: BuildPolicy, deadline: float) -> None:
-        """Pull within bounds of time and (compressed) bytes; the SDK's own pull waits for ever."""
-        repository, _, digest = reference.partition("@")
-        header = docker.auth.get_config_header(self.client, docker.auth.resolve_repository_name(repository)[0])
-        sizes: dict[str, int] = {}
-        with self.client.post(
-            f"{self.client.base_url}/v{self.client.api_version}/images/create",
-            params={"fromImage": repository, "tag": digest},
-            headers={"X-Registry-Auth": header} if header else {},
-            stream=True,
-            timeout=policy.wall_s,
-        ) as answer:
-            for line in answer.iter_lines():
-                event = json.loads(line)
-                message = sanitise(event.get("error") or event.get("message") or "")
-                if message and NETWORK.search(message):
-                    raise docker.errors.APIError(message)
-                if message:
-                    raise BuildError(f"{reference}: cannot be pulled: {message}", fix="check name and digest")
-                sizes[event.get("id", "")] = (event.get("progressDetail") or {}).get("total") or 0
-                if sum(sizes.values()) > policy.disk_bytes:
-                    raise ImagePolicyError(
-                        f"{reference}: is larger than the {policy.disk_bytes / 1e9:g} GB that are allowed",
-                        fix="leave out what it does not need, and declare weights in submission.yaml",
-                    )
-                if time.monotonic() > deadline:
-                    raise requests.Timeout
-
     def inspect(self, image: str) -> ImageFacts:
         with engine_errors(f"inspecting {image}"):
             found = self.client.inspect_image(image)
-        config = msgspec.convert(found.get("Config") or {}, ImageConfig)
+        try:
+            config = msgspec.convert(found.get("Config") or {}, ImageConfig)
+        except msgspec.ValidationError as error:
+            raise ImagePolicyError(f"the image's configuration: {error}", fix="build it anew") from error
         return config.facts(
             id=found["Id"], os=found["Os"], architecture=found["Architecture"], size=found.get("Size") or 0
         )
+
+    def untag(self, name: str) -> None:
+        # it may not exist, and another run may be using it
+        with engine_errors(f"removing {name}"), contextlib.suppress(docker.errors.APIError):
+            self.client.remove_image(name)
 
     def labels_of(self, image: str) -> dict[str, str]:
         """The labels of a local image."""
@@ -234,10 +218,20 @@ class DockerEngine:
                 if plan.gpu is not None:
                     self._check_gpu(plan, plan.gpu, name=f"{run}-gpu", image=holder_image, labels=labels)
                 self._start_holder(holder, volume=run, image=holder_image, plan=plan, labels=labels)
-                self.client.create_container(**self._create_arguments(plan, name=main, volume=run, labels=labels))
+                arguments = self._create_arguments(plan, name=main, volume=run, labels=labels)
                 gpu_memory = GpuMemory(plan.gpu)
-                started = time.monotonic()
-                self._start_main(main)
+                try:
+                    self.client.create_container(**arguments)
+                    started = time.monotonic()
+                    self.client.start(main)
+                except docker.errors.APIError as refusal:
+                    self._remove_container(main)
+                    self._start_control(plan, name=main, volume=run, image=holder_image, labels=labels)
+                    raise ImagePolicyError(
+                        f"the image cannot be started: {sanitise(str(refusal.explanation))[-300:]}",
+                        fix="correct what the engine names: WORKDIR, ENV and VOLUME lines, and what the image has at "
+                        f"{INPUT}, {OUTPUT}, {MODEL} and {TMP}, where folders are mounted",
+                    ) from refusal
             yield self.container(
                 self.client,
                 main=main,
@@ -253,6 +247,16 @@ class DockerEngine:
                 self._remove_container(main)
                 self._remove_container(holder)
                 self._remove_volume(run)
+
+    def _start_control(
+        self, plan: ContainerPlan, *, name: str, volume: str, image: str, labels: dict[str, str]
+    ) -> None:
+        """Start a trusted container as the one that the engine has just refused: what it does not refuse, too, is the
+        image's fault and not the engine's."""
+        own = msgspec.structs.replace(plan, image=image, tmpfs={TMP: plan.tmpfs[TMP]})
+        arguments = self._create_arguments(own, name=name, volume=volume, labels=labels)
+        self.client.create_container(**arguments, entrypoint=["true"], command=[])
+        self.client.start(name)
 
     def _start_holder(self, name: str, *, volume: str, image: str, plan: ContainerPlan, labels: dict[str, str]) -> None:
         """Start a trusted container that keeps /output mounted: a memory volume is lost with its last container."""
@@ -273,7 +277,7 @@ class DockerEngine:
                 network_mode="none",
                 read_only=True,
                 cap_drop=["ALL"],
-                security_opt=["no-new-privileges:true"],
+                security_opt=self._security(),
                 pids_limit=32,
                 mem_limit=256 * 2**20,
                 ulimits=self._ulimits(nofile=256),
@@ -298,7 +302,7 @@ class DockerEngine:
                 network_mode="none",
                 read_only=True,
                 cap_drop=["ALL"],
-                security_opt=["no-new-privileges:true"],
+                security_opt=self._security(),
                 pids_limit=32,
                 ulimits=self._ulimits(nofile=256),
                 device_requests=_device_requests(gpu),
@@ -306,11 +310,16 @@ class DockerEngine:
             ),
         )
         try:
-            self._start_main(name)
+            self.client.start(name)
             self.client.wait(name)
             listing = self.client.logs(name, tail="all").decode(errors="replace")
         except docker.errors.APIError as error:  # without the driver's files the program does not exist
             listing = str(error.explanation)
+            if "could not select device driver" in listing:
+                raise GpuRequiredError(
+                    "this machine has a GPU, but the engine cannot pass it to a container",
+                    fix="install nvidia-container-toolkit and restart the engine",
+                ) from error
         finally:
             self._remove_container(name)
         check_seen(gpu, listing=listing, engine=self.name)
@@ -331,7 +340,7 @@ class DockerEngine:
                 network_mode="none",
                 read_only=True,
                 cap_drop=["ALL"],
-                security_opt=["no-new-privileges:true"],
+                security_opt=self._security(),
                 init=True,
                 ipc_mode="private",
                 pids_limit=plan.pids,
@@ -362,25 +371,11 @@ class DockerEngine:
     def _volume_size(self, quota: Quota) -> str:
         return f"size={quota.bytes}"
 
+    def _security(self) -> list[str]:
+        return ["no-new-privileges:true", f"seccomp={self.seccomp}"]
+
     def _ulimits(self, **limits: int) -> list[docker.types.Ulimit]:
         return [docker.types.Ulimit(name=name, soft=limit, hard=limit) for name, limit in limits.items()]
-
-    def _start_main(self, name: str) -> None:
-        try:
-            self.client.start(name)
-        except docker.errors.APIError as error:
-            message = sanitise(str(error.explanation))
-            if "could not select device driver" in message:
-                raise GpuRequiredError(
-                    "this machine has a GPU, but the engine cannot pass it to a container",
-                    fix="install nvidia-container-toolkit and restart the engine",
-                ) from error
-            if "not a directory" in message:  # the image has a file where a folder is mounted
-                raise ImagePolicyError(
-                    f"the image cannot be started: {message[-300:]}",
-                    fix=f"remove the files {INPUT}, {OUTPUT} and {MODEL} from the image: folders are mounted there",
-                ) from error
-            raise
 
     def _remove_container(self, name: str) -> None:
         with contextlib.suppress(docker.errors.NotFound):

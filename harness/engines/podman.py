@@ -26,7 +26,8 @@ from harness.base.files import cache_root
 from harness.base.structs import write_json
 from harness.engines import Exit
 from harness.engines._build import KILL_WAIT_S, MEMORY_SHARE, Watch
-from harness.engines._container import DockerContainer
+from harness.engines._container import ASKED_AT_MOST, DockerContainer
+from harness.engines._seccomp import seccomp_profile
 from harness.engines.docker import DockerEngine
 from harness.sandbox import INPUT, MODEL, OUTPUT, PAGE, BuildPolicy, ContainerPlan, Quota, chosen_runtime
 
@@ -37,13 +38,6 @@ PROCESSES_OF_A_USER = 32768  # the least that a kernel has; Podman would ask for
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
 READ_ONLY = "ro,nosuid,nodev,noexec,size=4096"  # mounted over /run and /var/tmp, which Podman makes writable
 KILLED = 137
-# Podman's system call filter allows these, Docker's does not: ways into new namespaces and to the kernel's keys.
-REFUSED_CALLS = {
-    *("add_key", "keyctl", "request_key", "reboot", "name_to_handle_at"),
-    *("clone", "clone3", "setns", "unshare", "pivot_root", "mount", "umount", "umount2"),
-    *("fsconfig", "fsmount", "fsopen", "fspick", "mount_setattr", "move_mount", "open_tree"),
-}
-NEW_NAMESPACES = 0x7E020000  # the flags of clone that create any
 CGROUPS = Path("/sys/fs/cgroup")
 GROUPS_WITHIN_S = 5  # how long Podman may take to remove its cgroups below ours
 
@@ -87,26 +81,9 @@ class PodmanEngine(DockerEngine):
                 f"Podman stores images with {info['Driver']!r}, expected 'overlay', which lets us watch a build's disk",
                 fix='set driver = "overlay" in /etc/containers/storage.conf',
             )
-
-        self.seccomp = self._write_seccomp()
-
-    def _write_seccomp(self) -> str:
-        """Write Podman's system call filter without the calls that Docker's refuses; returns the path."""
-        answer = self.client.get(f"{self.client.base_url}/v4.0.0/libpod/info").json()
-        try:
-            profile = json.loads(Path(answer["host"]["security"]["seccompProfilePath"]).read_bytes())
-        except (LookupError, OSError, ValueError) as error:
-            raise InfrastructureError(
-                f"Podman's system call filter cannot be read: {error!r}", fix="install golang-github-containers-common"
-            ) from error
-        for rule in profile["syscalls"]:
-            if rule["action"] == "SCMP_ACT_ALLOW":
-                rule["names"] = [name for name in rule["names"] if name not in REFUSED_CALLS]
-        harmless = {"index": 0, "value": NEW_NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}
-        profile["syscalls"].append({"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [harmless]})
-        path = cache_root() / "podman-seccomp.json"
-        write_json(path, profile)
-        return str(path)
+        profile = cache_root() / "seccomp.json"  # its API takes a file
+        write_json(profile, seccomp_profile())
+        self.seccomp = str(profile)
 
     def _check_runtime(self, runtime: str, info: dict[str, Any]) -> None:
         # its API lists many runtimes, installed or not, and ignores the one that a container asks for
@@ -160,7 +137,6 @@ class PodmanEngine(DockerEngine):
     def _create_arguments(self, plan: ContainerPlan, **names: Any) -> dict[str, Any]:
         arguments = super()._create_arguments(plan, **names)
         proxies = {name: "" for lower in PROXIES for name in (lower, lower.upper())}
-        arguments["host_config"]["SecurityOpt"].append(f"seccomp={self.seccomp}")
         return {**arguments, "environment": {**proxies, **plan.environment}}
 
     def _volume_size(self, quota: Quota) -> str:
@@ -192,6 +168,14 @@ class PodmanContainer(DockerContainer):
                 with contextlib.suppress(OSError):
                     counted = re.search(r"^oom_kill (\d+)$", path.with_name(name).read_text(), re.MULTILINE)
                     self.oom_kills = max(self.oom_kills, int(counted[1]) if counted else 0)
+
+    def _inspect(self, container: str) -> dict[str, Any]:
+        for _ in range(ASKED_AT_MOST - 1):
+            try:
+                return super()._inspect(container)
+            except docker.errors.APIError:  # it ended just while the service looked at its process
+                time.sleep(0.1)
+        return super()._inspect(container)
 
     def _log_tail(self, *, stdout: bool) -> str:
         # `tail` loses the beginnings of lines that were written in parts; the log is bounded anyway

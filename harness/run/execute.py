@@ -22,7 +22,7 @@ from harness.base.text import sanitise
 from harness.dataset.cases import Inputs, NoisySlice
 from harness.engines import Engine, Exit
 from harness.run.cache import amend_run, cached_run, keep_run, run_folder
-from harness.run.container_image import image_of
+from harness.run.container_image import checked_image, removed_if_refused
 from harness.run.failures import raise_for
 from harness.run.outputs import read_outputs
 from harness.run.result import Costs, Run, Times, compare, digest_outputs
@@ -37,7 +37,6 @@ from harness.sandbox import (
     Limits,
     Machine,
     build_policy,
-    check_image,
     lower,
     output_quota,
     plan_container,
@@ -64,7 +63,6 @@ class _Job(NamedTuple):
 class _Built(NamedTuple):
     """A submission's image, checked."""
 
-    image: str
     facts: ImageFacts
     policy: BuildPolicy
     seconds: float
@@ -119,7 +117,10 @@ def run_submission(
             note(f"another harness process is running {submission.slug}; waiting for it")
 
     # The build as well: two at the same time would make two images of different ids.
-    with in_turn(cache_root() / "locks" / submission.digest, waiting=waiting):
+    with (
+        in_turn(cache_root() / "locks" / submission.digest, waiting=waiting),
+        removed_if_refused(submission, engine),
+    ):
         built = _build(job, build_policy(os.environ) if build is None else build)
         folder = run_folder(_key(job, built))
         run = None if fresh else cached_run(folder, dataset)
@@ -195,11 +196,8 @@ def _device(submission: Submission, machine: Machine) -> tuple[Device, str | Non
 def _build(job: _Job, policy: BuildPolicy) -> _Built:
     """Build, load or pull the image, and check what its configuration says."""
     began = time.monotonic()
-    image = image_of(job.submission, job.engine, policy)
-    seconds = time.monotonic() - began
-    facts = job.engine.inspect(image)
-    check_image(facts, machine=job.machine, device=job.device)
-    return _Built(image, facts, policy, seconds)
+    facts = checked_image(job.submission, job.engine, policy, machine=job.machine, device=job.device)
+    return _Built(facts, policy, time.monotonic() - began)
 
 
 def _key(job: _Job, built: _Built) -> str:
@@ -207,7 +205,7 @@ def _key(job: _Job, built: _Built) -> str:
     further = job.dataset.further
     return digest_json(
         {
-            "image": built.image,
+            "image": built.facts.id,
             "weights": {name: path.name for name, path in job.weights},
             "data": job.dataset.digest,
             "cases": [case.name for case in job.dataset.cases],
@@ -299,7 +297,7 @@ def _finished(job: _Job, built: _Built, found: dict[str, Slice], ends: list[Exit
         first_output_s=ends[0].first_output_s,
     )
     return Run(
-        image=built.image,
+        image=built.facts.id,
         outputs={},
         outputs_digest=digest_outputs(pixels_of(found)),
         device=job.device,

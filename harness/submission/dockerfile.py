@@ -50,6 +50,7 @@ def rewrite(text: str, *, allowed: Collection[str], arguments: Mapping[str, str]
     ends: list[str] = []  # the names of finished stages, "" for one without
     current: str | None = None  # the current stage; None before the first FROM
     given: dict[str, str] = {}
+    volumes = False  # whether a VOLUME came before
     for instruction, rest in _instructions(text):
         flags, words = _split_flags(instruction, rest)
         if instruction == "FROM":
@@ -64,6 +65,11 @@ def rewrite(text: str, *, allowed: Collection[str], arguments: Mapping[str, str]
             given |= dict([_argument(rest)])
         elif current is None:
             raise BuildError(f"Dockerfile: {instruction} comes before the first FROM", fix="begin with FROM")
+        elif instruction == "RUN" and volumes:  # what it writes there goes to the host's disk, past every bound
+            raise ImagePolicyError(
+                f"Dockerfile: {_shown(f'RUN {rest}')}: comes after a VOLUME", fix="put the VOLUME lines last"
+            )
+        volumes = volumes or instruction == "VOLUME"
         for flag in flags:
             if flag.startswith("--from="):
                 _check_source(flag.removeprefix("--from="), ends, allowed)

@@ -11,17 +11,29 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from harness.base.digests import digest_folder
+from harness.base.digests import NOT_COPIED, digest_folder
 from harness.base.errors import UsageError
-from harness.base.files import atomic_folder
+from harness.base.files import MAX_FOLDER_BYTES, atomic_folder
 from harness.base.shipped import shipped
 from harness.base.structs import Strict, read_yaml
+from harness.base.text import shortened
 from harness.sandbox import AskedLimits
 
 MANIFEST = "submission.yaml"
 
 ANCHOR_PREFIX = "anchor-"
 """Slugs with this prefix are the harness's own reference rows (`harness.scoring.anchors`)."""
+
+_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+REF = re.compile(
+    rf"(?:(?:localhost|(?=[^/]*[.:])[A-Za-z0-9.-]+)(?::(?P<port>[0-9]{{1,5}}))?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?@sha256:[0-9a-f]{64}"
+)
+"""An image by digest, as engines spell it."""
+
+MAX_REF = 255
+
+MAX_LIST_BYTES = 64 * 2**20  # of a trained_on.txt: nearly a million slices
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
@@ -39,8 +51,12 @@ class Image(Strict, frozen=True, kw_only=True):
         given = [value for value in (self.build, self.archive, self.ref) if value is not None]
         if len(given) != 1:
             raise ValueError("image takes exactly one of build, archive, ref")
-        if self.ref is not None and not re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", self.ref):
-            raise ValueError('image.ref must name a digest: "name@sha256:<64 hex digits>" (tags can move)')
+        found = self.ref is not None and len(self.ref) <= MAX_REF and REF.fullmatch(self.ref)
+        if self.ref is not None and (not found or int(found["port"] or 1) not in range(1, 2**16)):
+            raise ValueError(
+                'image.ref must be a name of lower-case letters with a digest: "name@sha256:<64 hex digits>" (tags can '
+                "move)"
+            )
 
 
 class Weights(Strict, frozen=True, kw_only=True):
@@ -109,22 +125,45 @@ def load_submission(folder: Path | str) -> Submission:
             fix="name a folder with a submission.yaml; harness new SLUG makes one",
         )
     slug = check_slug(path.resolve().name)
-    if not (path / MANIFEST).is_file():
-        raise UsageError(f"{path}: has no {MANIFEST}", fix="harness new SLUG makes a folder with one")
+    # through a link our messages could quote any file of this machine
+    if (path / MANIFEST).is_symlink() or not (path / MANIFEST).is_file():
+        raise UsageError(
+            f"{path}: has no {MANIFEST} (a file, not a link)", fix="harness new SLUG makes a folder with one"
+        )
     manifest = read_yaml(path / MANIFEST, Manifest)
-    named = {"image.build": manifest.image.build, "image.archive": manifest.image.archive}
-    for key, value in (named | {"trained_on": manifest.trained_on}).items():
-        if value is None:
-            continue
-        target = (path / value).resolve()
-        if not target.is_relative_to(path.resolve()):
-            raise UsageError(
-                f"{path / MANIFEST}: {key} {value!r} lies outside the submission's folder",
-                fix="copy it into the folder",
-            )
-        if not target.exists():
-            raise UsageError(f"{path / MANIFEST}: {key} {value!r} does not exist", fix=f"correct {key}")
+    if manifest.image.build is not None:
+        _check_named(path, "image.build", manifest.image.build, folder=True)
+    if manifest.image.archive is not None:
+        _check_named(path, "image.archive", manifest.image.archive)
+    if manifest.trained_on is not None:
+        _check_named(path, "trained_on", manifest.trained_on, max_bytes=MAX_LIST_BYTES)
     return Submission(slug=slug, folder=str(path), manifest=manifest, digest=digest_folder(path))
+
+
+def _check_named(
+    submission: Path, key: str, value: str, *, folder: bool = False, max_bytes: int = MAX_FOLDER_BYTES
+) -> None:
+    """UsageError unless `value` names a regular file of at most `max_bytes` (or a folder) within the submission's
+    folder, and one that its digest covers."""
+    what = f"{submission / MANIFEST}: {key} {shortened(ascii(value), 100)}"
+    top = submission.resolve()
+    try:
+        target = (submission / value).resolve()
+        right = target.is_dir() if folder else target.is_file()
+        there = target.exists()
+        size = target.stat().st_size if there else 0
+    except (OSError, ValueError, RuntimeError) as error:  # too long, no text, a link in a circle
+        raise UsageError(f"{what} cannot be a path: {error}", fix=f"correct {key}") from None
+    if not target.is_relative_to(top):
+        raise UsageError(f"{what} lies outside the submission's folder", fix="copy it into the folder")
+    if not there:
+        raise UsageError(f"{what} does not exist", fix=f"correct {key}")
+    if not right:
+        raise UsageError(f"{what} is no {'folder' if folder else 'regular file'}", fix=f"correct {key}")
+    if size > max_bytes:
+        raise UsageError(f"{what} has {size} bytes, at most {max_bytes} are allowed", fix=f"correct {key}")
+    if not NOT_COPIED.isdisjoint(target.relative_to(top).parts):
+        raise UsageError(f"{what} lies in one of {', '.join(sorted(NOT_COPIED))}, which are left out", fix="move it")
 
 
 def new_submission(into: Path, slug: str, *, name: str, authors: Sequence[str]) -> Path:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from PIL import Image
 
 from harness.base.digests import digest_bytes, digest_folder, digest_json
 from harness.base.errors import InfrastructureError, UsageError
-from harness.base.files import PART, atomic_file, atomic_folder, in_turn, write_bytes
+from harness.base.files import PART, atomic_file, atomic_folder, folder_content, in_turn, write_bytes
 from harness.base.slices import read_grey, write_grey
 from harness.base.structs import Strict, canonical_json, expand_variables, read_json, read_yaml, write_json
 
@@ -99,6 +100,29 @@ def test_folder_digest_sees_all_that_a_build_can_copy(tmp_path: Path) -> None:
     executable = digest_folder(tmp_path)
     write(tmp_path / "a.py", "2")
     assert len({before, executable, digest_folder(tmp_path)}) == 3
+
+
+def test_a_folder_of_a_stranger_is_bounded_and_its_names_are_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert folder_content(tmp_path) == []
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    (folder / "empty").mkdir(parents=True)
+    os.mkfifo(folder / "fifo")
+    (folder / "link").symlink_to("/")
+    (folder / "b").mkdir()
+    write(folder / "b" / "c", "1")
+    write(folder / "b.c", "1")
+    shown = [path.relative_to(folder.name).as_posix() for path in folder_content(tmp_path)]
+    assert shown == ["b/c", "b.c", "empty", "link"], "in the order of parts; no FIFO, nothing through the link"
+    before = digest_folder(tmp_path)
+    (folder / "empty").rmdir()
+    assert digest_folder(tmp_path) != before, "a build copies empty folders"
+    for name, value in (("MAX_FILES", 3), ("MAX_DEPTH", 2), ("MAX_PATH", 3), ("MAX_FOLDER_BYTES", 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"harness.base.files.{name}", value)
+            with pytest.raises(UsageError, match="within each other"):
+                folder_content(tmp_path)
 
 
 def test_atomic_file_leaves_nothing_half_written(tmp_path: Path) -> None:

@@ -29,10 +29,13 @@ def submission_of(case: Case, world: World) -> Path:
     label = f"LABEL {MARK}={world.mark}\n"
     if case.kind == "archive":
         make_submission(folder, "good", image="{archive: image.tar}")
-        makers.write_archive(folder / "image.tar", case.function, world)
+        makers.write_archive(folder / "image.tar", case, world)
         return folder
     if case.kind == "manifest":
-        return make_submission(folder, "good", manifest=case.manifest, image=case.behaviour or "{build: .}")
+        make_submission(folder, "good", manifest=case.manifest, image=case.behaviour or "{build: .}")
+        if case.maker:
+            getattr(makers, case.maker)(folder, world)
+        return folder
     if case.kind == "build":
         assert world.base is not None
         make_submission(folder, "good")
@@ -42,8 +45,8 @@ def submission_of(case: Case, world: World) -> Path:
         if "SYNTAX" in text:
             text = "# syntax=example.org/builder\n" + text.replace("SYNTAX", "")
         (folder / "Dockerfile").write_text(text)
-        if case.behaviour:
-            getattr(makers, case.behaviour)(folder, world)
+        if case.maker:
+            getattr(makers, case.maker)(folder, world)
         return folder
     arguments = world.arguments(case)
     return make_submission(
@@ -66,12 +69,19 @@ def attempt(case: Case, world: World) -> Run | HarnessError:
         return error
 
 
-def attempt_and_check(case: Case, world: World, monkeypatch: pytest.MonkeyPatch) -> Exit | None:
-    """Let a case happen and see that it ended as it must and that nothing is left; how its container ended."""
+def smaller_bounds(case: Case, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What spares a case the time, the disk or the GPU that the real bound asks for."""
     if case.name == "preload with gpu":  # the check comes before anything is started, so a GPU in name is enough
         monkeypatch.setattr(world.engine, "machine", msgspec.structs.replace(world.engine.machine, gpus=("GPU-0",)))
-    if case.name == "oversize layer":
+    if case.name in ("oversize layer", "layer named often"):
         monkeypatch.setattr("harness.engines._archives.MAX_IMAGE_BYTES", 10**6)
+    if case.maker == "with_many_files":
+        monkeypatch.setattr("harness.base.files.MAX_FILES", 100)
+
+
+def attempt_and_check(case: Case, world: World, monkeypatch: pytest.MonkeyPatch) -> Exit | None:
+    """Let a case happen and see that it ended as it must and that nothing is left; how its container ended."""
+    smaller_bounds(case, world, monkeypatch)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     end = attempt(case, world)
@@ -81,7 +91,7 @@ def attempt_and_check(case: Case, world: World, monkeypatch: pytest.MonkeyPatch)
     written = b"".join(path.read_bytes() for paths in texts for path in paths if path.is_file())
     if isinstance(end, HarnessError):
         assert (end.exit_code, end.stage, end.party) == (case.status, *ENDS[case.status]), end.message
-        assert case.said in end.message
+        assert case.said in end.message, end.message
         assert end.fix or case.status == 2
         said = end.message + end.fix
         assert not (world.folder / "cache" / "runs").exists(), "of a run that failed nothing is kept"

@@ -5,10 +5,11 @@ python tests/containers/cases.py     # write the table of docs/security.md anew
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import yaml
 from msgspec.structs import replace
 
 from harness.sandbox import BuildPolicy, Limits
@@ -39,7 +40,8 @@ ENDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """`behaviour` names a function of image/behave.py (a run) or a maker in `tests.containers.makers` (others)."""
+    """`behaviour` names a function of image/behave.py (a run) or an archive of `tests.containers.makers`; of a
+    manifest it is what `image` says."""
 
     name: str
     does: str
@@ -48,6 +50,8 @@ class Case:
     bound: str = "never starts"
     kind: Kind = "run"
     behaviour: str = ""  # the name with underscores if empty
+    maker: str = ""  # of `tests.containers.makers`: what else it does to the submission's folder
+    config: dict[str, object] = field(default_factory=dict)  # of an archive: changes of the image's configuration
     arguments: str = ""  # what of the world behave.py is told: "label", "labels", "reachable"
     dockerfile: str = ""  # of a run: lines to append; of a build: the whole after FROM
     manifest: str = ""  # lines to append
@@ -71,13 +75,19 @@ def build(name: str, does: str, dockerfile: str, status: int, said: str, **more:
     return Case(name=name, does=does, status=status, said=said, kind="build", dockerfile=dockerfile, **more)  # type: ignore[arg-type]
 
 
-def archive(name: str, does: str, status: int, said: str, bound: str = "never loaded") -> Case:
-    return Case(name=name, does=does, status=status, said=said, kind="archive", bound=bound)
+def archive(name: str, does: str, status: int, said: str, bound: str = "never loaded", **config: object) -> Case:
+    return Case(name=name, does=does, status=status, said=said, kind="archive", bound=bound, config=config)
 
 
 def manifest(name: str, does: str, said: str, **more: str) -> Case:
     more.setdefault("bound", "never built")
     return Case(name=name, does=does, status=2, said=said, kind="manifest", **more)  # type: ignore[arg-type]
+
+
+def start(name: str, does: str, dockerfile: str) -> Case:
+    """An image that the engine refuses to start, while it starts one of ours with the same mounts and limits."""
+    return Case(name=name, does=does, status=11, said="the image cannot be started: ", behaviour="good",
+                dockerfile=dockerfile, bound="our own image starts")  # fmt: skip
 
 
 def run(behaviour: str) -> str:
@@ -99,6 +109,7 @@ TELLING = {
     *("sleeps for ever", "holds its init", "log flood", "looks everywhere", "finds what is there", "looks around"),
     *("keeps state", "environment", "engine socket", "setuid", "kernel doors", "tag clobber"),
     *("build endless", "build fork bomb", "build memory hog", "build many layers"),
+    *("locked folder", "output is a link", "other sockets", "io_uring", "layer with pax holes"),
 }
 TITLES = {
     "outputs": "Outputs",
@@ -109,6 +120,7 @@ TITLES = {
     "builds": "Builds",
     "manifests": "Manifests",
 }
+REFUSED = yaml.safe_load(Path(__file__).with_name("refused.yaml").read_text())
 CASES: dict[str, list[Case]] = {
     "outputs": [
         Case(name="good", does="copies its input, with escapes and commands in its log", status=0,
@@ -137,6 +149,10 @@ CASES: dict[str, list[Case]] = {
         outputs("link to label", "a symbolic link to the label's path on the host", "is a symbolic link",
                 arguments="label"),
         outputs("hard link", "a hard link to another output", "is a hard link"),
+        outputs("locked folder", "a folder that nobody may enter", "not expected: 'locked' (folder)"),
+        outputs("name of no text", "a name that is not UTF-8", "not expected: '\\udcff.txt'"),
+        outputs("deep folders", "folders within each other, deeper than a path may be",
+                "20 not expected: 'dddd"),
         outputs("fifo", "a FIFO, which a reader would wait at", "is a FIFO"),
         # the engine's tar leaves sockets out
         outputs("unix socket", "a socket", "1 missing: "),
@@ -181,6 +197,8 @@ CASES: dict[str, list[Case]] = {
         Case(name="log flood", does="prints 20 MB that are not UTF-8", status=0, bound="log: 1 MiB kept, 64 KiB read"),
         Case(name="log commands", does="ends with terminal escapes and CI commands on stderr", status=20,
              said="exit status 3: add-mask::y", bound="message cleaned"),
+        Case(name="log of one sign", does="ends with 64 KiB of # on stderr", status=20, said="exit status 3: ####",
+             bound="cleaned in linear time"),
     ],
     "ways out": [
         Case(name="looks everywhere", does="searches every file that it can read for a label", status=0,
@@ -189,25 +207,29 @@ CASES: dict[str, list[Case]] = {
              does="control: the same search with a label put into the image", bound="the search finds",
              dockerfile="RUN printf 'canary-%s' label > /srv/found"),
         Case(name="looks around", does="tries to write outside /tmp; reads its ids, capabilities, filters", status=0,
-             bound="uid 65532, no capability, read-only"),
+             bound="a uid of its own, no capability, read-only"),
         Case(name="environment", does="looks for the host's proxy and its password; its image sets our variables",
              status=0, bound="none passed on, ours win",
              dockerfile="ENV HARNESS_OUTPUT=/tmp HARNESS_DEVICE=cuda NVIDIA_VISIBLE_DEVICES=all"),
         Case(name="egress", does="TCP, UDP and DNS to an address that other containers here reach, metadata, internet",
              status=0, arguments="reachable", bound="no route"),
         Case(name="engine socket", does="looks for the sockets of container engines", status=0, bound="not there"),
-        Case(name="setuid", does="runs a setuid-root program of its image", status=0, bound="uid stays 65532",
+        Case(name="setuid", does="runs a setuid-root program of its image", status=0, bound="uid stays what it is",
              dockerfile="RUN cp /usr/bin/id /setuid-id && chmod 4755 /setuid-id"),
         Case(name="keeps state", does="leaves marks for the next run of its container: files, memory, keys, a process",
              status=0, bound="every run finds nothing", dockerfile="VOLUME /data", further=True),
         Case(name="finds its state", behaviour="keeps_state", status=20, said="run 1 of 3: ", further=True,
              does="control: the same search with such a mark put into the image", bound="the search finds",
-             dockerfile="VOLUME /data\nRUN printf 'kept-by-%s' a-run > /srv/found"),
+             dockerfile="RUN printf 'kept-by-%s' a-run > /srv/found\nVOLUME /data"),
         Case(name="kernel doors", does="mount, unshare, chroot, mknod, raw sockets, /proc/sysrq-trigger",
              status=0, bound="all refused"),
+        Case(name="other sockets", does="sockets of other kinds: to the host of a virtual machine (AF_VSOCK), and more",
+             status=0, bound="all refused"),
+        Case(name="io_uring", does="asks the kernel for a ring of calls, which no filter sees", status=0,
+             bound="refused"),
     ],
     "images": [
-        Case(name="root by another name", behaviour="looks_around", status=0, bound="uid 65532 all the same",
+        Case(name="root by another name", behaviour="looks_around", status=0, bound="a uid of ours all the same",
              does="USER toor, which /etc/passwd says is 0",
              dockerfile="RUN echo toor:x:0:0::/root:/bin/sh >> /etc/passwd\nUSER toor"),
         Case(name="health check", behaviour="outlives_a_health_check", status=0, bound="never runs",
@@ -215,8 +237,7 @@ CASES: dict[str, list[Case]] = {
              dockerfile="HEALTHCHECK --interval=1s CMD touch /output/stray"),
         Case(name="no such command", behaviour="good", does="an entry point that does not exist", status=20,
              said="127: ", bound="nothing of it is kept", dockerfile='ENTRYPOINT ["/nothing/there"]'),
-        Case(name="file for input", behaviour="good", does="a file where /input is mounted", status=11,
-             said="not a directory", dockerfile="COPY behave.py /input"),
+        start("file for input", "a file where /input is mounted", "COPY behave.py /input"),
         Case(name="volume on proc", behaviour="good", does="VOLUME /proc/x", status=11, said="VOLUME '/proc/x'",
              dockerfile="VOLUME /proc/x"),
         Case(name="volume within input", behaviour="good", does="VOLUME /input/x", status=11,
@@ -225,10 +246,15 @@ CASES: dict[str, list[Case]] = {
              said="9 VOLUMEs", dockerfile="VOLUME " + " ".join(f"/v{number}" for number in range(9))),
         Case(name="preload with gpu", behaviour="good", does="LD_PRELOAD, which the GPU hook would run as root",
              status=11, said="LD_PRELOAD", dockerfile="ENV LD_PRELOAD=/evil.so", manifest="gpu: required"),
+        start("tmp is a link", "/tmp is a link to /proc", "RUN rm -rf /tmp && ln -s /proc /tmp"),
+        start("output is a link", "/output is a link to /proc/self", "RUN ln -s /proc/self /output"),
+        start("file for tmp", "a file where /tmp is mounted", "RUN rm -rf /tmp && touch /tmp"),
+        start("workdir within input", "WORKDIR /input/x, which a mount hides", "WORKDIR /input/x"),
         Case(name="needs gpu", does="says that it needs a GPU (exit status 69)", status=24, said="needs a GPU",
              bound="no record"),
     ],
     "archives": [
+        *(archive(**row) for row in REFUSED["archives"]),
         archive("text archive", "no tar at all", 10, "not an image archive"),
         archive("truncated archive", "cut within a layer", 10, "it is cut off in"),
         archive("compressed archive", "gzip, which a few bytes can make endless", 10, "uncompressed"),
@@ -236,12 +262,14 @@ CASES: dict[str, list[Case]] = {
         archive("no layer", "a layer is not there", 10, "not an image archive"),
         archive("endless link", "a layer that links to itself", 10, "is not a regular file"),
         archive("other layer", "a layer of another content than the configuration says", 10, "layer"),
-        archive("layer with holes", "a layer with a sparse file of 1 TiB", 11, "has holes", bound="nothing unpacked"),
         archive("oversize layer", "a gzip layer of more than an image may hold", 11,
-                "a layer of the image has more", bound="nothing unpacked"),
+                "the layers of the image have more", bound="nothing unpacked"),
+        archive("layer named often", "ten times the same layer, each within the bound", 11,
+                "the layers of the image have more", bound="nothing unpacked"),
         archive("foreign platform", "for another processor", 11, "for linux/vax, the engine runs"),
         archive("no entry point", "neither ENTRYPOINT nor CMD", 11, "neither ENTRYPOINT nor CMD"),
-        archive("archive volume", "VOLUME /sys/x", 11, "VOLUME '/sys/x'"),
+        archive("endless variable", "an environment variable of 3 MB", 20, "argument list too long",
+                bound="nothing of it is kept", Env=["A=" + "x" * 3_000_000]),
         archive("wrong types", "a configuration of other types", 10, "not an image archive"),
         archive("tag clobber", "calls itself the base image; its command does not exist",
                 20, "127: ", bound="the base image's tag stays"),
@@ -264,7 +292,7 @@ CASES: dict[str, list[Case]] = {
               10, "more than 0.06 GB of disk", bound="disk: 0.06 GB and one layer"),
         build("build many copies", "20 COPY lines of 7 MB, where no container could be killed",
               "".join(f"COPY large /{number}\n" for number in range(20)), 10, "more than 0.06 GB of disk",
-              behaviour="with_large_file", bound="disk: 0.06 GB and two layers"),
+              maker="with_large_file", bound="disk: 0.06 GB and two layers"),
         build("build pretends", "RUN prints the builder's own lines to hide what it fills", run("pretends BASE12"), 10,
               "more than 0.06 GB of disk", bound="disk: 0.06 GB; the base image stays"),
         build("build pretends a lot", "RUN prints 100,000 lines like the builder's", run("pretends_a_lot"), 10,
@@ -277,13 +305,41 @@ CASES: dict[str, list[Case]] = {
               run("looks_everywhere") + "RUN exit 7\n", 10, "non-zero code: 7", bound="no label, no proxy"),
         build("context escape", "COPY ../../labels", "COPY ../../labels /\n", 10, "docker build failed"),
         build("context link", "COPY of a link to a label", "COPY link /\n", 10, "docker build failed",
-              behaviour="with_link"),
+              maker="with_link"),
         build("large context", "a context of 9 MB where 8 MB are allowed", "COPY big /\n", 10, "larger than 0.008 GB",
-              behaviour="with_big_file", bound="context: 8 MB"),
+              maker="with_big_file", bound="context: 8 MB"),
         build("slow patterns", ".dockerignore of a pattern that takes for ever to match", "COPY build.py /\n", 10,
-              "more than 3 wildcards", behaviour="with_slow_patterns"),
+              "more than 3 wildcards", maker="with_slow_patterns"),
+        build("many patterns", ".dockerignore of 101 patterns", "COPY build.py /\n", 10, "more than 100 patterns",
+              maker="with_many_patterns"),
+        build("patterns in a FIFO", ".dockerignore is a FIFO", "", 10, "must be a regular file",
+              maker="with_fifo_of_patterns"),
+        build("patterns in a folder", ".dockerignore is a folder", "", 10, "must be a regular file",
+              maker="with_folder_of_patterns"),
+        build("broken pattern", ".dockerignore of [, which is no pattern", "COPY missing /\n", 10,
+              "docker build failed", maker="with_broken_pattern"),
+        build("byte code", ".dockerignore asks for byte code, which no digest covers", "COPY __pycache__ /\n", 10,
+              "docker build failed", maker="with_byte_code"),
+        build("git's files", "the same of .git", "COPY .git/evil /\n", 10, "docker build failed",
+              maker="with_byte_code"),
+        build("name of no text in a folder", "a file whose name is not UTF-8", "COPY . /all/\nRUN exit 7\n", 10,
+              "non-zero code: 7", maker="with_name_of_no_text"),
+        build("word of a network", "RUN that fails with words of a network that fails",
+              "RUN echo dial tcp: lookup table && false\n", 10, "non-zero code: 1"),
+        build("file of a network", "COPY of a missing file with such words in its name",
+              'COPY ["lookup dial tcp", "/"]\n', 10, "docker build failed"),
+        build("words of a full disk", "RUN that fails with words of a disk that is full",
+              "RUN echo no space left on device; false\n", 10, "non-zero code: 1"),
+        build("build of one sign", "RUN prints 64 KiB of # and fails", run("prints '#'"), 10, "####",
+              bound="cleaned in linear time"),
+        build("variable of no name", "ENV =x", "ENV =x\n", 10, "docker build failed"),
+        build("volume first", "VOLUME /data, then RUN, which would fill the host's disk through it",
+              "VOLUME /data\nRUN true\n", 11, "comes after a VOLUME"),
+        build("volume in a stage", "the same in a later stage", "VOLUME /data\nFROM ${BASE_IMAGE}\nRUN true\n", 11,
+              "comes after a VOLUME"),
+        build("Dockerfile in a FIFO", "the Dockerfile is a FIFO", "", 2, "a file, not a link", maker="with_fifos"),
         build("linked Dockerfile", "the Dockerfile is a link to a file of the host", "", 2, "a file, not a link",
-              behaviour="with_linked_dockerfile"),
+              maker="with_linked_dockerfile"),
         build("foreign FROM", "FROM debian", "FROM debian\n", 11, "FROM debian: that image is not allowed"),
         build("foreign COPY --from", "COPY --from of another image on this machine",
               "COPY --from=ipv2-harness/debian-python:bookworm /etc/passwd /\n", 11, "that image is not allowed"),
@@ -297,15 +353,8 @@ CASES: dict[str, list[Case]] = {
         build("here-document", "RUN <<EOF", "RUN <<EOF\nFROM debian\nEOF\n", 11, "here-documents"),
     ],
     "manifests": [
-        manifest("python tag", "!!python/object/apply:os.system", "not plain YAML",
-                 manifest="description: !!python/object/apply:os.system [touch /tmp/pwned]"),
-        manifest("alias bomb", "aliases of aliases", "anchors and aliases",
-                 manifest="description: &a [x, x]\ncode: &b [*a, *a]\npaper: [*b, *b]"),
+        *(manifest(**row) for row in REFUSED["manifests"]),
         manifest("large manifest", "70 kB", "at most 65536", manifest="description: " + "x" * 70_000),
-        manifest("build outside", "image: {build: ../..}", "outside", behaviour="{build: ../..}"),
-        manifest("archive outside", "image: {archive: /etc/passwd}", "outside", behaviour="{archive: /etc/passwd}"),
-        manifest("mutable tag", "a ref by tag, which can move after it was looked at", "tags can move",
-                 behaviour="{ref: 'python:latest'}"),
         manifest("weights from within", "weights from the metadata address", "not a public address",
                  bound="never connected",
                  manifest=f"weights: [{{url: 'https://169.254.169.254/w', sha256: {'a' * 64}}}]"),

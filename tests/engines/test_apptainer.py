@@ -17,7 +17,7 @@ from harness.base.errors import InfrastructureError, UsageError
 from harness.engines import Exit, connect
 from harness.engines._gpu import GpuMemory
 from harness.engines.apptainer import ApptainerContainer, ApptainerEngine, run_command
-from harness.run.container_image import image_of
+from harness.run.container_image import checked_image
 from harness.sandbox import BuildPolicy, ContainerPlan, ImageFacts, Limits, Quota, plan_container
 from harness.submission.manifest import load_submission
 from tests.containers.world import make_submission
@@ -81,7 +81,8 @@ def test_a_gpu_is_asked_for_by_its_id() -> None:
 def test_a_submission_that_is_to_be_built_is_told_what_to_do(tmp_path: Path) -> None:
     submission = load_submission(make_submission(tmp_path / "built", "good"))
     with pytest.raises(UsageError) as caught:
-        image_of(submission, ApptainerEngine("1.3.0"), BuildPolicy())
+        engine = ApptainerEngine("1.3.0")
+        checked_image(submission, engine, BuildPolicy(), machine=engine.machine, device="cpu")
     assert "docker save" in caught.value.fix
 
 

@@ -19,6 +19,8 @@ from harness.base.errors import BuildError, InfrastructureError
 from harness.engines import BASE_IMAGE, Engine, connect
 from harness.engines._archives import build_context
 from harness.engines._owner import DEADLINE, OWNER, is_leftover, owner_labels
+from harness.engines._pull import UNREACHABLE
+from harness.engines._seccomp import seccomp_profile
 from harness.engines.docker import DockerEngine
 from harness.sandbox import BuildPolicy, Limits, output_quota, plan_container
 
@@ -241,7 +243,7 @@ def test_the_daemon_confirms_every_bound_of_the_plan(docker: DockerEngine, tmp_p
         facts = docker.client.inspect_container(container.main)
     host, config = facts["HostConfig"], facts["Config"]
     assert facts["Image"] == image
-    assert config["User"] == "65532:65532"
+    assert config["User"] == plan.user
     assert config["Healthcheck"]["Test"] == ["NONE"]
     assert not [entry for entry in config["Env"] if "proxy" in entry.lower()]
     assert host["NetworkMode"] == "none"
@@ -249,7 +251,7 @@ def test_the_daemon_confirms_every_bound_of_the_plan(docker: DockerEngine, tmp_p
     assert host["CapDrop"] == ["ALL"]
     assert not host["CapAdd"]
     assert not host["Privileged"]
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true", f"seccomp={json.dumps(seccomp_profile())}"]
     assert host["IpcMode"] == "private"
     assert host["PidsLimit"] == 20
     assert host["NanoCpus"] == 5 * 10**8
@@ -298,6 +300,41 @@ def test_an_engine_that_goes_away_is_never_the_submissions_fault(
         docker._remove_container(one["Id"])
     for volume in docker.client.volumes(filters=own)["Volumes"]:
         docker._remove_volume(volume["Name"])
+
+
+@pytest.mark.engine
+def test_what_the_engine_refuses_of_our_own_image_too_is_the_machines_fault(
+    docker: DockerEngine, tmp_path: Path
+) -> None:
+    image = docker.find_image(BASE_IMAGE)
+    assert image is not None
+    plan = plan_container(
+        docker.inspect(image),
+        limits=Limits(wall_s=30, memory_gb=0.1, cpus=0.5, shm_gb=0.01, tmp_gb=0.02, pids=20),
+        quota=output_quota([(64, 64)]),
+        input_folder=str(tmp_path / "not" / "there"),
+        model_folder=None,
+        seed=1,
+        gpu=None,
+    )
+    with pytest.raises(InfrastructureError, match="starting the container"), docker.start(plan):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("said", "unreachable"),
+    [
+        ('Get "https://example.org/v2/": dial tcp: lookup example.org: no such host', True),
+        ('Error response from daemon: Get "https://example.org/v2/": net/http: TLS handshake timeout', True),
+        ('initializing source docker://a/b: pinging container registry a: Get "https://a/v2/": dial tcp 1.2.3.4', True),
+        ('failed to resolve reference "a/b": failed to do request: Head "https://a/v2/b": dial tcp: i/o timeout', True),
+        ("manifest unknown: dial tcp: lookup table", False),
+        ('denied: Get "https://example.org/v2/": dial tcp: lookup', False),
+        ('unknown: x\nGet "https://example.org/v2/": dial tcp: lookup', False),
+    ],
+)  # fmt: skip
+def test_the_words_of_a_registry_are_not_those_of_an_engine_that_cannot_reach_it(said: str, unreachable: bool) -> None:
+    assert bool(UNREACHABLE.match(said)) == unreachable
 
 
 # -------------------------------------------------------------------------------- owners

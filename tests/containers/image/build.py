@@ -61,6 +61,11 @@ def pretends_a_lot() -> None:
         time.sleep(0.001)
 
 
+def prints() -> None:
+    print(ARGUMENTS[0] * 2**16)
+    sys.exit(1)
+
+
 def log_flood() -> None:
     while True:
         os.write(1, b"x" * 1000 + b"\n")
