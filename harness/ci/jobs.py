@@ -9,10 +9,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.base.errors import HarnessError, UsageError
+from harness.base.errors import UsageError
 from harness.base.files import cache_root, private_folder
 from harness.base.progress import Reporter
 from harness.base.slices import write_slices
+from harness.base.unforeseen import as_harness_error
 from harness.ci.pull_request import PullRequest, extract
 from harness.ci.transfer import TransferredRun, read_run, write_run
 from harness.ci.verdicts import Verdict, verdict_of
@@ -52,8 +53,8 @@ def check_submissions(
                 run = trial_run(
                     submission, protocol, slices=slices, leaderboard=leaderboard, engine=engine, reporter=reporter
                 )
-        except HarnessError as error:
-            verdicts.append(verdict_of(slug, error))
+        except Exception as error:  # whatever one submission causes, the others keep their verdicts
+            verdicts.append(verdict_of(slug, as_harness_error(error)))
         else:
             peak = run.costs.peak_memory_bytes
             memory = "unknown" if peak is None else f"{peak / 1e6:.0f} MB"
@@ -120,6 +121,6 @@ def score_transferred(
                 write_slices(private, images)
                 outputs = {name: private / f"{name}.png" for name in images}
                 recorded.append(score_and_record(outcome, outputs, benchmark, reporter))
-        except HarnessError as error:
-            refused.append(verdict_of(slug, error))
+        except Exception as error:  # as in `check_submissions`
+            refused.append(verdict_of(slug, as_harness_error(error)))
     return recorded, refused

@@ -139,8 +139,9 @@ def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> No
         raise
     limits, costs = done.limits, done.costs
     gpu = costs.peak_gpu_memory_bytes
+    screen.print("valid", style="green", end="")
     screen.print(
-        f"[green]valid[/]: {len(done.outputs)} slices in {costs.times.run_s:.1f} s including start-up; "
+        f": {len(done.outputs)} slices in {costs.times.run_s:.1f} s including start-up; "
         f"peak memory {megabytes(costs.peak_memory_bytes)}"
         + (f", GPU {megabytes(gpu)}" if gpu is not None else "")
         + f"\nlimits: {limits.wall_s:g} s, {limits.memory_gb:g} GB of memory, {limits.cpus:g} cores",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from harness.cli._common import console, print_table
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from harness.pipeline.evaluate import Evaluation
     from harness.protocol import Protocol
     from harness.records.schema import Result
@@ -131,10 +133,11 @@ def _repeated(result: Result) -> str:
     return "exists already, same result: equal outputs, every value within tolerance"
 
 
-def _value(value: Any) -> str:
-    if value.low is None:
-        return f"{value.value:.3g}"
-    return f"{value.value:.3g} [dim]±{(value.high - value.low) / 2:.2g}[/]"
+def _value(value: Any) -> Text:
+    from rich.text import Text
+
+    half = "" if value.low is None else f" ±{(value.high - value.low) / 2:.2g}"
+    return Text.assemble(f"{value.value:.3g}", (half, "dim"))
 
 
 def print_log(slug: str) -> None:
@@ -158,6 +161,7 @@ def megabytes(value: int | None) -> str:
 def print_comparisons(comparisons: Sequence[Comparison]) -> None:
     """Tables of a record's values beside those of the reference tools, one for each origin of the tools' values."""
     from rich.table import Table
+    from rich.text import Text
 
     from harness.records.agreement import STATED
 
@@ -170,7 +174,7 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
             regions = [one for one in lines if (one.reference, one.metric, one.tool) == line]
             shown = next((one for one in regions if one.region == "whole"), regions[0])
             largest = max(abs(one.ours - one.theirs) / max(abs(one.theirs), 1e-12) for one in regions)
-            verdict = "agrees" if all(one.agrees for one in regions) else "[red]differs[/]"
+            verdict = "agrees" if all(one.agrees for one in regions) else Text("differs", "red")
             values = (f"{shown.ours:.6g}", f"{shown.theirs:.6g}", str(len(regions)), f"{largest:.0e}", verdict)
             table.add_row(*line, *values)
         print_table(table)
