@@ -28,7 +28,7 @@ from harness.run.outputs import read_outputs
 from harness.run.result import Costs, Run, Times, compare, digest_outputs
 from harness.run.staging import rounds_of, staged
 from harness.run.untrusted_png import Slice, pixels_of
-from harness.run.weights import fetch_weights, weights_name
+from harness.run.weights import weights_of
 from harness.sandbox import (
     BuildPolicy,
     Device,
@@ -175,7 +175,7 @@ def _settle(
         granted=lower(limits, machine=machine, asked=submission.manifest.limits),
         device=device,
         gpu=gpu,
-        weights=[(weights_name(one, submission), fetch_weights(one)) for one in submission.manifest.weights],
+        weights=weights_of(submission),
     )
 
 
