@@ -13,7 +13,7 @@ import msgspec
 import yaml
 
 from harness.base.errors import UsageError
-from harness.base.files import read_regular, write_text
+from harness.base.files import MAX_BYTES, read_regular, write_text
 from harness.base.text import shortened
 
 T = TypeVar("T")
@@ -36,10 +36,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, kind: type[T]) -> T:
-    """Read JSON into the record type `kind`; UsageError names the file, the place in it and what was expected."""
+def read_json(path: Path, kind: type[T], *, at_most: int = MAX_BYTES) -> T:
+    """Read JSON of at most so many bytes into the record type `kind`; UsageError names the file, the place in it and
+    what was expected."""
     try:
-        return msgspec.json.decode(read_regular(path), type=kind)
+        return msgspec.json.decode(read_regular(path, at_most=at_most), type=kind)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file", fix="check the path") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -7,7 +7,7 @@ strictly and compared with what the scoring machine knows itself. docs/ci.md.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,8 @@ from harness.base.text import sanitise, shortened
 from harness.dataset.cases import Dataset, FurtherKind, FurtherSlice, Inputs, NoisySlice
 from harness.pipeline.container_run import RunOutcome
 from harness.protocol import Protocol
+from harness.records.encoding import check_observed
+from harness.records.observe import latest
 from harness.records.schema import About, ProtocolFacts, SubmissionFacts, protocol_facts
 from harness.run.outputs import read_folder
 from harness.run.result import digest_outputs
@@ -33,6 +35,8 @@ from harness.run.untrusted_png import pixels_of
 Images = Mapping[str, NDArray[np.uint8]]
 
 WRITE_INPUTS = "write the folder again: harness ci inputs"
+
+RUN_BYTES = 1 << 20  # of run.json: most of it is the log, of 64 KiB
 
 
 # -------------------------------------------------------------------------------- inputs
@@ -168,9 +172,10 @@ def read_run(
     there = sorted(one.name for one in folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
     if not set(there) <= {"run.json", "outputs"} or "run.json" not in there or path.is_symlink():
         raise UsageError(
-            f"{folder}: expected run.json and outputs/, found {there!a}", fix="give a folder that harness ci run wrote"
+            f"{folder}: expected run.json and outputs/, found {_shown(there)}",
+            fix="give a folder that harness ci run wrote",
         )
-    run = read_json(path, TransferredRun)
+    run = read_json(path, TransferredRun, at_most=RUN_BYTES)
     slices = noisy_slices(dataset)
     for what, expected, found in (
         ("digest", _digest(run), run.digest),
@@ -181,10 +186,11 @@ def read_run(
         ("slices", digest_outputs(slices), run.slices),
     ):
         _expect(path, what, expected, found, fix="give what harness ci run wrote for these commits")
-    texts = [run.observed.log]
-    if run.failure is not None:
-        texts += [run.failure.message, run.failure.fix]
-    if any(sanitise(text) != text for text in texts):
+    check_observed(run.observed, path)
+    if run.observed.date > latest():
+        raise UsageError(f"{path}: dated {run.observed.date}, in the future", fix="set that machine's clock")
+    own = msgspec.structs.replace(run.observed, about=None)  # a submission's own words are compared with its manifest's
+    if any(sanitise(text) != text for text in _texts(msgspec.to_builtins([own, run.failure]))):
         raise UsageError(
             f"{path}: contains control characters or CI commands, which the harness never writes",
             fix="do not edit the file; run harness ci run again",
@@ -204,6 +210,19 @@ def read_run(
         fix="run harness ci run again",
     )
     return run, outputs
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in plain data, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield key
+            yield from _texts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
 
 
 def _digest(run: TransferredRun) -> str:
