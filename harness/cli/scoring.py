@@ -135,7 +135,7 @@ def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> No
         with connect_with_base(reporter) as engine:
             done = trial_run(entry, chosen, slices=slices, leaderboard=leaderboard, engine=engine, reporter=reporter)
     except ContainerError:
-        print_log(entry.slug)
+        print_log(entry.slug, shown=chosen.publish.logs)
         raise
     limits, costs = done.limits, done.costs
     gpu = costs.peak_gpu_memory_bytes

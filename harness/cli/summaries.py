@@ -140,16 +140,17 @@ def _value(value: Any) -> Text:
     return Text.assemble(f"{value.value:.3g}", (half, "dim"))
 
 
-def print_log(slug: str) -> None:
-    """The end of a failed container's log, and the file that holds more of it."""
+def print_log(slug: str, *, shown: bool) -> None:
+    """The end of a failed container's log, unless the protocol publishes none, and the file that holds more of it."""
     from harness.run.execute import log_file
 
     path = log_file(slug)
     said = path.read_text().strip().splitlines() if path.is_file() else []
     if said:
         screen = console(stderr=True)
-        screen.print(f"end of its log, {path}:", markup=False, highlight=False, soft_wrap=True)
-        for line in said[-LOG_LINES:]:
+        head = f"end of its log, {path}:" if shown else f"its log, which is not published: {path}"
+        screen.print(head, markup=False, highlight=False, soft_wrap=True)
+        for line in said[-LOG_LINES:] if shown else ():
             screen.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 

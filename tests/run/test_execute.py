@@ -195,6 +195,7 @@ def test_messages_quote_the_container_only_where_logs_may_be_published(
     assert caught.value.message == "the container ended with exit status 3: secret words"
     with pytest.raises(ContainerError) as caught:
         run_submission(submission, dataset, LIMITS, seed=1, engine=engine, publish_logs=False)
+    assert caught.value.message.startswith("the container ended with an error; this protocol publishes nothing")
     assert "secret words" not in caught.value.message + caught.value.fix
     assert "secret words" in (cache / "logs" / "t.log").read_text()
 
