@@ -71,9 +71,13 @@ class _StrictLoader(yaml.SafeLoader):
             value = super().construct_object(node, deep)
         except ValueError:  # 0b_, and more digits than Python reads
             raise _refused(f"{shortened(node.value, 40)!a} is no number", node) from None
-        if isinstance(value, str) and (odd := re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", value)):
+        if not isinstance(value, str):
+            return value
+        # "\ud83d\ude00", as JSON writes it, is one character; half of it is none
+        text = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        if odd := re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text):
             raise _refused(f"the character {odd[0]!a} is not allowed in text", node)
-        return value
+        return text
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[Any] = set()

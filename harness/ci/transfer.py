@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -58,7 +58,7 @@ class _InputsNote(Strict, frozen=True, kw_only=True):
     data: str  # the test set's digest
     slices: str  # digest of the noisy slices alone
     window_hu: tuple[float, float] | None
-    names_key: str | None  # hex; reveals nothing of the seed
+    names_key: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2}){1,64}$")] | None  # reveals nothing of the seed
     cases: tuple[_Listed, ...]
     further: tuple[_ListedFurther, ...] | UnsetType = UNSET  # younger: left out where there are none
 
@@ -109,7 +109,10 @@ def read_inputs(folder: Path, protocol: Protocol) -> Inputs:
 
 
 def _check_listed(path: Path, cases: Sequence[_Listed], further: Sequence[_ListedFurther]) -> None:
-    """Refuse a list by which a container might see two images of one plane: names that repeat, planes of no case."""
+    """Refuse a list by which a container might see two images of one plane, or a file from elsewhere: names that repeat
+    or are paths, planes of no case."""
+    odd = [one.name for one in (*cases, *further) if Path(one.name).name != one.name or not one.name.isprintable()]
+    _expect(path, "names that are none of a file", [], odd, fix=WRITE_INPUTS)
     names = Counter(one.name for one in (*cases, *further))
     repeated = sorted(name for name, count in names.items() if count > 1)
     _expect(path, "names that repeat", [], repeated, fix=WRITE_INPUTS)

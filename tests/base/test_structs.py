@@ -49,6 +49,11 @@ def test_a_date_is_text(tmp_path: Path, date: str) -> None:
     assert read_yaml(tmp_path / "thing.yaml", Thing).name == date
 
 
+def test_a_character_in_two_escapes_is_one(tmp_path: Path) -> None:
+    (tmp_path / "thing.yaml").write_text(r'name: "\ud83d\ude00"')
+    assert read_yaml(tmp_path / "thing.yaml", Thing).name == "\U0001f600"
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(st.binary(max_size=40) | st.text(st.sampled_from("name:cout![]{}\"'\\&*|>-?%@ \n\t0b_1.e+x\ud800"), max_size=30))
 @example("count: 190:20:30.15")

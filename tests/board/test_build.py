@@ -80,6 +80,13 @@ def test_names_of_strangers_neither_hide_nor_turn_the_writing_direction(tmp_path
     check_board(tmp_path)
 
 
+def test_a_formula_that_hides_is_quoted_too(tmp_path: Path) -> None:
+    leaderboard(tmp_path, scored("evil", 1.0, name="\u202e\u200b=cmd()"))
+    write_board(tmp_path)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text())))
+    assert {row["name"] for row in rows} == {"'=cmd()"}
+
+
 def _header(text: str) -> int:
     return next(index for index, line in enumerate(text.splitlines()) if line.startswith("|  | tier | Submission"))
 

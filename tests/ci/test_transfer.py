@@ -86,6 +86,8 @@ def test_without_further_slices_the_note_is_as_it_was(tmp_path: Path, dataset: D
         ({"name": "b"}, "names that repeat: expected [], found ['b']"),
         ({"name": "b-again"}, "names that repeat: expected [], found ['b-again']"),
         ({"kind": "twice"}, "kind"),
+        ({"name": "../../etc/x"}, "names that are none of a file: expected [], found ['../../etc/x']"),
+        ({"name": "\u2028"}, "names that are none of a file"),
     ],
 )
 def test_a_list_that_would_show_a_plane_twice_is_refused(
