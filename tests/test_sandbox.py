@@ -225,15 +225,22 @@ def test_the_organiser_may_allow_images_and_a_network() -> None:
         ("mid ##[add-mask]g ####[[h", "mid add-mask]g h"),
         ("abc\u202edef", "abcdef"),
         ("#" * 2**20, "#" * 2**20),  # for hours, were it quadratic
+        ("a\u061cb\u200bc\ufeffd\U000e0041e\ud800", "abcde"),
+        ("a\u2028::error::b\u2029 ::c\x85::d", "a\nerror::b\n c::d"),
     ],
 )
 def test_hostile_text_is_made_harmless(raw: str, clean: str) -> None:
     assert sanitise(raw) == clean
 
 
-@given(st.text(st.sampled_from("\x1b[]0;m:# \n\r\x07\x00\x9babc\u202e"), max_size=60) | st.text(":#[ ", max_size=12))
+@given(
+    st.text(st.sampled_from("\x1b[]0;m:# \n\r\x07\x00\x9babc\u202e\u2028\x85\x0b"), max_size=60)
+    | st.text(":#[ ", max_size=12)
+)
 def test_no_text_keeps_a_control_sequence_or_a_workflow_command(text: str) -> None:
     clean = sanitise(text)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", clean)
     assert not re.search(r"^\s*::|##\[", clean, flags=re.MULTILINE)
+    assert clean.splitlines() == clean.removesuffix("\n").split("\n") or not clean
+    assert not any(line.lstrip().startswith("::") for line in clean.splitlines())
     assert sanitise(clean) == clean

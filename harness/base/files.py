@@ -8,6 +8,7 @@ import fcntl
 import functools
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -19,6 +20,9 @@ from harness.base.errors import InfrastructureError, UsageError
 MAX_FILES, MAX_DEPTH, MAX_PATH, MAX_FOLDER_BYTES = 20_000, 32, 1024, 24 * 10**9
 
 PART = ".harness.part"  # the names of files and folders end so while they are being written
+
+MAX_BYTES = 32 << 20
+"""Of a file of facts (a record, a protocol, a list of slices); the largest that the harness writes has about 1 MB."""
 
 
 def cache_root() -> Path:
@@ -150,6 +154,27 @@ def private_folder(root: Path) -> Iterator[Path]:
             yield part
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def read_regular(path: Path, *, at_most: int = MAX_BYTES) -> bytes:
+    """The bytes of a file that a stranger may have made: a regular one, of at most `at_most` bytes, or a link to one.
+
+    UsageError for anything else, which would hang (a FIFO) or fill the memory; FileNotFoundError, OSError as usual.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
+            raise UsageError(f"{path}: is not a regular file", fix="put the file itself there")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            data = file.read(at_most + 1) if facts.st_size <= at_most else b""
+    finally:
+        os.close(handle)
+    if max(facts.st_size, len(data)) > at_most:
+        raise UsageError(
+            f"{path}: has {facts.st_size} bytes, at most {at_most} are allowed", fix="restore the file, or remove it"
+        )
+    return data
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,8 @@ import msgspec
 import yaml
 
 from harness.base.errors import UsageError
-from harness.base.files import write_text
+from harness.base.files import MAX_BYTES, read_regular, write_text
+from harness.base.text import shortened
 
 T = TypeVar("T")
 MAX_YAML_BYTES = 64 * 1024
@@ -34,50 +36,75 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, kind: type[T]) -> T:
-    """Read JSON into the record type `kind`; UsageError names the file, the place in it and what was expected."""
+def read_json(path: Path, kind: type[T], *, at_most: int = MAX_BYTES) -> T:
+    """Read JSON of at most so many bytes into the record type `kind`; UsageError names the file, the place in it and
+    what was expected."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(read_regular(path, at_most=at_most), type=kind)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file", fix="check the path") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: {error}", fix="restore the file; if it lies in the cache, delete it") from error
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that also refuses anchors, aliases, merge keys and duplicate keys."""
+    """SafeLoader that also refuses anchors, aliases, merge keys, tags, duplicate keys, and text that cannot be shown.
+
+    A date stays text: nothing here asks for one, and 2024-13-45 is a version.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as the base class has it)
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise yaml.constructor.ConstructorError(None, None, "anchors and aliases are not allowed", event.start_mark)
+            raise _refused("anchors and aliases are not allowed", event)
+        if getattr(event, "tag", None):
+            raise _refused(f"the tag {event.tag!a} is not allowed", event)
         return super().compose_node(parent, index)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+        except ValueError:  # 0b_, and more digits than Python reads
+            raise _refused(f"{shortened(node.value, 40)!a} is no number", node) from None
+        if not isinstance(value, str):
+            return value
+        # "\ud83d\ude00", as JSON writes it, is one character; half of it is none
+        text = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        if odd := re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text):
+            raise _refused(f"the character {odd[0]!a} is not allowed in text", node)
+        return text
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
+                raise _refused(f"key {key!a} is not text", key_node)
+            if not key.isprintable():
+                raise _refused(f"key {shortened(key, 80)!a} cannot be shown", key_node)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} appears twice", key_node.start_mark)
+                raise _refused(f"key {key!a} appears twice", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _refused(why: str, at: Any) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, why, at.start_mark)
 
 
 def read_yaml(path: Path, kind: type[T]) -> T:
     """Read a YAML file of at most 64 kB into the record type `kind`.
 
-    UsageError names the file and the place for: unreadable or oversized files, Python tags, anchors, aliases,
-    duplicate or unknown keys, missing keys, wrong types.
+    UsageError names the file and the place for: unreadable or oversized files, tags, anchors, aliases, control
+    characters, duplicate or unknown keys, missing keys, wrong types.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_YAML_BYTES:
-            raise UsageError(
-                f"{path}: has {size} bytes, at most {MAX_YAML_BYTES} are allowed", fix="move data out of the file"
-            )
-        data = yaml.load(path.read_bytes(), Loader=_StrictLoader)
+        data = yaml.load(read_regular(path, at_most=MAX_YAML_BYTES), Loader=_StrictLoader)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file", fix="check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

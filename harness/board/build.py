@@ -23,6 +23,7 @@ from harness.board.site import Page, site_pages
 from harness.board.site.shelf import shelf_of
 from harness.protocol import Protocol
 from harness.records.attachments import open_store
+from harness.records.observe import latest
 from harness.records.schema import Record
 from harness.records.signing import SIGNERS, read_signature, read_signers
 from harness.records.store import read_protocol, read_records, record_folder
@@ -83,7 +84,7 @@ def _rank(leaderboard: Path, records: Sequence[Record]) -> list[tuple[Protocol, 
     ]
     signers = read_signers(leaderboard)
     return [
-        (protocol, [_with_signer(row, leaderboard, signers) for row in rank(group, protocol, reasons)])
+        (protocol, [_with_signer(row, leaderboard, signers) for row in rank(group, protocol, reasons, now=latest())])
         for protocol, group in boards
     ]
 

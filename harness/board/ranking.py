@@ -59,7 +59,9 @@ class Row(Strict, frozen=True, kw_only=True):
         return self.twin or self.record
 
 
-def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, str] | None = None) -> list[Row]:
+def rank(
+    records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, str] | None = None, *, now: str = "9999"
+) -> list[Row]:
     """Rows of one protocol version: ranked ones first in order, then anchors, then unranked ones with their reason.
 
     Values on different data or labels are not comparable: records whose digests are not those of the protocol's
@@ -68,11 +70,12 @@ def rank(records: Iterable[Record], protocol: Protocol, withdrawn: Mapping[str, 
     failed one only if that is newer. Equal values share a rank, and so do equal outputs, whatever machine scored them,
     as long as their values agree (`harness.records.agreement`). Under a lesion gate those that keep lesions come first,
     then those that lose them, each in the order of their values. `withdrawn` maps the ids of withdrawn records to the
-    reason: they are shown, and the newest of the others represents the submission.
+    reason: they are shown, and the newest of the others represents the submission. A record that is dated after `now`
+    counts as older than all others, or nothing that follows could take its place.
     """
     withdrawn = withdrawn or {}
     given = list(records)
-    current = _current((one for one in given if one.id not in withdrawn), protocol)
+    current = _current((one for one in given if one.id not in withdrawn), protocol, now)
     test_set = _test_set(current, protocol)
     rows = [_place(record, protocol, test_set) for record in current]
     rows += [
@@ -146,13 +149,16 @@ def replicates_of(value: Value) -> Replicates:
     return Replicates(value=value.value, n=value.n, without=value.without)
 
 
-def _current(records: Iterable[Record], protocol: Protocol) -> list[Record]:
+def _current(records: Iterable[Record], protocol: Protocol, now: str) -> list[Record]:
     """The record that represents each submission, and a failed one beside it if that is newer."""
     official = _official_test_set(protocol)
 
-    def standing(record: Record) -> tuple[bool, str]:
+    def age(record: Record) -> tuple[bool, str]:
+        return record.observed.date <= now, record.observed.date
+
+    def standing(record: Record) -> tuple[bool, tuple[bool, str]]:
         # a run on a machine that makes other bytes must not take the place of a row that ranks
-        return (record.result.data, record.result.labels) == official, record.observed.date
+        return (record.result.data, record.result.labels) == official, age(record)
 
     scored: dict[str, Record] = {}
     failed: dict[str, Record] = {}
@@ -161,11 +167,7 @@ def _current(records: Iterable[Record], protocol: Protocol) -> list[Record]:
         slug = record.result.submission.slug
         if slug not in newest or standing(newest[slug]) <= standing(record):
             newest[slug] = record
-    later = [
-        record
-        for slug, record in failed.items()
-        if slug not in scored or scored[slug].observed.date < record.observed.date
-    ]
+    later = [record for slug, record in failed.items() if slug not in scored or age(scored[slug]) < age(record)]
     return [*scored.values(), *later]
 
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from harness.base.text import visible
 from harness.board.ranking import Row
 from harness.board.words import (
     AT_LENGTH,
@@ -314,5 +315,5 @@ def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
 
 def _csv_text(text: str) -> str:
     """A stranger's text for a spreadsheet: what would be read as a formula is quoted."""
-    line = re.sub(r"[\x00-\x1f\x7f\s]+", " ", text).strip()
+    line = re.sub(r"[\x00-\x1f\x7f\s]+", " ", visible(text)).strip()  # what hides in front of a formula is not written
     return f"'{line}" if line[:1] in "=+-@" else line

@@ -6,13 +6,15 @@ The harness comes from the checkout of the base; of the pull request only the fo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from harness.base.errors import HarnessError, UsageError
+from harness.base.errors import UsageError
 from harness.base.files import cache_root, private_folder
 from harness.base.progress import Reporter
 from harness.base.slices import write_slices
+from harness.base.text import first_few
+from harness.base.unforeseen import as_harness_error
 from harness.ci.pull_request import PullRequest, extract
 from harness.ci.transfer import TransferredRun, read_run, write_run
 from harness.ci.verdicts import Verdict, verdict_of
@@ -52,8 +54,8 @@ def check_submissions(
                 run = trial_run(
                     submission, protocol, slices=slices, leaderboard=leaderboard, engine=engine, reporter=reporter
                 )
-        except HarnessError as error:
-            verdicts.append(verdict_of(slug, error))
+        except Exception as error:  # whatever one submission causes, the others keep their verdicts
+            verdicts.append(verdict_of(slug, as_harness_error(error)))
         else:
             peak = run.costs.peak_memory_bytes
             memory = "unknown" if peak is None else f"{peak / 1e6:.0f} MB"
@@ -83,6 +85,10 @@ def run_without_labels(
     return write_run(folder / slug, outcome, run.outputs if run else {}, inputs=inputs, protocol=protocol)
 
 
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(first_few([ascii(name) for name in sorted(names)])) or "nothing"
+
+
 def score_transferred(
     repository: Path,
     pull: PullRequest,
@@ -102,7 +108,7 @@ def score_transferred(
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if found != set(pull.changed):
         raise UsageError(
-            f"{folder}: expected {sorted(pull.changed)!a}, found {sorted(found)!a}",
+            f"{folder}: expected {_listed(pull.changed)}, found {_listed(found)}",
             fix="give what harness ci run wrote for these commits",
         )
     benchmark = prepare(protocol, reporter, leaderboard=leaderboard, feature_device=feature_device)
@@ -120,6 +126,6 @@ def score_transferred(
                 write_slices(private, images)
                 outputs = {name: private / f"{name}.png" for name in images}
                 recorded.append(score_and_record(outcome, outputs, benchmark, reporter))
-        except HarnessError as error:
-            refused.append(verdict_of(slug, error))
+        except Exception as error:  # as in `check_submissions`
+            refused.append(verdict_of(slug, as_harness_error(error)))
     return recorded, refused

@@ -7,9 +7,9 @@ strictly and compared with what the scoring machine knows itself. docs/ci.md.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -25,6 +25,8 @@ from harness.base.text import sanitise, shortened
 from harness.dataset.cases import Dataset, FurtherKind, FurtherSlice, Inputs, NoisySlice
 from harness.pipeline.container_run import RunOutcome
 from harness.protocol import Protocol
+from harness.records.encoding import check_observed
+from harness.records.observe import latest
 from harness.records.schema import About, ProtocolFacts, SubmissionFacts, protocol_facts
 from harness.run.outputs import read_folder
 from harness.run.result import digest_outputs
@@ -33,6 +35,8 @@ from harness.run.untrusted_png import pixels_of
 Images = Mapping[str, NDArray[np.uint8]]
 
 WRITE_INPUTS = "write the folder again: harness ci inputs"
+
+RUN_BYTES = 1 << 20  # of run.json: most of it is the log, of 64 KiB
 
 
 # -------------------------------------------------------------------------------- inputs
@@ -54,7 +58,7 @@ class _InputsNote(Strict, frozen=True, kw_only=True):
     data: str  # the test set's digest
     slices: str  # digest of the noisy slices alone
     window_hu: tuple[float, float] | None
-    names_key: str | None  # hex; reveals nothing of the seed
+    names_key: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2}){1,64}$")] | None  # reveals nothing of the seed
     cases: tuple[_Listed, ...]
     further: tuple[_ListedFurther, ...] | UnsetType = UNSET  # younger: left out where there are none
 
@@ -105,7 +109,10 @@ def read_inputs(folder: Path, protocol: Protocol) -> Inputs:
 
 
 def _check_listed(path: Path, cases: Sequence[_Listed], further: Sequence[_ListedFurther]) -> None:
-    """Refuse a list by which a container might see two images of one plane: names that repeat, planes of no case."""
+    """Refuse a list by which a container might see two images of one plane, or a file from elsewhere: names that repeat
+    or are paths, planes of no case."""
+    odd = [one.name for one in (*cases, *further) if Path(one.name).name != one.name or not one.name.isprintable()]
+    _expect(path, "names that are none of a file", [], odd, fix=WRITE_INPUTS)
     names = Counter(one.name for one in (*cases, *further))
     repeated = sorted(name for name, count in names.items() if count > 1)
     _expect(path, "names that repeat", [], repeated, fix=WRITE_INPUTS)
@@ -168,9 +175,10 @@ def read_run(
     there = sorted(one.name for one in folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
     if not set(there) <= {"run.json", "outputs"} or "run.json" not in there or path.is_symlink():
         raise UsageError(
-            f"{folder}: expected run.json and outputs/, found {there!a}", fix="give a folder that harness ci run wrote"
+            f"{folder}: expected run.json and outputs/, found {_shown(there)}",
+            fix="give a folder that harness ci run wrote",
         )
-    run = read_json(path, TransferredRun)
+    run = read_json(path, TransferredRun, at_most=RUN_BYTES)
     slices = noisy_slices(dataset)
     for what, expected, found in (
         ("digest", _digest(run), run.digest),
@@ -181,10 +189,11 @@ def read_run(
         ("slices", digest_outputs(slices), run.slices),
     ):
         _expect(path, what, expected, found, fix="give what harness ci run wrote for these commits")
-    texts = [run.observed.log]
-    if run.failure is not None:
-        texts += [run.failure.message, run.failure.fix]
-    if any(sanitise(text) != text for text in texts):
+    check_observed(run.observed, path)
+    if run.observed.date > latest():
+        raise UsageError(f"{path}: dated {run.observed.date}, in the future", fix="set that machine's clock")
+    own = msgspec.structs.replace(run.observed, about=None)  # a submission's own words are compared with its manifest's
+    if any(sanitise(text) != text for text in _texts(msgspec.to_builtins([own, run.failure]))):
         raise UsageError(
             f"{path}: contains control characters or CI commands, which the harness never writes",
             fix="do not edit the file; run harness ci run again",
@@ -204,6 +213,19 @@ def read_run(
         fix="run harness ci run again",
     )
     return run, outputs
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in plain data, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield key
+            yield from _texts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
 
 
 def _digest(run: TransferredRun) -> str:

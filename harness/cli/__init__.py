@@ -14,7 +14,8 @@ import rich_click as click
 from click.exceptions import Exit
 
 from harness import __version__
-from harness.base.errors import HarnessError, InfrastructureError, UsageError
+from harness.base.errors import UsageError
+from harness.base.unforeseen import as_harness_error
 from harness.cli._common import show_error
 from harness.cli.board import board, list_, withdraw
 from harness.cli.ci import ci
@@ -43,16 +44,9 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         print("interrupted: the container is removed; finished work is kept", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except HarnessError as error:
+    except Exception as error:
         show_error(error)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        from harness.base.files import cache_root
-
-        place = error.filename or f"the disk of the cache folder, {cache_root()}"
-        fix = "repair or free that place, or set HARNESS_CACHE to another folder"
-        show_error(InfrastructureError(f"{place}: {error.strerror}", fix=fix))
-        sys.exit(InfrastructureError.exit_code)
+        sys.exit(as_harness_error(error).exit_code)
     sys.exit(0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,6 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
-    from harness.base.errors import HarnessError
 
 CAUSE = {
     "usage": "the command, or the protocol, data or manifest that it reads",
@@ -109,9 +108,15 @@ engine_option = click.option(
 )
 
 
-def show_error(error: HarnessError) -> None:
-    """Print an error to standard error."""
-    print_failure(error.stage, error.exit_code, error.party, error.message, error.fix)
+def show_error(error: Exception) -> None:
+    """Print an error to standard error; one that nobody raised on purpose with its traceback."""
+    from harness.base.unforeseen import as_harness_error
+
+    known = as_harness_error(error)
+    if known is not error and not isinstance(error, OSError):
+        lines = "".join(traceback.format_exception(error))
+        console(stderr=True).print(lines, highlight=False, soft_wrap=True)
+    print_failure(known.stage, known.exit_code, known.party, known.message, known.fix)
 
 
 def print_failure(stage: str, exit_status: int, party: str, message: str, fix: str) -> None:
@@ -124,14 +129,14 @@ def print_failure(stage: str, exit_status: int, party: str, message: str, fix: s
     for label, text in lines.items():
         if text:
             style = "bold red" if label == "error" else "bold"
-            screen.print(f"[{style}]{label}:[/]{' ' * (6 - len(label))}", end="")
+            screen.print(f"{label}:", style=style, end=" " * (6 - len(label)))
             screen.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
+    from harness.cli.screen import Screen
 
-    return Console(stderr=stderr)
+    return Screen(stderr=stderr)
 
 
 def counted(count: int, noun: str) -> str:
@@ -142,7 +147,7 @@ def counted(count: int, noun: str) -> str:
 def print_json(value: Any) -> None:
     import msgspec
 
-    print(json.dumps(msgspec.to_builtins(value), indent=1, sort_keys=True, ensure_ascii=False))
+    print(json.dumps(msgspec.to_builtins(value), indent=1, sort_keys=True))  # ASCII: no text of a stranger is raw
 
 
 def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:

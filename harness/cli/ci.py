@@ -107,8 +107,8 @@ def run(base: str, head: str, protocol: str, given: Path, output: Path) -> None:
     Each submission gets a folder with run.json and outputs/. The exit status is 0 once all folders are written, even
     if a container failed: `harness ci score` reports that.
     """
-    from harness.base.errors import HarnessError
     from harness.base.files import refuse_existing
+    from harness.base.unforeseen import as_harness_error
     from harness.ci.jobs import run_without_labels
     from harness.ci.transfer import read_inputs
     from harness.cli.terminal import TerminalReporter
@@ -123,9 +123,9 @@ def run(base: str, head: str, protocol: str, given: Path, output: Path) -> None:
         for slug in pull.changed:
             try:
                 done = run_without_labels(HERE, pull, slug, noisy, chosen, output, engine=engine, reporter=reporter)
-            except HarnessError as error:
+            except Exception as error:  # whatever one submission causes, the others run
                 show_error(error)
-                statuses.append(error.exit_code)
+                statuses.append(as_harness_error(error).exit_code)
             else:
                 outcome = "ran" if done.failure is None else f"failed: {done.failure.message}"
                 console(stderr=True).print(f"{slug:<20} {outcome}", markup=False, highlight=False, soft_wrap=True)

@@ -135,12 +135,13 @@ def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> No
         with connect_with_base(reporter) as engine:
             done = trial_run(entry, chosen, slices=slices, leaderboard=leaderboard, engine=engine, reporter=reporter)
     except ContainerError:
-        print_log(entry.slug)
+        print_log(entry.slug, shown=chosen.publish.logs)
         raise
     limits, costs = done.limits, done.costs
     gpu = costs.peak_gpu_memory_bytes
+    screen.print("valid", style="green", end="")
     screen.print(
-        f"[green]valid[/]: {len(done.outputs)} slices in {costs.times.run_s:.1f} s including start-up; "
+        f": {len(done.outputs)} slices in {costs.times.run_s:.1f} s including start-up; "
         f"peak memory {megabytes(costs.peak_memory_bytes)}"
         + (f", GPU {megabytes(gpu)}" if gpu is not None else "")
         + f"\nlimits: {limits.wall_s:g} s, {limits.memory_gb:g} GB of memory, {limits.cpus:g} cores",

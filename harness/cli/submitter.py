@@ -42,8 +42,8 @@ def new(slug: str, name: str | None, authors: tuple[str, ...], into: Path) -> No
 @json_option
 def doctor(as_json: bool) -> None:
     """Report what this machine can do and how to get what is missing. Exit status 50 if `harness run` cannot work."""
-    from rich.markup import escape
     from rich.table import Column, Table
+    from rich.text import Text
 
     from harness.base.errors import InfrastructureError
     from harness.doctor import examine
@@ -55,8 +55,8 @@ def doctor(as_json: bool) -> None:
         table = Table.grid("", "", Column(overflow="fold"), padding=(0, 2))
         colour = {"ok": "green", "limited": "yellow", "missing": "red"}
         for one in findings:
-            found = escape(one.found) + (f"\n[dim]fix:[/] {escape(one.fix)}" if one.fix else "")
-            table.add_row(f"[{colour[one.state]}]{one.state}[/]", one.what, found)
+            fix = ("\n", ("fix:", "dim"), f" {one.fix}") if one.fix else ()
+            table.add_row(Text(one.state, colour[one.state]), one.what, Text.assemble(one.found, *fix))
         console().print(table)
     if any(one.state == "missing" for one in findings):
         sys.exit(InfrastructureError.exit_code)

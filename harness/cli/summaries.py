@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from harness.cli._common import console, print_table
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from harness.pipeline.evaluate import Evaluation
     from harness.protocol import Protocol
     from harness.records.schema import Result
@@ -131,22 +133,24 @@ def _repeated(result: Result) -> str:
     return "exists already, same result: equal outputs, every value within tolerance"
 
 
-def _value(value: Any) -> str:
-    if value.low is None:
-        return f"{value.value:.3g}"
-    return f"{value.value:.3g} [dim]±{(value.high - value.low) / 2:.2g}[/]"
+def _value(value: Any) -> Text:
+    from rich.text import Text
+
+    half = "" if value.low is None else f" ±{(value.high - value.low) / 2:.2g}"
+    return Text.assemble(f"{value.value:.3g}", (half, "dim"))
 
 
-def print_log(slug: str) -> None:
-    """The end of a failed container's log, and the file that holds more of it."""
+def print_log(slug: str, *, shown: bool) -> None:
+    """The end of a failed container's log, unless the protocol publishes none, and the file that holds more of it."""
     from harness.run.execute import log_file
 
     path = log_file(slug)
     said = path.read_text().strip().splitlines() if path.is_file() else []
     if said:
         screen = console(stderr=True)
-        screen.print(f"end of its log, {path}:", markup=False, highlight=False, soft_wrap=True)
-        for line in said[-LOG_LINES:]:
+        head = f"end of its log, {path}:" if shown else f"its log, which is not published: {path}"
+        screen.print(head, markup=False, highlight=False, soft_wrap=True)
+        for line in said[-LOG_LINES:] if shown else ():
             screen.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -158,6 +162,7 @@ def megabytes(value: int | None) -> str:
 def print_comparisons(comparisons: Sequence[Comparison]) -> None:
     """Tables of a record's values beside those of the reference tools, one for each origin of the tools' values."""
     from rich.table import Table
+    from rich.text import Text
 
     from harness.records.agreement import STATED
 
@@ -170,7 +175,7 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
             regions = [one for one in lines if (one.reference, one.metric, one.tool) == line]
             shown = next((one for one in regions if one.region == "whole"), regions[0])
             largest = max(abs(one.ours - one.theirs) / max(abs(one.theirs), 1e-12) for one in regions)
-            verdict = "agrees" if all(one.agrees for one in regions) else "[red]differs[/]"
+            verdict = "agrees" if all(one.agrees for one in regions) else Text("differs", "red")
             values = (f"{shown.ours:.6g}", f"{shown.theirs:.6g}", str(len(regions)), f"{largest:.0e}", verdict)
             table.add_row(*line, *values)
         print_table(table)

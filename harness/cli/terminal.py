@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from harness.base.progress import Progress
+from harness.cli.screen import Screen
 
 PLAIN_EVERY_S = 20.0  # seconds between progress lines where there is no terminal, at least
 
@@ -17,7 +18,7 @@ class TerminalReporter:
     """The reporter of the command line; writes to standard error, so that standard output stays data."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or Screen(stderr=True)
 
     def note(self, text: str) -> None:
         """A line that the user should read."""

@@ -87,5 +87,12 @@ def trial_run(
     dataset = first_cases(prepare_data(protocol, reporter, leaderboard=leaderboard), slices)
     with reporter.stage("run") as progress:
         return run_submission(
-            submission, dataset, protocol.limits, seed=protocol.seed, engine=engine, fresh=True, progress=progress
+            submission,
+            dataset,
+            protocol.limits,
+            seed=protocol.seed,
+            engine=engine,
+            fresh=True,
+            publish_logs=protocol.publish.logs,
+            progress=progress,
         )

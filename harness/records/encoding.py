@@ -8,7 +8,7 @@ there, `[]` where the value has none). Both hold the same result, which has the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,22 @@ import msgspec
 from harness.base.digests import digest_bytes, digest_json
 from harness.base.errors import UsageError
 from harness.base.structs import canonical_json
-from harness.records.schema import ID_DIGITS, Record, Result, identity_of
+from harness.records.schema import ID_DIGITS, Observed, Record, Result, identity_of
 from harness.records.upgrades import UPGRADES, upgraded
 
 FORMAT = 2
 
 NAME = r"[a-z0-9][a-z0-9-]{0,99}"
 
+SLUG = r"[a-z0-9][a-z0-9_-]{0,99}"
+
 FILE = r"[a-z0-9][a-z0-9-]{0,63}(\.[a-z0-9]{1,8}){1,2}"
 
 DIGEST = r"[0-9a-f]{64}"
+
+COMMIT = r"[0-9a-f]{1,64}"
+
+DATE = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z"
 
 ALIEN = "no harness wrote this record: remove its folder"
 
@@ -87,7 +93,7 @@ def decode(data: bytes, path: Path) -> Record:
     if said != identity or path.parent.name != identity:
         what = f"what went in and what came out digest to {identity}"
         raise _altered(path, f"{what}, its id says {said}, its folder {path.parent.name}")
-    _check_names(record, path)
+    check_names(record, path)
     _check_status(record.result, path)
     return record
 
@@ -97,14 +103,26 @@ def _altered(path: Path, how: str) -> UsageError:
     return UsageError(f"{path}: damaged or altered: {how}", fix=fix)
 
 
-def _check_names(record: Record, path: Path) -> None:
-    """Refuse what is part of a path and would lead out of its folder: a record may be a stranger's."""
+def check_names(record: Record, path: Path) -> None:
+    """Refuse what is part of a path and would lead out of its folder: a record may be a stranger's. `path` is its
+    file."""
+    names = {"protocol": (record.result.protocol.name, NAME), "slug": (record.result.submission.slug, SLUG)}
+    _expect_names(names, path)
+    check_observed(record.observed, path)
+
+
+def check_observed(observed: Observed, path: Path) -> None:
+    """Refuse circumstances of which a part of a path, of a command or of an order is none."""
     names = {
-        "protocol": (record.result.protocol.name, NAME),
-        "slug": (record.result.submission.slug, NAME),
-        **{f"file {number}": (name, FILE) for number, name in enumerate(record.observed.files)},
-        **{f"digest of file {number}": (one, DIGEST) for number, one in enumerate(record.observed.files.values())},
+        "date": (observed.date, DATE),
+        "commit": (observed.commit or "0" * 40, COMMIT),
+        **{f"file {number}": (name, FILE) for number, name in enumerate(observed.files)},
+        **{f"digest of file {number}": (one, DIGEST) for number, one in enumerate(observed.files.values())},
     }
+    _expect_names(names, path)
+
+
+def _expect_names(names: Mapping[str, tuple[str, str]], path: Path) -> None:
     for what, (name, pattern) in names.items():
         if not re.fullmatch(pattern, name):
             raise UsageError(

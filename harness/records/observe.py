@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -14,6 +14,8 @@ from harness.base.process import source_commit
 from harness.base.processor import processor
 from harness.records.schema import Observed
 from harness.sandbox import Limits
+
+DATE = "%Y-%m-%dT%H:%M:%SZ"
 
 VALUES = (
     "numpy",
@@ -57,7 +59,12 @@ def observe(
 
 
 def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime(DATE)
+
+
+def latest() -> str:
+    """The latest date that another machine's clock may show."""
+    return (datetime.now(UTC) + timedelta(days=1)).strftime(DATE)
 
 
 def scored_here(observed: Observed) -> Observed:

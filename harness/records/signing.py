@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from harness.base.errors import UsageError
+from harness.base.files import read_regular
 from harness.base.private_files import read_private
 from harness.base.structs import Strict, read_json, read_yaml, write_json
 
@@ -106,7 +107,7 @@ def read_signature(folder: Path) -> Signature | None:
 
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signature.key))
-        key.verify(bytes.fromhex(signature.signature), (folder / "record.json").read_bytes())
+        key.verify(bytes.fromhex(signature.signature), read_regular(folder / "record.json"))
     except (InvalidSignature, ValueError) as error:
         raise UsageError(
             f"{path}: does not match {folder / 'record.json'} under the key {signature.key}: "

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.base.errors import UsageError
+from harness.base.files import read_regular
 from harness.records.schema import Record
 from harness.scoring.attachment_names import LONG_SLICES, SLICES
 from harness.scoring.per_slice import SliceValue
@@ -27,7 +28,9 @@ HEAD = ("reference", "metric", "region")
 
 PATIENTS = ("", "", "patient")
 
-MOST_BYTES = 256 << 20  # of an unpacked table: a stranger may have packed it
+MOST_BYTES = 64 << 20  # of an unpacked table: a stranger may have packed it; 2000 slices have 10 MB
+
+MEMORY = 256 << 20  # for unpacking: the preset takes 65 MB, a header may ask for 4 GB
 
 
 def write_slices(slices: Sequence[SliceValue]) -> bytes:
@@ -55,8 +58,15 @@ def read_slices(record: Record, folder: Path, kind: Kind | None = None) -> list[
         return []
     path = folder / name
     try:
-        with lzma.open(path) if name == SLICES else gzip.open(path) as file:
-            text = file.read(MOST_BYTES + 1)
+        packed = read_regular(path)
+        if name == SLICES:
+            unpacker = lzma.LZMADecompressor(memlimit=MEMORY)
+            text = unpacker.decompress(packed, max_length=MOST_BYTES + 1)
+            if not unpacker.eof and len(text) <= MOST_BYTES:
+                raise EOFError("it is cut off")
+        else:
+            with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+                text = file.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
             raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes")
         return list((_wide if name == SLICES else _long)(text.decode(), kind))

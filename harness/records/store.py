@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.base.errors import UsageError
-from harness.base.files import atomic_folder, write_bytes
+from harness.base.files import atomic_folder, read_regular, write_bytes
 from harness.base.structs import read_json, write_json
 from harness.protocol import Protocol
 from harness.records.agreement import disagreements, explain
 from harness.records.attachments import Attachment, open_store
-from harness.records.encoding import decode, encode
+from harness.records.encoding import check_names, decode, encode
 from harness.records.schema import Record, identity_of
 from harness.records.signing import SIGNATURE, public_key, read_signature, write_signature
 from harness.scoring.attachment_names import SMALL
@@ -97,6 +97,7 @@ def write_record(
     values (`harness.records.agreement`).
     """
     folder = record_folder(leaderboard, record)
+    check_names(record, folder / "record.json")
     store = open_store(leaderboard)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(attachments.items())}
     large = [name for name in digests if name not in SMALL]
@@ -138,14 +139,14 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / "record.json"
     try:
-        record = decode(path.read_bytes(), path)
+        record = decode(read_regular(path), path)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file", fix="name the folder of a record") from None
     for name, digest in record.observed.files.items():
         if name not in SMALL:
             continue
         try:
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            found = hashlib.sha256(read_regular(folder / name)).hexdigest()
         except FileNotFoundError:
             found = ""
         if found != digest:

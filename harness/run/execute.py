@@ -23,12 +23,12 @@ from harness.dataset.cases import Inputs, NoisySlice
 from harness.engines import Engine, Exit
 from harness.run.cache import amend_run, cached_run, keep_run, run_folder
 from harness.run.container_image import checked_image, removed_if_refused
-from harness.run.failures import raise_for
+from harness.run.failures import raise_for, withheld
 from harness.run.outputs import read_outputs
 from harness.run.result import Costs, Run, Times, compare, digest_outputs
 from harness.run.staging import rounds_of, staged
 from harness.run.untrusted_png import Slice, pixels_of
-from harness.run.weights import fetch_weights, weights_name
+from harness.run.weights import weights_of
 from harness.sandbox import (
     BuildPolicy,
     Device,
@@ -101,7 +101,8 @@ def run_submission(
     twice (`harness.run.staging.rounds_of`). The limits hold for each of them. If one fails, the submission fails.
 
     A run of the same image, weights, data, device, seed and limits is taken from the cache unless `fresh`. Of a run
-    that fails only the end of its log is kept (`log_file`). With `publish_logs=False` no message quotes the container.
+    that fails only the end of its log is kept (`log_file`). With `publish_logs=False` no message holds anything that
+    the container chose (`harness.run.failures.withheld`).
     `build` bounds the build, if there is one; by default it is the organiser's policy (`harness.sandbox.build_policy`).
     `share` is (which, of how many) runs side by side on the machine. `repeat` is how often to run it, a cached run
     counting as once: the outputs are compared, and those of the first run stand. Where another process runs the same
@@ -128,11 +129,11 @@ def run_submission(
             return run
         rounds = _rounds(dataset)
         if run is None:
-            found, ends = _execute(job, built, rounds, quote=publish_logs, progress=progress)
+            found, ends = _execute(job, built, rounds, publish_logs=publish_logs, progress=progress)
             run = keep_run(folder, _finished(job, built, found, ends), found)
         if repeat > 1:
             others = [
-                pixels_of(_execute(job, built, rounds, quote=publish_logs, progress=progress)[0])
+                pixels_of(_execute(job, built, rounds, publish_logs=publish_logs, progress=progress)[0])
                 for _ in range(1, repeat)
             ]
             run = msgspec.structs.replace(run, repeat=compare(read_slices(run.outputs), others))
@@ -176,7 +177,7 @@ def _settle(
         granted=lower(limits, machine=machine, asked=submission.manifest.limits),
         device=device,
         gpu=gpu,
-        weights=[(weights_name(one, submission), fetch_weights(one)) for one in submission.manifest.weights],
+        weights=weights_of(submission),
     )
 
 
@@ -226,7 +227,7 @@ def _rounds(dataset: Inputs) -> list[_Round]:
 
 
 def _execute(
-    job: _Job, built: _Built, rounds: list[_Round], *, quote: bool, progress: Progress | None
+    job: _Job, built: _Built, rounds: list[_Round], *, publish_logs: bool, progress: Progress | None
 ) -> tuple[dict[str, Slice], list[Exit]]:
     """Show all rounds, each to a container of its own: the verified outputs by slice, and how the containers ended."""
     found: dict[str, Slice] = {}
@@ -234,10 +235,11 @@ def _execute(
     total = sum(len(one.cases) for one in rounds)
     for number, one in enumerate(rounds, start=1):
         try:
-            outputs, ended = _show(job, built, one, quote=quote, progress=_later_part(progress, len(found), total))
-        except (SubmissionError, GpuRequiredError) as error:
+            outputs, ended = _show(job, built, one, progress=_later_part(progress, len(found), total))
+        except (SubmissionError, GpuRequiredError) as failure:
+            error = withheld(failure) if isinstance(failure, SubmissionError) and not publish_logs else failure
             if len(rounds) == 1:
-                raise
+                raise error from None
             raise type(error)(f"run {number} of {len(rounds)}: {error.message}", fix=error.fix) from error
         found |= {one.cases[name].name: output for name, output in outputs.items()}
         ends.append(ended)
@@ -251,9 +253,7 @@ def _later_part(progress: Progress | None, before: int, total: int) -> Progress 
     return lambda done, _: progress(before + done, total)
 
 
-def _show(
-    job: _Job, built: _Built, one: _Round, *, quote: bool, progress: Progress | None
-) -> tuple[dict[str, Slice], Exit]:
+def _show(job: _Job, built: _Built, one: _Round, *, progress: Progress | None) -> tuple[dict[str, Slice], Exit]:
     """Run a container on the slices of one round: its outputs, verified, by the names that it knows.
 
     What it may read is laid out for it alone and gone afterwards. At an error its log is kept.
@@ -276,11 +276,11 @@ def _show(
                     progress(min(written, total), total)
             ended = container.exit()
             try:
-                raise_for(ended, device=job.device, limits=limits, quote=quote)
+                raise_for(ended, device=job.device, limits=limits)
                 with contextlib.closing(container.output()) as tar:
                     outputs = read_outputs(tar, sizes=one.sizes, quota=plan.quota)
-            except Exception:
-                write_text(log_file(job.submission.slug), sanitise(ended.log))
+            except Exception as error:
+                write_text(log_file(job.submission.slug), sanitise(f"{ended.log}\n{error}\n"))
                 raise
     if progress is not None:
         progress(total, total)

@@ -11,6 +11,8 @@ from harness.base.errors import (
     ContainerTimeout,
     GpuRequiredError,
     OutputQuotaError,
+    OutputsError,
+    SubmissionError,
 )
 from harness.base.text import sanitise
 from harness.engines import Exit
@@ -33,13 +35,31 @@ ADVICE = {
 """A pattern for the last line of a failed container's stderr, in lower case -> what helps."""
 
 
-def raise_for(ended: Exit, *, device: Device, limits: Limits, quote: bool) -> None:
-    """Raise the error that the end of a container amounts to; nothing for a clean one.
+WITHHELD = {
+    ContainerError: "the container ended with an error",
+    ContainerOutOfMemory: "the container ran out of memory",
+    ContainerTimeout: "the container was still running at its deadline",
+    OutputQuotaError: "the container wrote more than /output may hold",
+    OutputsError: "outputs are missing, not expected or wrong",
+}
+"""What is said of a failed run whose protocol publishes no logs."""
 
-    With `quote` messages end in the last line of its stderr, sanitised.
-    """
+
+def withheld(error: SubmissionError) -> SubmissionError:
+    """The error of a run without anything that the container chose: its words, the names and sizes of its files, its
+    exit status. Each of them can carry pixels of a slice out."""
+    return type(error)(
+        f"{WITHHELD[type(error)]}; this protocol publishes nothing of what a container says",
+        fix="what it said, and all of this message, are in the cache folder of the machine that ran it, "
+        "logs/<submission>.log",
+    )
+
+
+def raise_for(ended: Exit, *, device: Device, limits: Limits) -> None:
+    """Raise the error that the end of a container amounts to, which ends in the last line of its stderr, sanitised;
+    nothing for a clean one."""
     lines = sanitise(ended.stderr).strip().splitlines()
-    said = f": {lines[-1].strip()[:500]}" if lines and quote else ""
+    said = f": {lines[-1].strip()[:500]}" if lines else ""
     if ended.out_of_memory:
         raise ContainerOutOfMemory(
             f"the container ran out of memory ({limits.memory_gb:g} GB), and the kernel killed one of its processes"

@@ -1,6 +1,7 @@
 """Answer lookup: outputs that are an answer rather than an estimate of it, which no denoiser makes of a noisy slice.
 
-`benchmarks/answer_lookup.py` measures how many pixels honest denoisers share with label and truth (docs/cheating.md).
+`benchmarks/answer_lookup.py` measures how many pixels honest denoisers share with label and truth, and how near they
+come to them (docs/cheating.md).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.slices import read_grey
+from harness.base.workers import map_slices
 from harness.dataset.cases import Case
-from harness.imaging.regions import Code
+from harness.imaging.regions import Code, shrink
+from harness.scoring.answer_nearness import is_near_label, nearer_than_scan
 
 LOOKED_UP_SHARE = 0.75
 """Share of the body's pixels that equal the answer from which on an output counts as looked up.
@@ -32,6 +35,16 @@ class LookedUp(NamedTuple):
     notes: tuple[str, ...]
 
 
+class _Found(NamedTuple):
+    """What one output has of the answers: references that it is bit-equal to, equals in most pixels, and is too near
+    to, with the regions in which it is."""
+
+    unchanged: bool
+    identical: set[str]
+    alike: set[str]
+    near: dict[str, list[str]]
+
+
 def find_looked_up(
     cases: Sequence[Case],
     produced: Sequence[Path],
@@ -43,29 +56,50 @@ def find_looked_up(
     All files are 8-bit grey PNGs in the order of `cases`. An answer that the input itself shows is no secret: slices
     whose input matches it too well do not count.
     """
-    identical, near = dict.fromkeys(references, 0), dict.fromkeys(references, 0)
-    unchanged = 0
-    for index, case in enumerate(cases):
-        output, noisy = read_grey(produced[index]), read_grey(Path(case.lq))
-        inside = np.isin(read_grey(region_maps[index]), INSIDE)
-        unchanged += bool((output == noisy).all())
-        for name, paths in references.items():
-            answer = read_grey(paths[index])
-            if equal_share(noisy, answer, inside) >= LOOKED_UP_SHARE:
-                continue
-            if (output == answer).all():
-                identical[name] += 1
-            elif equal_share(output, answer, inside) >= LOOKED_UP_SHARE:
-                near[name] += 1
-    of_all = f"of {len(cases)} outputs"
-    flags = [f"{count} {of_all} are bit-equal to the {name}" for name, count in identical.items() if count]
-    flags += [
-        f"{count} {of_all} equal the {name} in {LOOKED_UP_SHARE:.0%} or more of the body's pixels"
-        for name, count in near.items()
-        if count
+    tasks = [
+        (case, produced[index], {name: paths[index] for name, paths in references.items()}, region_maps[index])
+        for index, case in enumerate(cases)
     ]
+    found = map_slices(_compare, tasks)
+    of_all = f"of {len(cases)} outputs"
+    flags = []
+    for kind, says in (
+        ("identical", "are bit-equal to the {}"),
+        ("alike", f"equal the {{}} in {LOOKED_UP_SHARE:.0%} or more of the body's pixels"),
+        ("near", "are nearer to the {} than any estimate of it can be"),
+    ):
+        for name in references:
+            if count := sum(name in getattr(one, kind) for one in found):
+                flags.append(f"{count} {of_all} {says.format(name)}{_where(name, found) if kind == 'near' else ''}")
+    unchanged = sum(one.unchanged for one in found)
     notes = [f"{unchanged} {of_all} are bit-equal to the noisy input"] if unchanged else []
     return LookedUp(tuple(flags), tuple(notes))
+
+
+def _where(name: str, found: Sequence[_Found]) -> str:
+    regions = sorted({region for one in found for region in one.near.get(name, ())})
+    return f" ({', '.join(regions)}; docs/cheating.md)"
+
+
+def _compare(case: Case, produced: Path, references: Mapping[str, Path], region_map: Path) -> _Found:
+    output, noisy, codes = read_grey(produced), read_grey(Path(case.lq)), read_grey(region_map)
+    inside, masks = np.isin(codes, INSIDE), shrink(codes)
+    found = _Found(bool((output == noisy).all()), set(), set(), {})
+    for name, path in references.items():
+        answer = read_grey(path)
+        if equal_share(noisy, answer, inside) >= LOOKED_UP_SHARE:
+            continue
+        if (output == answer).all():
+            found.identical.add(name)
+        elif equal_share(output, answer, inside) >= LOOKED_UP_SHARE:
+            found.alike.add(name)
+        elif name == "label" and is_near_label(output, answer, noisy=noisy, body=masks["body"]):
+            found.near[name] = ["body"]
+        elif name == "truth" and case.aligned_gt is not None:
+            scan = read_grey(Path(case.aligned_gt))
+            if regions := nearer_than_scan(output, answer, scan=scan, noisy=noisy, masks=masks):
+                found.near[name] = regions
+    return found
 
 
 def equal_share(image: NDArray[np.uint8], answer: NDArray[np.uint8], inside: NDArray[np.bool_]) -> float:

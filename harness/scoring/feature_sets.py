@@ -27,6 +27,8 @@ FeatureSet = dict[str, dict[str, Features]]
 
 _MASKED = "masked-"
 
+MOST_BYTES = 2 << 30  # of unpacked features: those of a record may be a stranger's; 2000 slices have 0.3 GB
+
 
 def feature_key(metric: Metric, region: str) -> str:
     """Where a metric's features of a region stand in a FeatureSet: `<region>`, or `masked-<region>` by definition."""
@@ -93,15 +95,18 @@ def npz_of(features: FeatureSet) -> bytes:
 
 
 def read_features(path: Path) -> FeatureSet | None:
-    """Features that `npz_of` wrote; None where the file is missing or damaged."""
+    """Features that `npz_of` wrote; None where the file is missing, damaged, or unpacks to more than MOST_BYTES."""
     features: FeatureSet = {}
     try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(one.file_size for one in packed.infolist()) > MOST_BYTES:
+                return None
         with np.load(path) as arrays:
             for key in arrays.files:
                 if not key.endswith("/rows"):
                     name, region = key.split("/")
                     features.setdefault(name, {})[region] = Features(arrays[key], arrays[f"{key}/rows"])
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+    except (OSError, EOFError, ValueError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error):
         return None
     return features
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import msgspec
@@ -66,6 +67,24 @@ def test_names_of_strangers_are_harmless(tmp_path: Path) -> None:
     assert all(line.replace("\\|", "").count("|") == text.splitlines()[_header(text)].count("|") for line in lines[:1])
     rows = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text())))
     assert {row["name"][:2] for row in rows if row["slug"] == "evil"} == {"'="}
+
+
+def test_names_of_strangers_neither_hide_nor_turn_the_writing_direction(tmp_path: Path) -> None:
+    name = "a\u202eb\u2066c\u200bd\u2028e\x1bf\x9bg"
+    leaderboard(tmp_path, scored("evil", 1.0, name=name, authors=(name,)), scored("tv", 2.0))
+    written = write_board(tmp_path)
+    for path in written.files:
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\u2066\u200b\u2028\x1b]", path.read_text()), path
+        assert not re.search(r"\\u(202e|2066|200b)", path.read_text()), path
+    assert "abcd e fg" in (tmp_path / "README.md").read_text()
+    check_board(tmp_path)
+
+
+def test_a_formula_that_hides_is_quoted_too(tmp_path: Path) -> None:
+    leaderboard(tmp_path, scored("evil", 1.0, name="\u202e\u200b=cmd()"))
+    write_board(tmp_path)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text())))
+    assert {row["name"] for row in rows} == {"'=cmd()"}
 
 
 def _header(text: str) -> int:

@@ -69,7 +69,7 @@ def test_what_a_page_depends_on_renders_it_again(board: tuple[Path, dict[str, Re
     page = f"alpha/{records['first'].id}.html"
     changes: dict[str, Callable[[], object]] = {
         "a newer record of the submission": lambda: write_record(
-            root, scored("alpha", 0.9, date="2027-01-01T00:00:00Z"), {}
+            root, scored("alpha", 0.9, date="2026-01-02T00:00:00Z"), {}
         ),
         "a withdrawal": lambda: withdraw(record_folder(root, records["first"]), "wrong data"),
         "a protocol's words": lambda: keep_protocol(root, msgspec.structs.replace(PROTOCOL, title="Other")),

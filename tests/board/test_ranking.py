@@ -56,6 +56,17 @@ def test_anchors_and_what_may_not_rank_stand_apart_with_a_reason() -> None:
     assert all(row.rank is None for slug, row in rows.items() if slug != "tv")
 
 
+def test_a_record_from_the_future_hides_no_other() -> None:
+    future = scored("tv", 0.1, date="2099-01-01T00:00:00Z")
+    newest = scored("tv", 2.0, date="2026-02-01T00:00:00Z")
+    oldest = scored("tv", 3.0, date="2026-01-01T00:00:00Z")
+    now = "2026-03-01T00:00:00Z"
+    for records in ([future, newest, oldest], [oldest, newest, future]):
+        assert [row.record.id for row in rank(records, PROTOCOL, now=now)] == [newest.id]
+    later = scored("tv", 0.2, date="2099-01-02T00:00:00Z")  # a clock that is behind changes no order
+    assert [row.record.id for row in rank([later, future], PROTOCOL, now=now)] == [later.id]
+
+
 def test_looked_up_answers_do_not_rank_whatever_they_call_themselves() -> None:
     def flagged(record: Record) -> Record:
         flags = ("12 of 12 outputs are bit-equal to the label",)

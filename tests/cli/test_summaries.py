@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from harness.board.build import write_board
 from harness.cli import _common
-from harness.cli._common import print_rows
+from harness.cli._common import console, print_failure, print_rows
 from harness.cli.summaries import print_scores, print_standing
 from harness.pipeline.evaluate import Evaluation
 from harness.records.store import keep_protocol, write_record
@@ -22,6 +24,26 @@ def test_a_submissions_name_is_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     named = msgspec.structs.replace(result.submission, name="Best [/b] [red]model")
     print_scores(msgspec.structs.replace(result, submission=named), PROTOCOL)
     assert "Best [/b] [red]model on phantom-mini-5, against the label" in " ".join(capsys.readouterr().out.split())
+
+
+HOSTILE = "\x1b[2J\x9b2J[/x] :warning: \u202egnp.exe\u2028::stop-commands::x"
+
+
+def test_no_text_of_a_stranger_reaches_the_terminal_raw(capsys: pytest.CaptureFixture[str]) -> None:
+    console().print(HOSTILE)
+    console().print(Text(HOSTILE), soft_wrap=True)
+    print_rows([{HOSTILE: HOSTILE}], as_json=False)
+    print_failure("run", 20, "submission", HOSTILE, HOSTILE)
+    print_rows([{"name": HOSTILE}], as_json=True)
+    said = "".join(capsys.readouterr())
+    assert said.count("[/x] :warning: gnp.exe") == 6  # no markup, no emoji
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\u2028]", said)
+    assert not any(line.lstrip().startswith("::") for line in said.splitlines())
+
+
+def test_no_verb_writes_markup_which_the_printer_takes_for_text() -> None:
+    for path in Path(_common.__file__).parent.glob("*.py"):
+        assert not re.search(r"\[/\]|\[/?(bold|dim|red|green|yellow)\b[ \w]*\]", path.read_text()), path
 
 
 ROW = {"id": "799e1c77deb3137c", "slug": "a-slug-" * 5, "value": "0.00034567 ±0.000012345", "date": "2026-11-22T19:30Z"}

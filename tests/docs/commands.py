@@ -137,6 +137,9 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness weights verify": HERE,
     "harness weights download inception": Help(of="harness weights download", why="needs a network, and is 100 MB"),
     "(umask 077; openssl genpkey -algorithm ed25519 -out ~/private/key.pem)": HERE,
+    "harness secret new -p mine -o ~/private/mine.json": Help(
+        of="harness secret new", why="tests/dataset/test_secret.py draws secrets for protocols of its own"
+    ),
     "harness sign": HERE,
     "harness sign RECORD...": As(run="harness sign $RECORD"),
     "harness sign --all": HERE,

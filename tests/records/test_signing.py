@@ -176,7 +176,7 @@ def test_records_are_signed_later_once(tmp_path: Path) -> None:
 
 def test_a_repeated_run_signs_nothing_that_others_wrote(tmp_path: Path) -> None:
     write_record(tmp_path, scored("tv", 1.0), {})
-    folder, new = write_record(tmp_path, scored("tv", 1.0, date="2027-01-01T00:00:00Z"), {}, key=KEY)
+    folder, new = write_record(tmp_path, scored("tv", 1.0, date="2026-01-02T00:00:00Z"), {}, key=KEY)
     assert not new
     assert read_signature(folder) is None
 

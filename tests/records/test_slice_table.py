@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -63,6 +64,40 @@ def test_a_committed_table_takes_a_third_of_the_room_and_keeps_the_means() -> No
 def test_a_record_without_slices_has_none(tmp_path: Path) -> None:
     folder, _ = write_record(tmp_path, scored("tv", 1.0), {})
     assert read_slices(read_record(folder), folder) == []
+
+
+def lzma_that_asks_for_memory() -> bytes:
+    """An xz header whose dictionary has 1.5 GB."""
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1536 << 20, "mode": lzma.MODE_FAST, "mf": lzma.MF_HC3}]
+    unpacked = b"reference,metric,region\n"
+    small = lzma.compress(unpacked, format=lzma.FORMAT_XZ, filters=[filters[0] | {"dict_size": 4096}])
+    # the dictionary's size is one byte of the block's header, whose CRC follows it
+    at = small.index(b"\x21\x01") + 2
+    block = bytearray(small[12 : 12 + (small[12] + 1) * 4])
+    block[at - 12] = 37  # 1.5 GiB
+    block[-4:] = zlib.crc32(bytes(block[:-4])).to_bytes(4, "little")
+    return small[:12] + bytes(block) + small[12 + len(block) :]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lzma.compress(bytes((64 << 20) + 1), preset=0),
+        lzma.compress(b"a" * 1000)[:-20],
+        lzma_that_asks_for_memory(),
+    ],
+    ids=["bomb", "cut", "memory"],
+)
+def test_a_table_is_unpacked_within_bounds(tmp_path: Path, data: bytes) -> None:
+    record, folder = with_table(tmp_path, SLICES, data)
+    with pytest.raises(UsageError, match=r"slices\.csv\.xz: no table of slices: (it unpacks to more|it is cut|Memory)"):
+        read_slices(record, folder)
+
+
+def test_an_older_table_is_unpacked_within_bounds(tmp_path: Path) -> None:
+    record, folder = with_table(tmp_path, LONG_SLICES, gzip.compress(bytes((64 << 20) + 1), 1))
+    with pytest.raises(UsageError, match="it unpacks to more than"):
+        read_slices(record, folder)
 
 
 @pytest.mark.parametrize("data", [b"no xz", lzma.compress(b""), lzma.compress(b"a,b\nc,d\n"), lzma.compress(b"\xff")])

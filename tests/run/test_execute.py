@@ -20,8 +20,9 @@ from harness.run.cache import cached_outputs
 from harness.run.execute import run_submission
 from harness.run.result import Costs, Repeat, Run, Times, digest_outputs
 from harness.run.staging import opaque_names
-from harness.run.weights import fetch_weights
+from harness.run.weights import fetch_weights, weights_of
 from harness.sandbox import Limits
+from harness.submission import manifest
 from harness.submission.manifest import Weights, load_submission
 
 LIMITS = Limits(wall_s=60, memory_gb=0.5, cpus=2, shm_gb=0.01, tmp_gb=0.05, pids=60)
@@ -194,6 +195,7 @@ def test_messages_quote_the_container_only_where_logs_may_be_published(
     assert caught.value.message == "the container ended with exit status 3: secret words"
     with pytest.raises(ContainerError) as caught:
         run_submission(submission, dataset, LIMITS, seed=1, engine=engine, publish_logs=False)
+    assert caught.value.message.startswith("the container ended with an error; this protocol publishes nothing")
     assert "secret words" not in caught.value.message + caught.value.fix
     assert "secret words" in (cache / "logs" / "t.log").read_text()
 
@@ -273,6 +275,36 @@ def test_weights_come_by_https_from_public_addresses_only(
     with pytest.raises(error, match=said):
         fetch_weights(Weights(url=url, sha256="a" * 64))
     assert not (cache / "weights").exists() or not any((cache / "weights").iterdir())
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        ("https://a/w", "https://b/w"),
+        ("https://a/w.bin", "https://b/w%2Ebin?x=1"),
+        ("https://a/W", "https://b/w"),
+        ("https://a/e%CC%81", "https://b/%C3%A9"),  # e with an accent in two Unicode forms
+        ("https://a/",),
+        ("https://[",),
+        ("https://a/..",),
+        ("https://a/%00",),
+        ("https://a/%0A::x",),
+        ("https://a/" + "w" * 201,),
+        tuple(f"https://a/{number}" for number in range(17)),
+    ],
+)
+def test_weights_have_names_of_files_each_its_own(cache: Path, urls: tuple[str, ...]) -> None:
+    said = manifest.Manifest(
+        schema=1,
+        name="a",
+        version="1",
+        authors=("a",),
+        image=manifest.Image(build="."),
+        weights=tuple(Weights(url=url, sha256="a" * 64) for url in urls),
+    )
+    with pytest.raises(UsageError, match="weights: "):
+        weights_of(manifest.Submission(slug="a", folder=".", manifest=said, digest="d"))
+    assert not (cache / "weights").exists()
 
 
 def test_cached_outputs_are_found_by_digest_and_other_runs_are_left_alone(

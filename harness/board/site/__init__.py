@@ -21,6 +21,7 @@ import msgspec
 from harness.base.digests import digest_folder, digest_json
 from harness.base.shipped import PACKAGE
 from harness.base.structs import read_json
+from harness.base.text import visible
 from harness.board import exports
 from harness.board.ranking import AGAINST, Row, ranking_value
 from harness.board.site import columns, compare, facts, further, plots
@@ -46,7 +47,11 @@ class Page(NamedTuple):
     """A file of the site: the digest of all that its text follows from ("" where that is not known), and its text."""
 
     made_of: str
-    text: Callable[[], str]
+    write: Callable[[], str]
+
+    def text(self) -> str:
+        """Its text, in which no name or reason of a stranger turns the writing direction or hides."""
+        return visible(self.write())
 
 
 class _Context(NamedTuple):
@@ -271,7 +276,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    # characters as they are, not as escapes, which a browser would undo behind `Page.text`
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "ensure_ascii": False}
     environment.filters |= {
         "number": columns.number,
         "bounds": columns.bounds,

@@ -70,7 +70,7 @@ def script(leaderboard: Path, protocol: Protocol, record: Record, files: Mapping
             if all(name in files for name in one.files.values())
         },
     }
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return f"compared({json.dumps(record.id)},{text});\n"
 
 

@@ -1,0 +1,20 @@
+"""Errors that nobody raised on purpose -> errors of the harness, so that no input ends in a traceback alone."""
+
+from __future__ import annotations
+
+from harness.base.errors import HarnessError, InfrastructureError
+from harness.base.files import cache_root
+
+
+def as_harness_error(error: Exception) -> HarnessError:
+    """`error` itself if it was raised on purpose; else one of this machine or of the harness that says what it was."""
+    if isinstance(error, HarnessError):
+        return error
+    if isinstance(error, OSError):
+        place = error.filename or f"the disk of the cache folder, {cache_root()}"
+        fix = "repair or free that place, or set HARNESS_CACHE to another folder"
+        return InfrastructureError(f"{place}: {error.strerror or error}", fix=fix)
+    return InfrastructureError(
+        f"the harness itself failed: {type(error).__name__}: {error}",
+        fix="report it with the lines above (SECURITY.md, if a submission can cause it)",
+    )
