@@ -18,7 +18,7 @@ from harness.base.structs import Strict
 Device = Literal["cpu", "cuda"]
 
 # To be raised whenever what a container is given or denied changes: part of the key of the run cache.
-POLICY_VERSION = 1
+POLICY_VERSION = 2
 
 # Not root, and no account that is likely to own files in an image.
 USER = "65532:65532"
@@ -333,6 +333,9 @@ def container_environment(*, seed: int, cpus: float, gpu: str | None) -> dict[st
         "OMP_NUM_THREADS": str(max(1, math.floor(cpus))),
         "NVIDIA_VISIBLE_DEVICES": gpu or "void",
         "HF_HUB_OFFLINE": "1",
+        # the forced user has no entry in /etc/passwd: whoever asks for its name (torch.compile does) reads it here
+        "USER": "submission",
+        "LOGNAME": "submission",
         "HOME": TMP,
         "TMPDIR": TMP,
         "XDG_CACHE_HOME": f"{TMP}/.cache",

@@ -53,10 +53,10 @@ def digest_folder(folder: Path) -> str:
         if not NOT_COPIED.isdisjoint(relative.parts):
             continue
         if path.is_symlink():
-            parts += [relative.as_posix().encode(), b"link", os.fsencode(path.readlink())]
+            parts += [os.fsencode(relative), b"link", os.fsencode(path.readlink())]
         elif path.is_file():
             parts += [
-                relative.as_posix().encode(),
+                os.fsencode(relative),
                 b"x" if os.access(path, os.X_OK) else b"-",
                 path.read_bytes(),
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,10 +78,10 @@ def read_yaml(path: Path, kind: type[T]) -> T:
             raise UsageError(
                 f"{path}: has {size} bytes, at most {MAX_YAML_BYTES} are allowed", fix="move data out of the file"
             )
-        data = yaml.load(path.read_bytes(), Loader=_StrictLoader)
+        data = _checked(yaml.load(path.read_bytes(), Loader=_StrictLoader))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file", fix="check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that there is not, text that is none, ...
         raise UsageError(f"{path}: not plain YAML: {error}", fix="correct that line") from error
     except OSError as error:
         raise UsageError(
@@ -90,6 +91,22 @@ def read_yaml(path: Path, kind: type[T]) -> T:
         return msgspec.convert(data, type=kind)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path}: {error}{_known_keys(error, kind)}", fix="correct that key or value") from error
+
+
+def _checked(value: Any) -> Any:
+    """Plain data whose text every file can hold and whose numbers are finite; ValueError for others.
+
+    A character that was written as two escapes ("\\ud83d\\ude00", as JSON does) is one again.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no number that can be used")
+    if isinstance(value, list):
+        return [_checked(one) for one in value]
+    if isinstance(value, dict):
+        return {_checked(key): _checked(one) for key, one in value.items()}
+    return value
 
 
 def _known_keys(error: msgspec.ValidationError, kind: Any) -> str:

@@ -17,6 +17,11 @@ def shortened(text: str, at_most: int) -> str:
     return text if len(text) <= at_most else text[: at_most - 3] + "..."
 
 
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can hold `text`: no half of a surrogate pair, which is how bytes of other encodings come in."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def sanitise(text: str) -> str:
     """Make a container's text safe to print: no ANSI sequences, control characters or CI workflow commands."""
     text = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(\x07|\x1b\\|$)|[ -/]*[0-~])", "", text, flags=re.MULTILINE)
