@@ -14,6 +14,7 @@ import yaml
 
 from harness.base.errors import UsageError
 from harness.base.files import write_text
+from harness.base.text import is_text
 
 T = TypeVar("T")
 MAX_YAML_BYTES = 64 * 1024
@@ -99,7 +100,10 @@ def _checked(value: Any) -> Any:
     A character that was written as two escapes ("\\ud83d\\ude00", as JSON does) is one again.
     """
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16")
+        joined = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        if not is_text(joined):
+            raise ValueError(f"{value!a} holds half a character (a lone surrogate)")
+        return joined
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is no number that can be used")
     if isinstance(value, list):
