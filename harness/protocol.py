@@ -64,7 +64,7 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02  # of the low-dose scan, as a share of the normal dose
     view: Literal["full", "tight", "table-across", "closed-cavity", "mixed"] = "full"
     nodule_slices: Annotated[int, msgspec.Meta(ge=0)] = 0  # of each patient, at most
-    seed: int | Commitment = 2602
+    seed: Annotated[int, msgspec.Meta(ge=0)] | Commitment = 2602
     # Younger than the first records: left out where they say nothing, so that those digest as written.
     window_hu: tuple[float, float] | UnsetType = UNSET  # HU of grey 0 and of grey 255
     lesions: Lesions | UnsetType = UNSET
@@ -260,7 +260,7 @@ class Protocol(Strict, frozen=True, kw_only=True):
     coupled: Coupled | None = None
     limits: Limits = Limits()
     publish: Publish = Publish()
-    seed: int = 2602  # containers get it as HARNESS_SEED; it also seeds the noise added to training inputs
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 2602  # HARNESS_SEED; also seeds the noise of training inputs
     official: OfficialSet | None = None  # never in the .yaml: `load_protocol` reads it from the file beside that
 
     def __post_init__(self) -> None:

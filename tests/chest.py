@@ -32,7 +32,8 @@ def chest(*, patient: int, slice: int = 1, size: int = SIZE) -> NDArray[np.float
 def scanned(image: NDArray[np.float64], *, noise: float, seed: int) -> Grey:
     """The slice with noise of a standard deviation of `noise` grey levels, 8 bits."""
     grain = gaussian_filter(np.random.default_rng(seed).normal(size=image.shape), 0.6)
-    return np.rint(np.clip(image + noise * grain / grain.std(), 0, 255)).astype(np.uint8)
+    found: Grey = np.rint(np.clip(image + noise * grain / grain.std(), 0, 255)).astype(np.uint8)
+    return found
 
 
 def chest_pair(*, patient: int, slice: int = 1) -> tuple[Grey, Grey]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -44,7 +45,8 @@ def folder_slices(data: FolderData, protocol: Protocol) -> Dataset:
     constant or too small for a metric of the protocol, differs from its partner in size, or shows something else
     (`harness.dataset.pairs_fit`). What may not fit is told in the set's notes.
     """
-    root = Path(expand_variables(data.path, where=f"protocol {protocol.name}, data.path")).expanduser()
+    path = expand_variables(data.path, where=f"protocol {protocol.name}, data.path")
+    root = Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's raises where `~name` is nobody
     files, notes = _files(root)
     patients = _patients(data.patient, list(files), protocol.name)
     pairs = _read(files)
@@ -106,6 +108,9 @@ def _read(files: Mapping[str, tuple[Path, Path]]) -> dict[str, _Pair]:
             image = read_slice(path)
         except Rejected as error:
             wrong.append(f"{path} {error}")
+            return None
+        except FileNotFoundError:
+            wrong.append(f"{path} is a link to nothing")
             return None
         return _Image(path, image.shape, image.tobytes(), look_at(image))
 

@@ -121,6 +121,11 @@ def pipe(root: Path) -> None:
     os.mkfifo(root / "lq" / "P1_02.png")
 
 
+def link_to_nothing(root: Path) -> None:
+    (root / "lq" / "P1_02.png").unlink()
+    (root / "lq" / "P1_02.png").symlink_to("gone")
+
+
 def deep_colour(root: Path) -> None:
     rows = b"\0" + bytes(range(6)) * 50
     data = png((b"IHDR", ihdr(width=50, height=1, depth=16, colour=2)), (b"IDAT", zlib.compress(rows)), IEND)
@@ -166,6 +171,7 @@ def no_folder(root: Path) -> None:
         (two_spellings, r"lq: 'P\\xe9_1\.png' \(a second file of P\u00e9_1\)"),
         (no_text, r"lq: 'P1\\u202e_02\.png' \(its name"),
         (pipe, r"lq/P1_02\.png is not a regular file"),
+        (link_to_nothing, r"lq/P1_02\.png is a link to nothing"),
         (deep_colour, r"lq/P1_02\.png has 16 bits per channel.*16-bit"),
         (four_bits, r"lq/P1_02\.png has 4 bits per channel"),
         (transparent, r"lq/P1_02\.png has transparent pixels"),
