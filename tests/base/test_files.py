@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -107,6 +108,14 @@ def test_folder_digest_sees_all_that_a_build_can_copy(tmp_path: Path) -> None:
     executable = digest_folder(tmp_path)
     write(tmp_path / "a.py", "2")
     assert len({before, executable, digest_folder(tmp_path)}) == 3
+
+
+def test_a_folder_may_hold_names_of_any_bytes(tmp_path: Path) -> None:
+    digests = set()
+    for name in (b"\xff.txt", b"\xfe.txt"):
+        os.close(os.open(os.path.join(os.fsencode(tmp_path), name), os.O_CREAT))
+        digests.add(digest_folder(tmp_path))
+    assert len(digests) == 2
 
 
 def test_atomic_file_leaves_nothing_half_written(tmp_path: Path) -> None:
