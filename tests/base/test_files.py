@@ -113,7 +113,7 @@ def test_folder_digest_sees_all_that_a_build_can_copy(tmp_path: Path) -> None:
 def test_a_folder_may_hold_names_of_any_bytes(tmp_path: Path) -> None:
     digests = set()
     for name in (b"\xff.txt", b"\xfe.txt"):
-        os.close(os.open(os.path.join(os.fsencode(tmp_path), name), os.O_CREAT))
+        (tmp_path / os.fsdecode(name)).touch()
         digests.add(digest_folder(tmp_path))
     assert len(digests) == 2
 
