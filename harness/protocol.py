@@ -26,6 +26,11 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 PHANTOM_WINDOW_HU = (-1024.0, 1200.0)
 
 
+def _check_window(window: tuple[float, float]) -> None:
+    if not -1e5 <= window[0] < window[1] <= 1e5:
+        raise ValueError(f"window_hu is {list(window)}, expected the HU of grey 0 below that of grey 255")
+
+
 class Lesions(Strict, frozen=True, kw_only=True):
     """Lesions for the model observers: each plane is scanned once more with one at every site, of at most `sites`
     sites, which take the conditions in turn (`harness.phantom.lesions`)."""
@@ -59,7 +64,7 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02  # of the low-dose scan, as a share of the normal dose
     view: Literal["full", "tight", "table-across", "closed-cavity", "mixed"] = "full"
     nodule_slices: Annotated[int, msgspec.Meta(ge=0)] = 0  # of each patient, at most
-    seed: int | Commitment = 2602
+    seed: Annotated[int, msgspec.Meta(ge=0)] | Commitment = 2602
     # Younger than the first records: left out where they say nothing, so that those digest as written.
     window_hu: tuple[float, float] | UnsetType = UNSET  # HU of grey 0 and of grey 255
     lesions: Lesions | UnsetType = UNSET
@@ -68,8 +73,7 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
     def __post_init__(self) -> None:
         if self.nodule_slices > self.slices:
             raise ValueError(f"nodule_slices is {self.nodule_slices}, more than the {self.slices} slices of a patient")
-        if not self.window[0] < self.window[1]:
-            raise ValueError(f"window_hu is {list(self.window)}, expected the HU of grey 0 below that of grey 255")
+        _check_window(self.window)
 
     @property
     def window(self) -> tuple[float, float]:
@@ -80,15 +84,18 @@ class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="ph
 class FolderData(Strict, frozen=True, kw_only=True, tag_field="source", tag="folder"):
     """Your own slices in the authors' layout: `lq/*.png` and `gt/*.png` with the same names under `path`.
 
-    `path` may contain `${VARIABLES}` of the environment. `patient` is a regular expression that is matched at the start
-    of a file's name; its first group is the patient. Without it every slice counts as a patient of its own, and the
-    intervals are over slices.
+    `path` may contain `${VARIABLES}` of the environment. `patient` is a regular expression, matched at the start of a
+    file's name; its first group is the patient. Without it every slice is a patient of its own for the intervals.
     """
 
     path: str
     window_hu: tuple[float, float] | None = None  # HU of grey 0 and of grey 255; without it errors are in grey levels
     pixel_mm: Annotated[float, msgspec.Meta(gt=0)] | None = None  # width of a pixel in mm
     patient: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.window_hu is not None:
+            _check_window(self.window_hu)
 
 
 class Noise(Strict, frozen=True, kw_only=True):
@@ -253,7 +260,7 @@ class Protocol(Strict, frozen=True, kw_only=True):
     coupled: Coupled | None = None
     limits: Limits = Limits()
     publish: Publish = Publish()
-    seed: int = 2602  # containers get it as HARNESS_SEED; it also seeds the noise added to training inputs
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 2602  # HARNESS_SEED; also seeds the noise of training inputs
     official: OfficialSet | None = None  # never in the .yaml: `load_protocol` reads it from the file beside that
 
     def __post_init__(self) -> None:
@@ -301,8 +308,7 @@ class Protocol(Strict, frozen=True, kw_only=True):
     @property
     def official_data(self) -> OfficialSet | None:
         """The official test set, if there is one of the data that the protocol describes."""
-        there = self.official is not None and self.official.data_recipe == self.data_recipe
-        return self.official if there else None
+        return self.official if self.official and self.official.data_recipe == self.data_recipe else None
 
     @property
     def official_labels(self) -> OfficialSet | None:

@@ -348,6 +348,9 @@ def container_environment(*, seed: int, cpus: float, gpu: str | None) -> dict[st
         "OMP_NUM_THREADS": str(max(1, math.floor(cpus))),
         "NVIDIA_VISIBLE_DEVICES": gpu or "void",
         "HF_HUB_OFFLINE": "1",
+        # the forced user has no entry in /etc/passwd: whoever asks for its name (torch.compile does) reads it here
+        "USER": "submission",
+        "LOGNAME": "submission",
         "HOME": TMP,
         "TMPDIR": TMP,
         "XDG_CACHE_HOME": f"{TMP}/.cache",

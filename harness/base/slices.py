@@ -1,54 +1,117 @@
-"""Slices as files: 8-bit grey PNGs that we or the organiser made, read and written here alone.
-
-Files of strangers are another matter: `harness.run.untrusted_png` checks every byte of them before a decoder sees it,
-and shares no code with this module, so that a convenience here never weakens a check there.
-"""
+"""Slices as files: 8-bit grey PNGs, found, read and written here alone (strangers' archives: `harness.run.outputs`)."""
 
 from __future__ import annotations
 
 import io
 import os
+import stat
+import unicodedata
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import UsageError
 from harness.base.files import write_bytes
+from harness.base.png import MOST_PIXELS, Rejected, read_png, stated_size
+from harness.base.text import first_few
+
+FIX = "map every slice to 8 bits through one fixed HU window and save it as PNG with one channel (mode L)"
+
+MOST_BYTES = 4 * MOST_PIXELS
+"""Of a file: more than any PNG of so many pixels needs."""
+
+LITTER = frozenset({".DS_Store", ".directory", "__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini", "Icon\r"})
+"""What systems put into folders unasked, beside macOS's `._NAME`."""
+
+LONGEST_NAME = 200
+"""Bytes of a slice's name in UTF-8: the names of what is made of it are longer, and a file system takes 255."""
+
+
+class Found(NamedTuple):
+    """What a folder holds: the files of its slices by name, what a system left there, and what is no slice and why."""
+
+    slices: dict[str, Path]
+    litter: list[str]
+    strays: list[str]
+
+
+def find_slices(folder: Path) -> Found:
+    """Everything that lies in `folder`, by kind. No file is opened.
+
+    A slice is `NAME.png` (or `.PNG`). Its name is text in the Unicode form NFC, in which the forms that macOS and
+    Linux give one name are the same.
+    """
+    slices: dict[str, Path] = {}
+    litter: list[str] = []
+    strays: list[str] = []
+    for path in sorted(folder.iterdir()):
+        name, wrong = _slice_name(path)
+        if path.name in LITTER or path.name.startswith("._"):
+            litter.append(path.name)
+        elif wrong or name in slices:
+            strays.append(f"{path.name!a} ({wrong or f'a second file of {name}'})")
+        else:
+            slices[name] = path
+    return Found(slices, litter, strays)
+
+
+def litter_note(folder: Path, found: Found) -> str:
+    """The line that says what was skipped in a folder."""
+    return f"{folder}: skipped what a system left there: {', '.join(first_few([ascii(one) for one in found.litter]))}"
+
+
+def _slice_name(path: Path) -> tuple[str, str]:
+    """The name of the slice that a file holds, and why it holds none, if so."""
+    try:
+        name = unicodedata.normalize("NFC", os.fsencode(path.name).decode())
+    except UnicodeDecodeError:
+        return "", "its name is not UTF-8"
+    stem, suffix = name[:-4], name[-4:]
+    if path.is_dir():
+        return stem, "a folder"
+    if suffix.lower() != ".png":
+        return stem, "not a .png"
+    if not stem or stem.startswith(".") or not stem.isprintable():
+        return stem, "its name is hidden, or has characters that cannot be printed"
+    if len(stem.encode()) > LONGEST_NAME:
+        return stem, f"its name has more than {LONGEST_NAME} bytes"
+    return stem, ""
+
+
+def read_slice(path: Path) -> NDArray[np.uint8]:
+    """Read an 8-bit grey PNG, or one with three equal channels, as uint8 (height, width).
+
+    Rejected for everything else (`harness.base.png`), for what is no regular file, and for one that is too large.
+    FileNotFoundError if there is none.
+    """
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # to open a FIFO would mean to wait for its writer
+            raise Rejected("is not a regular file")
+        if about.st_size > MOST_BYTES:
+            raise Rejected(f"has {about.st_size} bytes, while a slice needs at most {MOST_BYTES}")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Rejected(f"cannot be read: {error.strerror}") from None
+    height, width = stated_size(data)
+    return read_png(data, height=height, width=width).pixels
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """Read an 8-bit grey PNG, or one with three equal channels, as uint8 (height, width).
-
-    UsageError names the file for anything else: 16-bit, colour, palette, alpha, animated, unreadable.
-    """
-    from PIL import Image
-
-    expected = "expected an 8-bit grey PNG (or three equal channels)"
+    """`read_slice`; UsageError names the file that is missing or no 8-bit grey PNG."""
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if getattr(image, "is_animated", False):
-                raise UsageError(f"{path}: {expected}, found an animation")
-            mode = image.mode
-            if mode not in ("L", "RGB"):
-                depth = "16-bit" if mode.startswith("I") else f"mode {mode}"
-                raise UsageError(
-                    f"{path}: {expected}, found {depth}",
-                    fix="map every slice to 8 bits through one fixed HU window and save it as mode L",
-                )
-            pixels = np.asarray(image)
+        return read_slice(path)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(f"{path}: {expected}, but it cannot be read: {error}") from error
-    if pixels.ndim == 3:
-        if not ((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all()):
-            raise UsageError(f"{path}: {expected}, found colour", fix="save one channel, mode L")
-        pixels = pixels[..., 0]
-    return np.array(pixels, dtype=np.uint8)
+        raise UsageError(f"{path}: no such file", fix="check the path") from None
+    except Rejected as error:
+        raise UsageError(f"{path}: {error}", fix=FIX) from None
 
 
 # How hard a PNG is compressed: zlib's default; nearly as small for noise in a third of the time; not at all.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -71,6 +72,8 @@ class _StrictLoader(yaml.SafeLoader):
             value = super().construct_object(node, deep)
         except ValueError:  # 0b_, and more digits than Python reads
             raise _refused(f"{shortened(node.value, 40)!a} is no number", node) from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _refused(f"{value} is no number that can be used", node)
         if not isinstance(value, str):
             return value
         # "\ud83d\ude00", as JSON writes it, is one character; half of it is none
@@ -107,7 +110,7 @@ def read_yaml(path: Path, kind: type[T]) -> T:
         data = yaml.load(read_regular(path, at_most=MAX_YAML_BYTES), Loader=_StrictLoader)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file", fix="check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that there is not, text that is none, ...
         raise UsageError(f"{path}: not plain YAML: {error}", fix="correct that line") from error
     except OSError as error:
         raise UsageError(

@@ -29,6 +29,11 @@ def visible(text: str) -> str:
     return _UNSEEN.sub("", text)
 
 
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can hold `text`: no half of a surrogate pair, which is how bytes of other encodings come in."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def sanitise(text: str) -> str:
     """Make a stranger's text safe to print: no ANSI sequences, unseen characters or CI workflow commands."""
     text = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(\x07|\x1b\\|$)|[ -/]*[0-~])", "", text, flags=re.MULTILINE)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from harness.base.digests import digest_json
 from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, refuse_existing
+from harness.base.png import pixels_of
 from harness.base.slices import read_slices, write_slices
 from harness.base.structs import Strict, read_json, write_json
 from harness.base.text import sanitise, shortened
@@ -30,7 +31,6 @@ from harness.records.observe import latest
 from harness.records.schema import About, ProtocolFacts, SubmissionFacts, protocol_facts
 from harness.run.outputs import read_folder
 from harness.run.result import digest_outputs
-from harness.run.untrusted_png import pixels_of
 
 Images = Mapping[str, NDArray[np.uint8]]
 

@@ -5,8 +5,12 @@ Stages are imported inside the verbs: `harness --help` must not wait for torch.
 
 from __future__ import annotations
 
+import io
+import locale
+import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -15,6 +19,7 @@ from click.exceptions import Exit
 
 from harness import __version__
 from harness.base.errors import UsageError
+from harness.base.text import is_text
 from harness.base.unforeseen import as_harness_error
 from harness.cli._common import show_error
 from harness.cli.board import board, list_, withdraw
@@ -33,8 +38,10 @@ INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Entry point: run a verb; print a HarnessError with its cause and fix, and exit with its status."""
+    _speak_utf8()
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        _refuse_bytes(sys.argv[1:])
         cli.main(prog_name="harness", standalone_mode=False)
     except Exit as leave:
         sys.exit(leave.exit_code)
@@ -48,6 +55,24 @@ def main() -> NoReturn:
         show_error(error)
         sys.exit(as_harness_error(error).exit_code)
     sys.exit(0)
+
+
+def _speak_utf8() -> None:
+    """Text in files, and the names of files, are UTF-8 whatever the locale is: where it is another (LC_ALL=C), start
+    again in Python's UTF-8 mode. The terminal keeps its encoding; what that lacks is printed as question marks."""
+    if not sys.flags.utf8_mode and locale.getencoding().lower() not in ("utf-8", "utf8"):
+        os.environ["PYTHONIOENCODING"] = f"{sys.stdout.encoding}:replace"
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """UsageError for an argument that no file of ours could hold as text."""
+    for argument in arguments:
+        if not is_text(argument):
+            raise UsageError(f"the argument {argument!a} is not text in UTF-8", fix="rename it, or write it in UTF-8")
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

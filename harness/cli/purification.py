@@ -124,7 +124,13 @@ def pairs(
 
 @click.command()
 @protocol_option
-@click.option("--slices", default=16, show_default=True, help="Number of slices to fit, evenly spaced.")
+@click.option(
+    "--slices",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Number of slices to fit, evenly spaced.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write, for `harness pairs --noise`.")
 @leaderboard_option
 @json_option

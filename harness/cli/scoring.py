@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def run(
     help="Protocol whose data and limits are used.",
     shell_complete=complete_protocol,
 )
-@click.option("--slices", default=3, show_default=True, help="Number of slices to run.")
+@click.option("--slices", type=click.IntRange(min=1), default=3, show_default=True, help="Number of slices to run.")
 @engine_option
 @leaderboard_option
 def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> None:
@@ -175,7 +176,7 @@ def score(folder: Path, protocol: str, slug: str | None, leaderboard: Path, feat
     from harness.submission.manifest import check_slug
 
     reporter, keep = TerminalReporter(), slug is not None
-    name = check_slug(slug) if slug else folder.resolve().name
+    name = check_slug(slug) if slug else os.fsencode(folder.resolve().name).decode(errors="replace")
     benchmark = prepare(chosen, reporter, leaderboard=leaderboard, feature_device=features_on, writes=keep)
     record, written = evaluate_folder(folder, benchmark, reporter, slug=name, keep=keep)
     if as_json:

@@ -2,85 +2,174 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from harness.base.digests import digest_bytes, digest_pixels
+from harness import metrics
+from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
-from harness.base.slices import read_grey
+from harness.base.png import Rejected
+from harness.base.slices import FIX, find_slices, litter_note, read_slice
 from harness.base.structs import expand_variables
+from harness.base.text import first_few
 from harness.dataset.cases import Case, Dataset, refuse_slices
-from harness.protocol import FolderData
+from harness.dataset.pairs_fit import Look, look_at, misfits
+from harness.protocol import FolderData, Protocol
+
+LAYOUT = "put the slices into lq/ and gt/, as NAME.png in both"
+
+SLICE_MM = (50.0, 700.0)
+"""Width of a slice: a child's field of view is 100 mm and more, the largest scanner's 820 mm, of which 700 mm are
+reconstructed."""
 
 
-def folder_slices(data: FolderData, protocol: str) -> Dataset:
-    """The slice pairs of a folder, read and checked; `protocol` is the protocol's name for messages.
+class _Image(NamedTuple):
+    """What is kept of one image, uint8 (height, width): its file, its size, its pixels and how it looks."""
 
-    UsageError names the folder, or the files that lack a partner, differ in size, are constant or cannot be read.
+    path: Path
+    shape: tuple[int, ...]
+    pixels: bytes
+    look: Look
+
+
+_Pair = tuple[_Image, _Image]  # low dose, normal dose
+
+
+def folder_slices(data: FolderData, protocol: Protocol) -> Dataset:
+    """The slice pairs of a folder, read and checked for `protocol`.
+
+    UsageError names the folder, or every file that does not fit: what is no slice, lacks a partner, cannot be read, is
+    constant or too small for a metric of the protocol, differs from its partner in size, or shows something else
+    (`harness.dataset.pairs_fit`). What may not fit is told in the set's notes.
     """
-    root = Path(expand_variables(data.path, where=f"protocol {protocol}, data.path")).expanduser()
+    path = expand_variables(data.path, where=f"protocol {protocol.name}, data.path")
+    root = Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's raises where `~name` is nobody
+    files, notes = _files(root)
+    patients = _patients(data.patient, list(files), protocol.name)
+    pairs = _read(files)
+    kinds = {one.name: metrics.load(one.metric) for one in protocol.metrics}
+    smallest = {name: kind.smallest for name, kind in kinds.items() if isinstance(kind, metrics.ImageMetric)}
+    _refuse_sizes(pairs.values(), data.pixel_mm, smallest)
+    if len(pairs) < 2 and len(smallest) < len(kinds):
+        sets = ", ".join(name for name in kinds if name not in smallest)
+        raise UsageError(
+            f"{root / 'lq'}: holds one slice, while {sets} of the protocol compares sets of slices",
+            fix="give more slices, or leave such metrics out of the protocol",
+        )
+    found = misfits({name: (low.look, normal.look) for name, (low, normal) in pairs.items()}, patients)
+    refuse_slices([f"{name}: {reason}" for name, reason in found.certain.items()], "do not fit")
+    notes += first_few([f"slice {name} may not fit: {reason}" for name, reason in found.likely.items()], at_most=20)
+    parts = [repr((data.window_hu, data.pixel_mm)).encode()]
+    for name, (low, normal) in pairs.items():
+        parts += [name.encode(), patients[name].encode(), repr(low.shape).encode(), low.pixels, normal.pixels]
+    return Dataset(
+        cases=tuple(
+            Case(name=name, patient=patients[name], lq=str(low.path), gt=str(normal.path), pixel_mm=data.pixel_mm)
+            for name, (low, normal) in pairs.items()
+        ),
+        window_hu=data.window_hu,
+        digest=digest_bytes(*parts),
+        pixels={name: {"lq": low.look.digest, "gt": normal.look.digest} for name, (low, normal) in pairs.items()},
+        notes=tuple(notes),
+    )
+
+
+def _files(root: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """The files of each slice by name, and lines on what was skipped; UsageError for all that fits nowhere."""
     for kind in ("lq", "gt"):
         if not (root / kind).is_dir():
-            raise UsageError(
-                f"{root / kind}: no such folder", fix="put the slices into lq/ and gt/, as NAME.png in both"
-            )
-    names = {kind: {path.name for path in (root / kind).glob("*.png")} for kind in ("lq", "gt")}
+            raise UsageError(f"{root / kind}: no such folder", fix=LAYOUT)
+    lq, gt = (find_slices(root / kind) for kind in ("lq", "gt"))
+    both = [("lq", lq), ("gt", gt)]
+    strays = [f"{root / kind}: {stray}" for kind, found in both for stray in found.strays]
+    refuse_slices(strays, "or other things in lq/ and gt/ cannot be taken (each is NAME.png, a grey image)")
     refuse_slices(
-        [str(root / "gt" / name) for name in sorted(names["lq"] - names["gt"])]
-        + [str(root / "lq" / name) for name in sorted(names["gt"] - names["lq"])],
+        [str(root / "gt" / path.name) for name, path in lq.slices.items() if name not in gt.slices]
+        + [str(root / "lq" / path.name) for name, path in gt.slices.items() if name not in lq.slices],
         "have no partner (each needs lq/NAME.png and gt/NAME.png); missing are",
     )
-    if not names["lq"]:
-        raise UsageError(f"{root / 'lq'}: holds no .png", fix="put the slices into lq/ and gt/, as NAME.png in both")
-    patient = _patient_pattern(data.patient, protocol)
-    cases: list[Case] = []
-    sizes: list[str] = []
+    if not lq.slices:
+        raise UsageError(f"{root / 'lq'}: holds no .png", fix=LAYOUT)
+    notes = [litter_note(root / kind, found) for kind, found in both if found.litter]
+    # sorted as the files `NAME.png` are: the set's digest covers the order
+    return {name: (lq.slices[name], gt.slices[name]) for name in sorted(lq.slices, key="{}.png".format)}, notes
+
+
+def _read(files: Mapping[str, tuple[Path, Path]]) -> dict[str, _Pair]:
+    """The images of each slice; UsageError for all that cannot be read."""
+    pairs: dict[str, _Pair] = {}
+    wrong: list[str] = []
+
+    def read(path: Path) -> _Image | None:
+        try:
+            image = read_slice(path)
+        except Rejected as error:
+            wrong.append(f"{path} {error}")
+            return None
+        except FileNotFoundError:
+            wrong.append(f"{path} is a link to nothing")
+            return None
+        return _Image(path, image.shape, image.tobytes(), look_at(image))
+
+    for name, paths in files.items():
+        low, normal = map(read, paths)
+        if low is not None and normal is not None:
+            pairs[name] = low, normal
+    refuse_slices(wrong, "cannot be taken (expected an 8-bit grey PNG, or one with three equal channels)", FIX)
+    return pairs
+
+
+def _refuse_sizes(pairs: Iterable[_Pair], pixel_mm: float | None, smallest: Mapping[str, int]) -> None:
+    """UsageError for images that are constant, differ from their partners in size, or have one that cannot be."""
+    differ: list[str] = []
     constant: list[str] = []
-    pixels: dict[str, dict[str, str]] = {}
-    parts = [repr((data.window_hu, data.pixel_mm)).encode()]
-    for name in sorted(names["lq"]):
-        paths = [root / "lq" / name, root / "gt" / name]
-        images: list[NDArray[np.uint8]] = [read_grey(path) for path in paths]
-        if images[0].shape != images[1].shape:
-            sizes.append(f"{paths[0]} {images[0].shape} but {paths[1]} {images[1].shape}")
-        constant += [str(path) for path, image in zip(paths, images, strict=True) if image.min() == image.max()]
-        stem = Path(name).stem
-        case = Case(name=stem, patient=patient(stem), lq=str(paths[0]), gt=str(paths[1]), pixel_mm=data.pixel_mm)
-        cases.append(case)
-        pixels[stem] = {kind: digest_pixels(image) for kind, image in zip(("lq", "gt"), images, strict=True)}
-        parts += [stem.encode(), case.patient.encode(), repr(images[0].shape).encode(), *(i.tobytes() for i in images)]
-    refuse_slices(sizes, "differ in size (height, width)")
+    small: list[str] = []
+    scale: list[str] = []
+    for low, normal in pairs:
+        constant += [str(one.path) for one in (low, normal) if len(set(one.pixels)) == 1]
+        if low.shape != normal.shape:
+            differ.append(f"{low.path} {low.shape} but {normal.path} {normal.shape}")
+        small += [f"{low.path} {low.shape}: {name}" for name, side in smallest.items() if min(low.shape) < side]
+        width = max(low.shape) * (pixel_mm or 0.0)
+        if pixel_mm is not None and not SLICE_MM[0] <= width <= SLICE_MM[1]:
+            scale.append(f"{low.path}: {max(low.shape)} pixels of {pixel_mm:g} mm are {width:.4g} mm")
+    refuse_slices(differ, "differ in size (height, width)")
     refuse_slices(constant, "are constant images, which no scanner produces")
-    return Dataset(cases=tuple(cases), window_hu=data.window_hu, digest=digest_bytes(*parts), pixels=pixels)
+    needs = ", ".join(f"{name} {side} x {side}" for name, side in smallest.items() if side > 1)
+    refuse_slices(
+        small,
+        f"are too small for metrics of the protocol ({needs} pixels at least)",
+        "leave these metrics out of the protocol, or give larger slices",
+    )
+    refuse_slices(
+        scale,
+        f"are not {SLICE_MM[0]:g} to {SLICE_MM[1]:g} mm wide, as chest slices are",
+        "correct data.pixel_mm, the width of a pixel in mm",
+    )
 
 
-def _patient_pattern(pattern: str | None, protocol: str) -> Callable[[str], str]:
+def _patients(pattern: str | None, names: list[str], protocol: str) -> dict[str, str]:
+    """The patient of each slice; UsageError for a pattern that cannot tell, or that does not fit a slice's name."""
     if pattern is None:
-        return lambda stem: stem
+        return {name: name for name in names}
+    where = f"protocol {protocol}, data.patient: {pattern!r}"
     try:
         compiled = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(
-            f"protocol {protocol}, data.patient: {pattern!r} is not a regular expression: {error}",
-            fix="correct data.patient",
-        ) from None
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UsageError(f"{where} is not a regular expression: {error}", fix="correct data.patient") from None
     if compiled.groups < 1:
         raise UsageError(
-            f"protocol {protocol}, data.patient: {pattern!r} has no group (...) for the patient",
+            f"{where} has no group (...) for the patient",
             fix="put parentheses around the part of a slice's name that identifies the patient",
         )
-
-    def patient(stem: str) -> str:
-        match = compiled.match(stem)
-        if match is None:
-            raise UsageError(
-                f"protocol {protocol}, data.patient: slice {stem!r} does not match {pattern!r}",
-                fix="correct data.patient, or rename the slice",
-            )
-        return match.group(1)
-
-    return patient
+    matches = {name: compiled.match(name) for name in names}
+    found = {name: match.group(1) if match else None for name, match in matches.items()}
+    refuse_slices(
+        [f"{name}{': its first group is empty' if matches[name] else ''}" for name in names if not found[name]],
+        f"do not match {pattern!r}, which is data.patient of protocol {protocol}, or show no patient",
+        "correct data.patient, or rename the slices",
+    )
+    return {name: str(patient) for name, patient in found.items()}

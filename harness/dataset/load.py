@@ -37,7 +37,7 @@ def load_data(
     """
     official = protocol.official_data
     if not isinstance(protocol.data, PhantomData):
-        dataset = with_coupled(folder_slices(protocol.data, protocol.name), protocol, protocol.data, progress)
+        dataset = with_coupled(folder_slices(protocol.data, protocol), protocol, protocol.data, progress)
         return _compared(dataset, official, None)
     secret = find_secret(protocol, leaderboard, os.environ)
     data = protocol.data if secret is None else msgspec.structs.replace(protocol.data, seed=secret.seed)
@@ -55,7 +55,7 @@ def load_data(
 
 def _compared(dataset: Dataset, official: OfficialSet | None, imported: Imported | None) -> Dataset:
     """A test set with notes on how it differs from the official one."""
-    notes: list[str] = []
+    notes = list(dataset.notes)
     if imported is not None:
         notes.append(
             f"the imported test set in {imported.folder} is damaged ({', '.join(first_few(imported.damaged))}), and "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +16,7 @@ from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, cache_root, refuse_existing
 from harness.base.progress import Progress
 from harness.base.slice_cache import Refused, make_slices, read_facts
-from harness.base.slices import read_grey
+from harness.base.slices import read_grey, write_grey
 from harness.base.structs import Strict, write_json
 from harness.dataset.cases import Case, Dataset
 from harness.dataset.official import difference_note, differing_images, find_imported
@@ -179,8 +178,9 @@ def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Pat
         for kind in ("lq", "gt_bar"):
             (part / kind).mkdir()
         for case in dataset.cases:
-            shutil.copyfile(case.lq, part / "lq" / f"{case.name}.png")
-            shutil.copyfile(labels.path(case.name), part / "gt_bar" / f"{case.name}.png")
+            # written anew: an organiser's file may hold text, such as a patient's name
+            write_grey(part / "lq" / f"{case.name}.png", read_grey(Path(case.lq)))
+            write_grey(part / "gt_bar" / f"{case.name}.png", read_grey(labels.path(case.name)))
         write_json(part / "manifest.json", manifest(dataset, purify, slices, labels=labels.digest))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +43,40 @@ def once_per_slice(compute: Callable[[Map, Map, float], Map]) -> Callable[[Image
         return compute(a, b, data_range)
 
     return lambda image, reference, data_range: kept(image.tobytes(), reference.tobytes(), image.shape, data_range)
+
+
+class Moments(NamedTuple):
+    """Means, variances and covariance of two images in Gaussian windows, one value for each window."""
+
+    mean: Map
+    reference_mean: Map
+    variance: Map
+    reference_variance: Map
+    covariance: Map
+
+
+def windowed(image: Map, *, width: int, sigma: float) -> Map:
+    """Gaussian-weighted means of an image (h, w) in all windows of `width` pixels, an odd number, that lie within it:
+    (h - width + 1, w - width + 1)."""
+    reach = width // 2
+    kernel = np.exp(-(np.arange(-reach, reach + 1.0) ** 2) / (2 * sigma**2))
+    kernel /= kernel.sum()
+    means = np.asarray(cv2.sepFilter2D(image, cv2.CV_64F, kernel, kernel), dtype=np.float64)
+    return means[reach:-reach, reach:-reach]
+
+
+def moments(image: Map, reference: Map, *, width: int, sigma: float) -> Moments:
+    """The moments of two images (h, w) in the windows of `windowed`.
+
+    In float64: a variance is a small difference of large squares, of which float32 loses all in a bright flat window.
+    """
+    means = [windowed(one, width=width, sigma=sigma) for one in (image, reference)]
+    variances = [
+        np.maximum(windowed(one**2, width=width, sigma=sigma) - mean**2, 0)
+        for one, mean in zip((image, reference), means, strict=True)
+    ]
+    covariance = windowed(image * reference, width=width, sigma=sigma) - means[0] * means[1]
+    return Moments(means[0], means[1], variances[0], variances[1], covariance)
 
 
 def recovered_contrast(image: Image, reference: Image, inside: Mask, around: Mask) -> float | None:

@@ -72,8 +72,8 @@ class ExtrapolatedFunction(Protocol):
 class ImageMetric:
     """A metric of one slice, averaged over slices.
 
-    `regions` are the regions in which it means something, None for all of them. `uses_torch` is true where torch
-    computes the value: threads do it, so that no worker process has to import torch.
+    `regions` are the regions in which it means something, None for all of them. `smallest` is the number of pixels that
+    an image needs in height and width.
     """
 
     value: ImageFunction
@@ -81,7 +81,7 @@ class ImageMetric:
     higher_is_better: bool | None
     implementation: str
     regions: tuple[Region, ...] | None = None
-    uses_torch: bool = False
+    smallest: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

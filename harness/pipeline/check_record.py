@@ -17,7 +17,7 @@ from harness.records.schema import Record
 from harness.records.store import read_record
 from harness.reference_check.compare import Comparison, compare
 from harness.run.cache import cached_outputs
-from harness.run.outputs import slices_in
+from harness.run.outputs import output_files
 from harness.scoring.anchors import anchors_of
 
 
@@ -52,7 +52,7 @@ def check_record(folder: Path, reporter: Reporter, *, outputs: Path | None = Non
 def _outputs_of(record: Record, benchmark: Benchmark, outputs: Path | None, scratch: Path) -> Mapping[str, Path] | None:
     """A record's outputs (slice -> PNG) from the folder `outputs`, made again in `scratch`, or from the cache."""
     if outputs is not None:
-        return {one.name: outputs / f"{one.name}.png" for one in slices_in(outputs, benchmark.dataset)}
+        return output_files(outputs, benchmark.dataset)
     submission = record.result.submission
     if submission.anchor and record.observed.image is None:
         anchors = anchors_of(benchmark.dataset, benchmark.protocol.purify)

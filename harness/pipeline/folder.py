@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.base.png import pixels_of
 from harness.base.progress import Reporter
 from harness.base.slices import read_grey
 from harness.board.build import write_board
@@ -11,9 +12,8 @@ from harness.pipeline.attachments import attachment_files
 from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import keep_record, observed_without_engine, result_of, score_outputs
 from harness.records.schema import Record, SubmissionFacts, make_record
-from harness.run.outputs import read_folder, slices_in
+from harness.run.outputs import output_files, read_folder
 from harness.run.result import digest_outputs
-from harness.run.untrusted_png import pixels_of
 
 
 def evaluate_folder(
@@ -26,15 +26,15 @@ def evaluate_folder(
     never ranks. With `keep` it is written under `slug` and the board rebuilt. Returns the record and its folder.
     OutputsError lists everything that is wrong with the folder.
     """
-    expected, further = slices_in(folder, benchmark.dataset), benchmark.dataset.further
-    if further and len(expected) == len(benchmark.dataset.cases):
+    outputs, further = output_files(folder, benchmark.dataset), benchmark.dataset.further
+    if further and len(outputs) == len(benchmark.dataset.cases):
         reporter.note(
             f"{folder} holds no outputs of the {len(further)} further slices ({further[0].name}, ...), so it gets no "
             "values of lesions, of the error's parts or without truth; harness ci inputs writes the noisy slices"
         )
-    sizes = {one.name: read_grey(Path(one.lq)).shape for one in expected}
-    found = read_folder(folder, sizes={name: (height, width) for name, (height, width) in sizes.items()})
-    outputs = {name: folder / f"{name}.png" for name in found}
+    shapes = {one.name: read_grey(Path(one.lq)).shape for one in benchmark.dataset.shown if one.name in outputs}
+    sizes = {name: (height, width) for name, (height, width) in shapes.items()}
+    found = read_folder(folder, sizes=sizes, note=reporter.note)
     with reporter.stage("score") as progress:
         card = score_outputs(outputs, benchmark, progress)
     digest = digest_outputs(pixels_of(found))

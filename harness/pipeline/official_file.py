@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
 from harness.base.files import atomic_file, atomic_folder, write_bytes
+from harness.base.png import Rejected, Slice, read_png
 from harness.base.slice_cache import note_slice, slice_path
 from harness.base.structs import canonical_json
 from harness.base.text import shortened
@@ -40,7 +41,6 @@ from harness.imaging.lesion import Site
 from harness.labels.label_set import LabelSet, labels_digest
 from harness.pipeline.official_set import as_text, official_of
 from harness.protocol import OfficialSet, OfficialSlice, PhantomData, Protocol, protocol_names, protocol_path
-from harness.run.untrusted_png import Rejected, Slice, read_png
 
 DIGESTS = "slices.json"
 MAX_DIGESTS = 4 << 20  # bytes of slices.json, before it is known which protocol's it is

@@ -330,8 +330,9 @@ def _values_of_slice(
     metrics = {display: metric for display, name in wanted if isinstance(metric := metrics_of.load(name), ImageMetric)}
     by_tool = {display: tools.IMAGES[name] for display, name in wanted}
     return {
-        (one.reference, one.name, one.region, tool): value(image, one.target, one.mask)
+        (one.reference, one.name, one.region, tool): found
         for one in comparisons(targets, metrics, masks)
         if one.mask.any()
         for tool, value in by_tool[one.name].items()
+        if (found := value(image, one.target, one.mask)) is not None
     }

@@ -184,7 +184,8 @@ def _psnr(image: Grey, reference: Grey, mask: Mask) -> float:
     return min(float(found), float(most))
 
 
-def _ssim(image: Grey, reference: Grey, mask: Mask) -> float:
+def _ssim(image: Grey, reference: Grey, mask: Mask) -> float | None:
+    """None where the mask lies at the border of the image alone."""
     _, found = structural_similarity(
         image.astype(np.float64),
         reference.astype(np.float64),
@@ -195,15 +196,16 @@ def _ssim(image: Grey, reference: Grey, mask: Mask) -> float:
         full=True,
     )
     inner = (slice(5, -5), slice(5, -5))  # where the window lies within the image
-    return float(np.asarray(found)[inner][mask[inner]].mean())
+    chosen = np.asarray(found)[inner][mask[inner]]
+    return float(chosen.mean()) if chosen.size else None
 
 
-IMAGES: dict[str, dict[str, Callable[[Grey, Grey, Mask], float]]] = {
+IMAGES: dict[str, dict[str, Callable[[Grey, Grey, Mask], float | None]]] = {
     "rmse": {"torchmetrics": _rmse},
     "psnr": {"torchmetrics": _psnr},
     "ssim": {"scikit-image": _ssim},
 }
-"""Metric -> tool -> value of an image (h, w) against its reference within a mask, in grey levels."""
+"""Metric -> tool -> value of an image (h, w) against its reference within a mask, in grey levels, or None."""
 
 
 def versions() -> dict[str, Any]:

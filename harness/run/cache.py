@@ -11,11 +11,11 @@ import msgspec
 
 from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, cache_root
+from harness.base.png import Slice
 from harness.base.slices import read_slices
 from harness.base.structs import read_json, write_json
 from harness.dataset.cases import Inputs
 from harness.run.result import Run, digest_outputs
-from harness.run.untrusted_png import Slice
 
 
 def run_folder(key: str) -> Path:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from harness.base.digests import digest_file, digest_json
 from harness.base.errors import GpuRequiredError, SubmissionError
 from harness.base.files import cache_root, in_turn, write_text
+from harness.base.png import Slice, pixels_of
 from harness.base.progress import Progress
 from harness.base.slices import read_slices
 from harness.base.text import sanitise
@@ -27,7 +28,6 @@ from harness.run.failures import raise_for, withheld
 from harness.run.outputs import read_outputs
 from harness.run.result import Costs, Run, Times, compare, digest_outputs
 from harness.run.staging import rounds_of, staged
-from harness.run.untrusted_png import Slice, pixels_of
 from harness.run.weights import weights_of
 from harness.sandbox import (
     BuildPolicy,

@@ -6,7 +6,7 @@ import io
 import os
 import tarfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import OutputQuotaError, OutputsError, UsageError
+from harness.base.png import Rejected, Slice, read_png
+from harness.base.slices import find_slices, litter_note
 from harness.base.text import first_few, shortened
-from harness.dataset.cases import Inputs, NoisySlice
-from harness.run.untrusted_png import Rejected, Slice, read_png
+from harness.dataset.cases import Inputs
 from harness.sandbox import Quota, largest_png
 
 FIX = (
@@ -111,21 +112,27 @@ def read_outputs(tar: Iterable[bytes], *, sizes: Mapping[str, tuple[int, int]], 
     return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
 
 
-def read_folder(folder: Path, *, sizes: Mapping[str, tuple[int, int]]) -> dict[str, Slice]:
-    """Read and check outputs in a folder, `<case>.png` each, as strictly as a container's.
+def read_folder(
+    folder: Path, *, sizes: Mapping[str, tuple[int, int]], note: Callable[[str], None] | None = None
+) -> dict[str, Slice]:
+    """Read and check outputs in a folder, `<case>.png` each (`harness.base.slices.find_slices`), as strictly as a
+    container's.
 
-    `sizes` is the (height, width) of each case. Returns the slices by case. UsageError if there is no such folder;
-    OutputsError as `read_outputs`.
+    `sizes` is the (height, width) of each case. Returns the slices by case. What a system left there (`.DS_Store`, ...)
+    is told to `note` and skipped; without `note` it is as wrong as anything else. UsageError if there is no such
+    folder; OutputsError as `read_outputs`.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder", fix="name a folder that holds one <case>.png per case")
+    there = find_slices(folder)
+    if note is not None and there.litter:
+        note(litter_note(folder, there))
     found: dict[str, Slice] = {}
     wrong: dict[str, str] = {}
-    stray: list[str] = []
-    for path in sorted(folder.iterdir()):
-        case = path.name.removesuffix(".png")
-        if case not in sizes or path.suffix != ".png":
-            stray.append(_shown(path.name))
+    stray = [*there.strays, *(_shown(path.name) for name, path in there.slices.items() if name not in sizes)]
+    stray += [] if note is not None else map(_shown, there.litter)
+    for case, path in there.slices.items():
+        if case not in sizes:
             continue
         try:
             if path.is_symlink() or not path.is_file():
@@ -137,10 +144,14 @@ def read_folder(folder: Path, *, sizes: Mapping[str, tuple[int, int]]) -> dict[s
     return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
 
 
-def slices_in(folder: Path, dataset: Inputs) -> tuple[NoisySlice, ...]:
-    """The slices whose outputs a folder ought to hold: the cases, and where it names one further slice, all of them."""
-    named = any((folder / f"{one.name}.png").is_file() for one in dataset.further)
-    return dataset.shown if named else dataset.cases
+def output_files(folder: Path, dataset: Inputs) -> dict[str, Path]:
+    """The files of a folder of outputs by slice: of the cases, and where it holds one further slice, of all of them.
+
+    A slice whose file is missing has the path where it ought to lie.
+    """
+    there = find_slices(folder).slices if folder.is_dir() else {}
+    expected = dataset.shown if any(one.name in there for one in dataset.further) else dataset.cases
+    return {one.name: there.get(one.name, folder / f"{one.name}.png") for one in expected}
 
 
 def _complete(

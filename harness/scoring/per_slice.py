@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,41 +89,20 @@ def image_values(
     """
     loaded = {one.name: metrics.load(one.metric) for one in protocol.metrics}
     wanted = {name: metric for name, metric in loaded.items() if isinstance(metric, ImageMetric)}
-    by_torch = {name: metric for name, metric in wanted.items() if metric.uses_torch}
-    others = {name: metric for name, metric in wanted.items() if not metric.uses_torch}
     gate = {name: metric for name, metric in wanted.items() if name == protocol.gate.metric}
     outputs, inputs = [], []
     for index, case in enumerate(cases):
         targets = {name: paths[index] for name, paths in references.items()}
-        task = _Task(case, produced[index], targets, region_maps[index], others, protocol.regions, hu_per_grey)
+        task = _Task(case, produced[index], targets, region_maps[index], wanted, protocol.regions, hu_per_grey)
         outputs.append(task)
         inputs.append(task._replace(image=Path(case.lq), metrics=gate, regions=[protocol.gate.region]))
     done = map_slices(_slice_values, [(task,) for task in (*outputs, *inputs)])
     own, noisy = done[: len(cases)], done[len(cases) :]
-    if by_torch:
-        own += _in_torch_threads([task._replace(metrics=by_torch) for task in outputs])
     return (
         [one for values, _ in own for one in values],
         [one for _, spectra in own for one in spectra],
         [one for values, _ in noisy for one in values],
     )
-
-
-def _in_torch_threads(tasks: Sequence[_Task]) -> list[_Values]:
-    """`_slice_values` of every task on one thread a core, where importing torch once is enough.
-
-    torch itself gets one thread for each: with more, the order in which float32 is summed, and so the last digits,
-    would depend on their number.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(_slice_values, tasks))
-    finally:
-        torch.set_num_threads(before)
 
 
 def _slice_values(task: _Task) -> _Values:

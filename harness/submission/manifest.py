@@ -13,7 +13,7 @@ import msgspec
 
 from harness.base.digests import NOT_COPIED, digest_folder
 from harness.base.errors import UsageError
-from harness.base.files import MAX_FOLDER_BYTES, atomic_folder
+from harness.base.files import MAX_FOLDER_BYTES, atomic_folder, write_text
 from harness.base.shipped import shipped
 from harness.base.structs import Strict, read_yaml
 from harness.base.text import shortened
@@ -180,9 +180,9 @@ def new_submission(into: Path, slug: str, *, name: str, authors: Sequence[str]) 
         text = (part / MANIFEST).read_text()
         text = text[text.index("schema:") :]  # the lines above it explain how to copy the template
         # JSON's strings and lists are valid YAML
-        for key, value in (("name", json.dumps(name)), ("authors", json.dumps(list(authors) or ["you"]))):
+        for key, value in (("name", name), ("authors", list(authors) or ["you"])):
             before, _, after = text.partition(f"\n{key}: ")
-            text = f"{before}\n{key}: {value}\n{after.partition(chr(10))[2]}"
-        (part / MANIFEST).write_text(text)
+            text = f"{before}\n{key}: {json.dumps(value, ensure_ascii=False)}\n{after.partition(chr(10))[2]}"
+        write_text(part / MANIFEST, text)
         read_yaml(part / MANIFEST, Manifest)
     return folder

@@ -43,6 +43,9 @@ def test_yaml_is_read_into_a_record(tmp_path: Path) -> None:
         ("name: &a x\n", "anchors"),
         ("a: &a [x]\nb: *a\n", "anchors"),
         ("name: x\nname: y\n", "twice"),
+        ('name: "\\ud83d"\n', "surrogate"),
+        ("name: x\ncount: .nan\n", "nan"),
+        ("name: x\ncount: 2024-13-45\n", "month"),
         ("name: !!python/object/apply:os.system [true]\n", "python"),
         ("name: [\n", "plain YAML"),
         ("- a\n", "object"),
@@ -53,6 +56,11 @@ def test_bad_yaml_is_refused_by_name(tmp_path: Path, text: str, complaint: str) 
     with pytest.raises(UsageError, match=complaint) as caught:
         read_yaml(write(tmp_path / "thing.yaml", text), Thing)
     assert "thing.yaml" in caught.value.message
+
+
+def test_a_character_written_as_two_escapes_is_one(tmp_path: Path) -> None:
+    """As JSON writes it, which is YAML, too."""
+    assert read_yaml(write(tmp_path / "a.yaml", 'name: "\\ud83d\\ude00 Smile"\n'), Thing).name == "😀 Smile"
 
 
 def test_large_yaml_is_refused_unread(tmp_path: Path) -> None:
@@ -123,6 +131,14 @@ def test_a_folder_of_a_stranger_is_bounded_and_its_names_are_bytes(
             patch.setattr(f"harness.base.files.{name}", value)
             with pytest.raises(UsageError, match="within each other"):
                 folder_content(tmp_path)
+
+
+def test_a_folder_may_hold_names_of_any_bytes(tmp_path: Path) -> None:
+    digests = set()
+    for name in (b"\xff.txt", b"\xfe.txt"):
+        (tmp_path / os.fsdecode(name)).touch()
+        digests.add(digest_folder(tmp_path))
+    assert len(digests) == 2
 
 
 def test_atomic_file_leaves_nothing_half_written(tmp_path: Path) -> None:
@@ -233,8 +249,8 @@ def test_other_pngs_are_refused_by_name_and_kind(tmp_path: Path) -> None:
     images = {
         "16-bit": Image.fromarray(grey.astype(np.uint16) * 300),
         "colour": Image.fromarray(colour),
-        "mode LA": Image.fromarray(grey).convert("LA"),
-        "mode P": Image.fromarray(grey).convert("P"),
+        "an alpha channel": Image.fromarray(grey).convert("LA"),
+        "a palette": Image.fromarray(grey).convert("P"),
     }
     for kind, image in images.items():
         image.save(tmp_path / "slice.png")
@@ -243,7 +259,7 @@ def test_other_pngs_are_refused_by_name_and_kind(tmp_path: Path) -> None:
         assert "slice.png" in caught.value.message
     frames = [Image.fromarray(grey), Image.fromarray(255 - grey)]
     frames[0].save(tmp_path / "slice.png", save_all=True, append_images=frames[1:])
-    with pytest.raises(UsageError, match="animation"):
+    with pytest.raises(UsageError, match="animated"):
         read_grey(tmp_path / "slice.png")
     whole = (tmp_path / "slice.png").read_bytes()
     for damaged in (b"no picture", whole[: len(whole) // 2]):

@@ -137,7 +137,7 @@ def test_a_folders_follow_from_the_installations_secret(
 def test_a_name_that_is_taken_is_refused_with_both_files(folder: FolderData) -> None:
     for kind in ("lq", "gt"):
         files = Path(folder.path) / kind
-        shutil.copyfile(files / "p02-s01.png", files / "p01-s01-minus.png")
+        write_grey(files / "p01-s01-minus.png", read_grey(files / "p02-s01.png") // 2 * 2)
     with pytest.raises(UsageError, match=r"lq/p01-s01-minus\.png: .*further slice of .*lq/p01-s01\.png") as caught:
         load_data(protocol(folder))
     assert "p01-s01-minus" in caught.value.fix

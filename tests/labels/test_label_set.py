@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from harness.base.errors import UsageError
 from harness.base.slices import read_grey, write_grey
@@ -171,6 +174,18 @@ def test_a_written_set_is_laid_out_as_the_authors_do(tmp_path: Path) -> None:
     assert set(manifest["slices"]) == set(SMALL)
     with pytest.raises(UsageError, match="already exists"):
         write_labels(dataset, labels, purify, tmp_path / "out")
+
+
+def test_no_text_of_an_organisers_file_leaves(tmp_path: Path) -> None:
+    dataset, purify = _dataset(SMALL[0]), Purify(strategy="rb")
+    text = PngInfo()
+    text.add_text("PatientName", "Doe")
+    Image.fromarray(read_grey(Path(dataset.cases[0].lq))).save(tmp_path / "lq.png", pnginfo=text)
+    case = msgspec.structs.replace(dataset.cases[0], lq=str(tmp_path / "lq.png"))
+    dataset = msgspec.structs.replace(dataset, cases=(case,))
+    write_labels(dataset, build_labels(dataset, purify), purify, tmp_path / "out")
+    assert b"Doe" in (tmp_path / "lq.png").read_bytes()
+    assert not [path for path in (tmp_path / "out").rglob("*.*") if b"Doe" in path.read_bytes()]
 
 
 def test_labels_that_do_not_look_right_are_named_but_not_for_what_the_strategy_keeps() -> None:

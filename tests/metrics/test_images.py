@@ -118,7 +118,7 @@ def test_ssim_is_scikit_images_where_the_window_lies_within() -> None:
     theirs = structural_similarity(
         other, image, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
-    assert value == pytest.approx(theirs, abs=2e-5)  # the one in float32, the other in float64
+    assert value == pytest.approx(theirs, abs=1e-9)
     every[5:-5, 5:-5] = False  # beyond the border the two imagine other images
     assert ssim.value(other, image, every, data_range=255, pixel_mm=None) is None
 
@@ -144,17 +144,27 @@ def test_ssim_refuses_images_smaller_than_its_window() -> None:
         ssim.value(tiny, tiny, np.ones(tiny.shape, bool), data_range=255, pixel_mm=None)
 
 
-def test_float32_is_precise_enough_for_bright_and_flat_images() -> None:
-    """Where the squares are largest and the variances smallest, which torchmetrics takes as a difference of the two."""
-    image = picture(0, 96) + np.uint8(110)
+@pytest.mark.parametrize("level", [110, 160])
+def test_bright_flat_and_saturated_images_are_as_precise_as_any(level: int) -> None:
+    """Where the squares are largest and the variances smallest, which is a difference of the two."""
+    image = np.minimum(picture(0, 96).astype(int) + level, 255).astype(np.uint8)
     other = noisy(image, 4)
     a, b = (torch.from_numpy(grey.astype(np.float64))[None, None] for grey in (other, image))
     _, similarity = structural_similarity_index_measure(a, b, sigma=1.5, data_range=255.0, return_full_image=True)
     every = np.ones(image.shape, bool)
     own = [metric.value(other, image, every, data_range=255, pixel_mm=None) for metric in (ssim, vif)]
-    assert own[0] == pytest.approx(float(similarity[..., 5:-5, 5:-5].mean()), abs=1e-4)
-    assert own[1] == pytest.approx(float(visual_information_fidelity(a, b)), abs=3e-4)
-    assert ssim.value(image, image, every, data_range=255, pixel_mm=None) == pytest.approx(1, abs=1e-4)
+    assert own[0] == pytest.approx(float(similarity[..., 5:-5, 5:-5].mean()), abs=1e-9)
+    assert own[1] == pytest.approx(float(visual_information_fidelity(a, b)), abs=1e-9)
+    assert ssim.value(image, image, every, data_range=255, pixel_mm=None) == 1
+
+
+@given(seed=st.integers(0, 1000), level=st.integers(0, 255), sigma=st.sampled_from([0.0, 0.3, 1.0, 20.0]))
+def test_ssim_is_never_above_1(seed: int, level: int, sigma: float) -> None:
+    image = noisy(np.full((24, 24), level, np.uint8), sigma, seed)
+    other = noisy(image, sigma / 2, seed + 1)
+    found = ssim.value(other, image, np.ones(image.shape, bool), data_range=255, pixel_mm=None)
+    assert found is not None
+    assert found <= 1
 
 
 def vif_of(image: Grey, reference: Grey, mask: NDArray[np.bool_] | None = None, data_range: float = 255) -> float:
@@ -191,6 +201,8 @@ def test_vif_scales_with_the_data_range() -> None:
 def test_vif_of_a_constant_reference_is_undefined_and_of_a_tiny_one_refused() -> None:
     image, flat = picture(0), np.full((64, 64), 180, np.uint8)
     everywhere = np.ones(image.shape, bool)
+    assert vif.value(image, flat, everywhere, data_range=255, pixel_mm=None) is None
+    flat[30, 30] += 1  # a pixel tells nothing of a slice
     assert vif.value(image, flat, everywhere, data_range=255, pixel_mm=None) is None
     assert vif_of(flat, image) == pytest.approx(0, abs=1e-3)
     assert vif_of(image[:41, :41], image[:41, :41]) == pytest.approx(1, abs=1e-6)

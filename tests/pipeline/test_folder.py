@@ -18,7 +18,7 @@ from harness.dataset.cases import Dataset, FurtherSlice, Inputs
 from harness.pipeline.folder import evaluate_folder
 from harness.pipeline.prepare import Benchmark, prepare
 from harness.protocol import Protocol, Purify
-from harness.run.outputs import slices_in
+from harness.run.outputs import output_files
 from harness.run.result import digest_outputs
 from tests.small import small_protocol
 
@@ -57,7 +57,7 @@ def test_the_cases_alone_or_all_slices_are_taken(tmp_path: Path, benchmark: Benc
         said = [note for note in told.notes if "further slices" in note]
         assert len(said) == notes
         # the audit of such a record reads the same files
-        assert slices_in(folder, dataset) == shown
+        assert output_files(folder, dataset) == {one.name: folder / f"{one.name}.png" for one in shown}
 
 
 def test_a_part_of_the_further_slices_is_refused_by_name(tmp_path: Path, benchmark: Benchmark) -> None:

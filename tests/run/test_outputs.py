@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.errors import OutputQuotaError, OutputsError
+from harness.base.png import Rejected, Slice
 from harness.run.outputs import check_grey_levels, read_outputs
-from harness.run.untrusted_png import Rejected, Slice
 from harness.sandbox import output_quota
 from tests.png_files import GOOD, HEIGHT, PIXELS, WIDTH
 

@@ -1,6 +1,6 @@
-"""Untrusted bytes -> an 8-bit grey PNG: our own code checks everything before a decoder sees it.
+"""Any bytes -> an 8-bit grey PNG: our own code checks everything before a decoder sees it.
 
-The trusted counterpart is `harness.base.slices`; the two share no code on purpose."""
+The one reader of slices, whoever made them: submissions' outputs, organisers' inputs, and our own files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+MOST_PIXELS = 2**26
+"""Of an image whose size nobody states beforehand: 8192 x 8192."""
 
 
 class Rejected(Exception):
@@ -39,6 +42,17 @@ class _Header(NamedTuple):
     height: int
     width: int
     channels: int
+
+
+def stated_size(data: bytes) -> tuple[int, int]:
+    """The (height, width) that a PNG states. Rejected if it is none, or larger than `MOST_PIXELS`."""
+    kind, content = next(_chunks(data))
+    if kind != b"IHDR" or len(content) != 13:
+        raise Rejected("is a damaged PNG (no header)")
+    width, height = struct.unpack_from(">II", content)
+    if not 0 < height * width <= MOST_PIXELS:
+        raise Rejected(f"has {height} x {width} pixels (height x width), expected 1 to {MOST_PIXELS}")
+    return height, width
 
 
 def read_png(data: bytes, *, height: int, width: int) -> Slice:
@@ -125,7 +139,7 @@ def _header(content: bytes, *, height: int, width: int) -> _Header:
     if (found_height, found_width) != (height, width):
         raise Rejected(f"has {found_height} x {found_width} pixels (height x width), expected {height} x {width}")
     if depth != 8:
-        raise Rejected(f"has {depth} bits per channel, expected 8: keep the grey scale of the input, 0 to 255")
+        raise Rejected(f"has {depth} bits per channel, expected 8 (it is a {depth}-bit PNG)")
     channels = {0: 1, 2: 3}.get(colour)
     if channels is None:
         kind = {3: "a palette", 4: "an alpha channel", 6: "an alpha channel"}.get(colour, f"colour type {colour}")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.run.untrusted_png import Rejected, read_png
+from harness.base.png import Rejected, read_png
 from tests.png_files import GOOD, HEIGHT, IDAT, IEND, PIXELS, ROWS, WIDTH, ihdr, pillow_png, png
 
 
