@@ -134,11 +134,6 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr)
 
 
-def counted(count: int, noun: str) -> str:
-    """A number and its noun: "1 file", "2 files"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def print_json(value: Any) -> None:
     import msgspec
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import rich_click as click
 
-from harness.cli._common import counted, json_option, leaderboard_option, print_rows, record_folder
+from harness.base.text import counted
+from harness.cli._common import json_option, leaderboard_option, print_rows, record_folder
 
 
 @click.command()

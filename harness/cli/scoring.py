@@ -20,7 +20,7 @@ from harness.cli._common import (
     protocol_option,
     record_folder,
 )
-from harness.cli.summaries import megabytes, print_comparisons, print_log, print_scores, print_standing
+from harness.cli.summaries import print_comparisons, print_log, print_scores, print_standing, print_trial
 
 features_option = click.option(
     "--features-on", default="cpu", show_default=True, help="Device of the feature extractors: cpu or cuda."
@@ -119,36 +119,30 @@ def run(
 @engine_option
 @leaderboard_option
 def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> None:
-    """Run a few slices under the production limits and report whether the outputs are valid. Nothing is scored."""
+    """Run a few slices under the production limits and report whether the outputs are valid. Nothing is scored.
+
+    It also says what looks wrong with them beside their inputs (inverted, scaled, shifted, ...), and writes a contact
+    sheet: input, output, difference.
+    """
     from harness.protocol import load_protocol
     from harness.submission.manifest import load_submission
 
     chosen, entry = load_protocol(protocol), load_submission(submission)
 
-    from harness.base.errors import ContainerError
+    from harness.base.errors import ContainerError, OutputsError
     from harness.cli.terminal import TerminalReporter
-    from harness.pipeline.container_run import trial_run
     from harness.pipeline.engine import connect_with_base
+    from harness.pipeline.trial import trial_run
 
-    screen, reporter = console(), TerminalReporter()
+    reporter = TerminalReporter()
     try:
         with connect_with_base(reporter) as engine:
             done = trial_run(entry, chosen, slices=slices, leaderboard=leaderboard, engine=engine, reporter=reporter)
-    except ContainerError:
+    except (ContainerError, OutputsError):
         print_log(entry.slug)
         raise
-    limits, costs = done.limits, done.costs
-    gpu = costs.peak_gpu_memory_bytes
-    screen.print(
-        f"[green]valid[/]: {len(done.outputs)} slices in {costs.times.run_s:.1f} s including start-up; "
-        f"peak memory {megabytes(costs.peak_memory_bytes)}"
-        + (f", GPU {megabytes(gpu)}" if gpu is not None else "")
-        + f"\nlimits: {limits.wall_s:g} s, {limits.memory_gb:g} GB of memory, {limits.cpus:g} cores",
-        highlight=False,
-    )
-    for line in done.lowered:
-        screen.print(f"lowered on this machine: {line}", highlight=False)
-    screen.print(f"next: harness run {submission}", markup=False, highlight=False, soft_wrap=True)
+    print_trial(done)
+    console().print(f"next: harness run {submission}", markup=False, highlight=False, soft_wrap=True)
 
 
 @click.command()

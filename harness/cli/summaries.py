@@ -10,6 +10,7 @@ from harness.cli._common import console, print_table
 
 if TYPE_CHECKING:
     from harness.pipeline.evaluate import Evaluation
+    from harness.pipeline.trial import Trial
     from harness.protocol import Protocol
     from harness.records.schema import Result
     from harness.reference_check.compare import Comparison
@@ -135,6 +136,40 @@ def _value(value: Any) -> str:
     if value.low is None:
         return f"{value.value:.3g}"
     return f"{value.value:.3g} [dim]±{(value.high - value.low) / 2:.2g}[/]"
+
+
+def print_trial(trial: Trial) -> None:
+    """What a check found: that the outputs are valid and what they cost, how far they are from their inputs, what looks
+    wrong with them."""
+    run, screen = trial.run, console()
+    limits, costs = run.limits, run.costs
+    gpu = costs.peak_gpu_memory_bytes
+    screen.print(
+        f"[green]valid[/]: {len(run.outputs)} slices in {costs.times.run_s:.1f} s including start-up; "
+        f"peak memory {megabytes(costs.peak_memory_bytes)}"
+        + (f", GPU {megabytes(gpu)}" if gpu is not None else "")
+        + f"\nlimits: {limits.wall_s:g} s, {limits.memory_gb:g} GB of memory, {limits.cpus:g} cores",
+        highlight=False,
+    )
+    for line in run.lowered:
+        screen.print(f"lowered on this machine: {line}", highlight=False)
+    low, high = trial.window_hu or (0.0, 255.0)
+    scale, unit = (high - low) / 255, "grey levels" if trial.window_hu is None else "HU"
+    apart = trial.differences
+    mean = sum(one.mean for one in apart.values()) / len(apart) * scale
+    rms = sum(one.rms for one in apart.values()) / len(apart) * scale
+    screen.print(
+        f"output less input: {mean:+.2g} {unit} on average, {rms:.3g} {unit} RMS ("
+        + ", ".join(f"{name} {one.rms * scale:.3g}" for name, one in list(apart.items())[:8])
+        + ")",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for line in trial.slips:
+        screen.print(f"looks wrong: {line}", style="bold yellow", markup=False, highlight=False, soft_wrap=True)
+    screen.print(
+        f"look at it: {trial.sheet} (input, output, difference)", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def print_log(slug: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.base.progress import Reporter
-from harness.base.slices import read_grey
+from harness.base.slices import read_slices
 from harness.board.build import write_board
+from harness.imaging.slips import find_slips
 from harness.pipeline.attachments import attachment_files
 from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import keep_record, observed_without_engine, result_of, score_outputs
@@ -32,12 +33,16 @@ def evaluate_folder(
             f"{folder} holds no outputs of the {len(further)} further slices ({further[0].name}, ...), so it gets no "
             "values of lesions, of the error's parts or without truth; harness ci inputs writes the noisy slices"
         )
-    sizes = {one.name: read_grey(Path(one.lq)).shape for one in expected}
-    found = read_folder(folder, sizes={name: (height, width) for name, (height, width) in sizes.items()})
+    noisy = read_slices({one.name: one.lq for one in expected})
+    found = read_folder(folder, sizes={name: (one.shape[0], one.shape[1]) for name, one in noisy.items()})
+    pixels = pixels_of(found)
+    names = [case.name for case in benchmark.dataset.cases]
+    for line in find_slips([noisy[name] for name in names], [pixels[name] for name in names]):
+        reporter.note(f"looks wrong: {line}")
     outputs = {name: folder / f"{name}.png" for name in found}
     with reporter.stage("score") as progress:
         card = score_outputs(outputs, benchmark, progress)
-    digest = digest_outputs(pixels_of(found))
+    digest = digest_outputs(pixels)
     facts = SubmissionFacts(
         slug=slug, name=slug, version="self-reported", authors=(), digest=digest, family=(), anchor=False
     )

@@ -243,15 +243,20 @@ def small(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "status", "said"),
     [
-        ("", 0, ("valid: 2 slices", "limits: 600 s", "next: harness run")),
+        (
+            "",
+            0,
+            ("valid: 2 slices", "limits: 600 s", "output less input: ", "checks/my-model.png", "next: harness run"),
+        ),
+        ("np.clip = lambda values, low, high: high - values", 0, ("looks wrong: 2 of 2 outputs inverted",)),
         ("import torch_geometry", 20, ("No module named 'torch_geometry'", "install the package", "Traceback")),
         ("import urllib.request as u; u.urlopen('https://example.org')", 20, ("the sandbox has no network", "logs/my")),
         ("open('/weights.bin', 'w')", 20, ("only /output and /tmp", "Read-only file system: '/weights.bin'")),
         ("import os; os.kill(os.getpid(), 11)", 20, ("exit status 139 (killed by SIGSEGV)",)),
         (
-            "np.uint8 = np.uint16",
+            "np.uint8 = np.uint16; print('saved as 16 bits')",
             30,
-            ("2 wrong: ", ".png has 16 bits per channel", "(likewise ", "np.uint8(np.clip"),
+            ("2 wrong: ", ".png has 16 bits per channel", "(likewise ", "np.uint8(np.clip", "end of its log", "saved"),
         ),
         ("del manifest['cases'][0]", 30, ("1 missing: ", ".png", "per case")),
     ],
