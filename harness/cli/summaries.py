@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.cli._common import console, print_table
 
@@ -15,43 +15,47 @@ if TYPE_CHECKING:
     from harness.records.schema import Result
     from harness.reference_check.compare import Comparison
     from harness.scoring.values import Table as Values
+    from harness.scoring.values import Value
 
 LOG_LINES = 12  # of a failed container's log: the end of a traceback
 
 
-def print_scores(result: Result, protocol: Protocol) -> None:
+def print_scores(result: Result, protocol: Protocol, noisy: Mapping[str, Values] | None = None) -> None:
     """Tables of a result's scores, metric x region, against the label, against the truth and of further slices; its
-    flags and notes."""
-    screen = console()
-    if result.status == "scored":
-        subject = f"{result.submission.name} on {protocol.identity}"
-        _print_values(f"{subject}, against the label", result.metrics, protocol.regions)
-        if result.truth:
-            _print_values(f"{subject}, against the truth", result.truth, protocol.regions)
-        _print_further(result.further or {}, subject, protocol)
-        screen.print("± half the width of the 95 % interval over patients", highlight=False)
-        for line in (*(result.flags or ()), *(result.notes or ())):
-            screen.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        for facts in result.extractors.values():
-            screen.print(facts.note, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_further(further: Mapping[str, Values], subject: str, protocol: Protocol) -> None:
-    """What further slices tell; of lesions each observer's d', and the difference from the noisy input's."""
+    flags and notes. Below each value stand that of the noisy input (`noisy`, by the names of `Result.tables`) and how
+    much more the result's is."""
     from harness.board.words import conditions, names_in
     from harness.scoring.lesions import EXACT
 
-    if scans := further.get("scans"):
-        _print_values(f"{subject}, bias and noise", scans, protocol.regions)
-    if coupled := further.get("coupled"):
-        _print_values(f"{subject}, error without truth", coupled, protocol.regions)
-    if lesions := further.get("lesions"):
-        named = [name for name in names_in(protocol, "lesions") if name in lesions and name != EXACT]
-        shown = {name: lesions[name] for name in named}
-        _print_values(f"{subject}, lesions", shown, conditions(protocol, shown))
+    if result.status != "scored":
+        return
+    screen = console()
+    subject = f"{result.submission.name} on {protocol.identity}"
+    titles = {
+        "label": "against the label",
+        "truth": "against the truth",
+        "scans": "bias and noise",
+        "coupled": "error without truth",
+        "lesions": "lesions",
+    }
+    tables = result.tables
+    for name in (name for name in titles if tables.get(name)):
+        values, columns = tables[name], list[str](protocol.regions)
+        if name == "lesions":
+            named = [one for one in names_in(protocol, name) if one in values and one != EXACT]
+            values = {one: values[one] for one in named}
+            columns = conditions(protocol, values)
+        _print_values(f"{subject}, {titles[name]}", values, columns, (noisy or {}).get(name, {}))
+    screen.print("± half the width of the 95 % interval over patients", highlight=False)
+    if noisy:
+        screen.print("second lines: the noisy input's value, and how much more the output's is", highlight=False)
+    for line in (*(result.flags or ()), *(result.notes or ())):
+        screen.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for facts in result.extractors.values():
+        screen.print(facts.note, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_values(title: str, values: Values, columns: Sequence[str]) -> None:
+def _print_values(title: str, values: Values, columns: Sequence[str], noisy: Values) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -62,8 +66,19 @@ def _print_values(title: str, values: Values, columns: Sequence[str]) -> None:
     for metric, regions in values.items():
         cells = [regions.get(column) for column in columns]
         unit = next((cell.unit for cell in cells if cell is not None), "")
-        table.add_row(f"{metric} {unit}".strip(), *("–" if cell is None else _value(cell) for cell in cells))
+        inputs = [noisy.get(metric, {}).get(column) for column in columns]
+        label = f"{metric} {unit}".strip() + ("\n[dim]  input, difference[/]" if any(inputs) else "")
+        table.add_row(label, *(_cell(cell, of_input) for cell, of_input in zip(cells, inputs, strict=True)))
     print_table(table)
+
+
+def _cell(value: Value | None, of_input: Value | None) -> str:
+    """A value with half of its interval; below it the noisy input's and the difference."""
+    if value is None:
+        return "–"
+    half = "" if value.low is None or value.high is None else f" [dim]±{(value.high - value.low) / 2:.2g}[/]"
+    below = "" if of_input is None else f"\n[dim]{of_input.value:.3g}, {value.value - of_input.value:+.2g}[/]"
+    return f"{value.value:.3g}{half}{below}"
 
 
 def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path, *, deterministic: bool) -> None:
@@ -105,24 +120,15 @@ def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path
 
 def _standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> dict[str, str]:
     """Rank and tier of a record on its board, or the reason why it has none; what is said of its lesions."""
-    from harness.board.build import rank_all
     from harness.board.words import ranked_by
+    from harness.cli.outcomes import REPLACED, standings
 
-    failure = evaluation.record.result.failure
-    if failure is not None:
-        return {
-            "result": f"{evaluation.record.result.status}, not ranked: exit status {failure.exit_status}, see below"
-        }
-    boards = {board.identity: rows for board, rows in rank_all(leaderboard)}
-    rows = boards[protocol.identity]
-    row = next((one for one in rows if one.record.id == evaluation.record.id), None)
-    if row is None:
-        return {"result": "not on the board: a newer record of this submission takes its place"}
-    lesions = {"lesions": row.lesions} if row.lesions else {}
-    if row.rank is None:
-        return {"result": f"scored, not ranked: {row.reason}"} | lesions
-    tier, count = f" (tier {row.tier})" if row.tier else "", sum(one.rank is not None for one in rows)
-    return {"result": f"rank {row.rank} of {count}{tier} by {ranked_by(protocol)}"} | lesions
+    result = evaluation.record.result
+    if result.failure is not None:
+        return {"result": f"{result.status}, not ranked: exit status {result.failure.exit_status}, see below"}
+    found = standings(leaderboard).get(evaluation.record.id, REPLACED)
+    by = f" by {ranked_by(protocol)}" if found.text.startswith("rank") else ""
+    return {"result": found.text + by} | ({"lesions": found.lesions} if found.lesions else {})
 
 
 def _repeated(result: Result) -> str:
@@ -130,12 +136,6 @@ def _repeated(result: Result) -> str:
     if result.failure is not None:
         return "exists already: it failed in the same way before"
     return "exists already, same result: equal outputs, every value within tolerance"
-
-
-def _value(value: Any) -> str:
-    if value.low is None:
-        return f"{value.value:.3g}"
-    return f"{value.value:.3g} [dim]±{(value.high - value.low) / 2:.2g}[/]"
 
 
 def print_trial(trial: Trial) -> None:

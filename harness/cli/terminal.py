@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from harness.base.progress import Progress
+from harness.cli._common import is_quiet
 
 PLAIN_EVERY_S = 20.0  # seconds between progress lines where there is no terminal, at least
 
@@ -25,7 +26,10 @@ class TerminalReporter:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Progress]:
-        """Show one stage until the block ends; yields the callable that takes (done, total)."""
+        """Show one stage until the block ends, unless -q is given; yields the callable that takes (done, total)."""
+        if is_quiet():
+            yield lambda _done, _total: None
+            return
         started = time.monotonic()
         outcome = "stopped after"
         try:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
+from harness.base.errors import UsageError
 from harness.base.progress import Reporter
 from harness.base.slices import read_slices
 from harness.board.build import write_board
@@ -11,10 +15,29 @@ from harness.imaging.slips import find_slips
 from harness.pipeline.attachments import attachment_files
 from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import keep_record, observed_without_engine, result_of, score_outputs
+from harness.protocol import Protocol
 from harness.records.schema import Record, SubmissionFacts, make_record
 from harness.run.outputs import read_folder, slices_in
 from harness.run.result import digest_outputs
 from harness.run.untrusted_png import pixels_of
+
+
+def with_metrics(protocol: Protocol, *, only: Sequence[str], skip: Sequence[str], features: bool) -> Protocol:
+    """The protocol with a part of its metrics, for a quick look: `only` these (all, if none is named), without those of
+    `skip`, and without those that need `features`. The gate's metric always stays. UsageError for an unknown name."""
+    names = [one.name for one in protocol.metrics]
+    unknown = [name for name in (*only, *skip) if name not in names]
+    if unknown:
+        raise UsageError(
+            f"protocol {protocol.name} has no metric {', '.join(unknown)}", fix=f"choose of: {', '.join(names)}"
+        )
+    kept = tuple(
+        one
+        for one in protocol.metrics
+        if one.name == protocol.gate.metric
+        or ((not only or one.name in only) and one.name not in skip and (features or one.features is None))
+    )
+    return msgspec.structs.replace(protocol, metrics=kept)
 
 
 def evaluate_folder(

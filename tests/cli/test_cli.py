@@ -32,7 +32,7 @@ def test_mistakes_exit_with_2_and_say_what_to_do() -> None:
     assert_refused(harness("run", "submissions/no-such"), "no-such", "harness new")
     assert_refused(harness("run"), "SUBMISSION")
     assert_refused(harness("labels", "--report", "-p", "no-such.yaml"), "no-such.yaml: no such file", "check the path")
-    assert_refused(harness("audit", "no-such"), "no record with the id or folder no-such", "harness list records")
+    assert_refused(harness("audit", "no-such"), "no record with the id, slug or folder no-such", "harness list records")
     assert_refused(harness_process("no-such-verb"), "no-such-verb")
     assert_refused(harness("weights", "import", "no-such-file"), "no-such-file")
 
@@ -128,6 +128,13 @@ def test_a_folder_is_scored_and_its_record_audited(tmp_path: Path) -> None:
     assert harness("labels", "-p", str(mine), "-o", str(tmp_path / "set"), HARNESS_CACHE=cache).returncode == 0
     scoring = ("score", str(tmp_path / "set" / "lq"), "-p", str(mine))
     assert_refused(harness(*scoring, "--record", "anchor-mine", HARNESS_CACHE=cache), "anchor-mine")
+    assert_refused(harness(*scoring, "--only", "SIM", HARNESS_CACHE=cache), "no metric SIM", "SSIM")
+    assert_refused(harness(*scoring, "--only", "SSIM", "--record", "mine", HARNESS_CACHE=cache), "--only")
+    quick = harness(*scoring, "--only", "SSIM", "-q", HARNESS_CACHE=cache)
+    assert {"SSIM", "RMSE HU"} <= set(re.findall(r"│ (\S+(?: HU)?) ", quick.stdout))
+    assert "GMSD" not in quick.stdout
+    assert "done in" not in quick.stderr
+    assert "2 of 2 outputs unchanged" in quick.stderr
     board = ("--leaderboard", str(tmp_path / "board"))
     done = harness(*scoring, "--record", "mine", *board, "--json", HARNESS_CACHE=cache)
     record = json.loads(done.stdout)
@@ -283,7 +290,7 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
     board = tmp_path / "lb"
     options = ("-p", str(small), "--leaderboard", str(board))
     here = partial(harness, HARNESS_CACHE=cache)
-    done = here("run", "submissions/tv", *options)
+    done = here("run", "tv", *options)  # by its slug
     assert done.returncode == 0, done.stderr
     (page,) = board.glob("site/phantom-mini-5/tv/*.html")
     (record,) = board.glob("records/phantom-mini-5/tv/*")
@@ -291,7 +298,8 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
     assert "rank 1 of 1 (tier 1) by RMSE, lung, against the truth" in panel
     for said in ("2 slices in ", "; peak memory ", str(record), str(page)):
         assert said in panel
-    again = here("run", "submissions/tv", *options).stdout
+    assert "input, difference" in done.stdout
+    again = here("run", "submissions/tv", "-p", str(small), HARNESS_LEADERBOARD=str(board)).stdout
     assert "(from the cache)" in again
     assert "exists already, same result" in again
     shutil.copytree(ROOT / "submissions" / "template", tmp_path / "broken")
@@ -300,12 +308,15 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
     assert failed.returncode == 20
     (page,) = board.glob("site/phantom-mini-5/broken/*.html")
     assert "failed, not ranked: exit status 20" in failed.stdout
+    assert "end of its log" in failed.stderr
+    (row,) = json.loads(here("run", "tv", *options, "--json", "-q").stdout)
+    assert (row["exit"], row["standing"], row["folder"]) == (0, "rank 1 of 1 (tier 1)", str(record))
     assert str(page) in failed.stdout
     by_label = tmp_path / "by_label.yaml"
     by_label.write_text(small.read_text().replace(BY_TRUTH, "rank_by: {metric: RMSE, region: lung}"))
     options = ("-p", str(by_label), "--leaderboard", str(tmp_path / "other"))
     circular = here("run", "submissions/cnn", *options).stdout
-    assert "scored, not ranked: circular" in circular
+    assert "result not ranked: circular" in " ".join(circular.split())
 
 
 def test_a_shell_completes_verbs_protocols_and_submissions(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness run submissions/my-model --repeat 2": HERE,
     "harness labels -o set/": HERE,
     "harness score outputs/": HERE,
+    "harness score outputs/ --no-features": HERE,
     # an organiser's
     "harness doctor": HERE,
     "harness list": HERE,
