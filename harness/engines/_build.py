@@ -32,6 +32,17 @@ NETWORK = re.compile(
     r"lookup |dial tcp|i/o timeout|TLS handshake|Client\.Timeout|connection (refused|reset)|toomanyrequests"
 )
 
+FIX = (
+    "correct the Dockerfile; the build has no network, so use only what is in the base image "
+    "(docker/base/requirements.txt) or in the folder, or submit an image archive"
+)
+
+ADVICE = {
+    r"COPY failed|copier: stat": "COPY takes files of the submission's own folder (image.build): put the file "
+    "there, or correct its name; what .dockerignore lists is not there either",
+}
+"""A pattern for what a failed build said -> what helps, where it is more than `FIX`."""
+
 
 def build(
     client: Any,
@@ -221,8 +232,5 @@ def _error(
     tail = [
         line for line in lines if line.strip() and not re.match(r" ---> |Removing intermediate|Sending build", line)
     ]
-    return BuildError(
-        "\n  ".join([f"{folder}: {builder} failed: {message}", *tail[-20:]]),
-        fix="correct the Dockerfile; the build has no network, so use only what is in the base image "
-        "(docker/base/requirements.txt) or in the folder, or submit an image archive",
-    )
+    said = "\n  ".join([f"{folder}: {builder} failed: {message}", *tail[-20:]])
+    return BuildError(said, fix=next((fix for pattern, fix in ADVICE.items() if re.search(pattern, said)), FIX))

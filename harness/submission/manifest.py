@@ -20,6 +20,12 @@ from harness.sandbox import AskedLimits
 
 MANIFEST = "submission.yaml"
 
+FORMS = {
+    "image": "write image: {build: .} for a folder with a Dockerfile, {archive: image.tar} for a file that docker save "
+    'wrote, or {ref: "name@sha256:<64 hex digits>"} for an image of a registry (docker images --digests shows them)'
+}
+"""How keys of the manifest are written that people tend to write otherwise."""
+
 ANCHOR_PREFIX = "anchor-"
 """Slugs with this prefix are the harness's own reference rows (`harness.scoring.anchors`)."""
 
@@ -111,7 +117,7 @@ def load_submission(folder: Path | str) -> Submission:
     slug = check_slug(path.resolve().name)
     if not (path / MANIFEST).is_file():
         raise UsageError(f"{path}: has no {MANIFEST}", fix="harness new SLUG makes a folder with one")
-    manifest = read_yaml(path / MANIFEST, Manifest)
+    manifest = read_yaml(path / MANIFEST, Manifest, forms=FORMS)
     named = {"image.build": manifest.image.build, "image.archive": manifest.image.archive}
     for key, value in (named | {"trained_on": manifest.trained_on}).items():
         if value is None:
