@@ -20,7 +20,8 @@ from harness.protocol import (
     protocol_path,
 )
 
-SHIPPED = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]
+TEST_SETS = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]
+SHIPPED = sorted([*TEST_SETS, *(f"{name}-train" for name in TEST_SETS)])
 RECORDS = Path(__file__).resolve().parent.parent / "leaderboard" / "records"
 TEXT = protocol_path("phantom-mini").read_text()
 DESCRIPTIVE = (", descriptive: true", ", descriptive: false", "")
@@ -34,6 +35,7 @@ def load(tmp_path: Path, text: str) -> Protocol:
 
 def test_shipped_protocols_load_under_their_own_names() -> None:
     assert protocol_names() == SHIPPED
+    assert [name for name in SHIPPED if load_protocol(name).use == "test"] == TEST_SETS
     for name in SHIPPED:
         assert load_protocol(name).name == name
 

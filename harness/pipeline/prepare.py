@@ -17,7 +17,7 @@ from harness.base.text import first_few
 from harness.dataset.cases import Dataset
 from harness.engines import Engine
 from harness.labels.label_set import LabelSet, build_labels
-from harness.pipeline.data import prepare_data
+from harness.pipeline.data import prepare_data, refuse_training_set
 from harness.pipeline.engine import connect_with_base
 from harness.protocol import Protocol
 from harness.records.signing import signing_key
@@ -61,11 +61,12 @@ def prepare(
 ) -> Benchmark:
     """Data, labels and extractors of a protocol, built or taken from the cache, and the organiser's key.
 
-    Before anything is computed UsageError tells of missing weights and, if records are to be written (`writes`), of an
-    unusable key and of a leaderboard with records of another protocol under this name and version, and ScoringError of
-    data with too few lesions to measure. `leaderboard` may hold the protocol's disclosed secret. For `engine` see
-    `prepare_labels`.
+    Before anything is computed UsageError tells of a training set, of missing weights and, if records are to be written
+    (`writes`), of an unusable key and of a leaderboard with records of another protocol under this name and version;
+    ScoringError tells of data with too few lesions to measure. `leaderboard` may hold the protocol's disclosed secret.
+    For `engine` see `prepare_labels`.
     """
+    refuse_training_set(protocol)
     key = signing_key(os.environ) if writes else None
     if writes and protocol_file(leaderboard, protocol.name, protocol.version).is_file():
         protocol = keep_protocol(leaderboard, protocol)  # refuses another text of the same version

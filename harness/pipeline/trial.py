@@ -15,12 +15,12 @@ from harness.dataset.cases import first_cases
 from harness.engines import Engine
 from harness.imaging.montage import lung_window, montage
 from harness.imaging.slips import Difference, difference, find_slips
-from harness.pipeline.data import prepare_data
+from harness.pipeline.data import prepare_data, refuse_training_set
 from harness.protocol import Protocol
 from harness.run.execute import run_submission
 from harness.run.result import Run
 from harness.submission.manifest import Submission
-from harness.submission.overlap import refuse_test_slices
+from harness.submission.overlap import refuse_test_slices, shared_with_official
 
 SHEET_SLICES, SHEET_SIDE = 8, 384  # rows of a contact sheet at most, and pixels of each picture's height
 GAIN = 2  # of the differences that it shows
@@ -44,6 +44,11 @@ def trial_run(
 
     Nothing is scored. UsageError where its `trained_on` lists slices or patients of the protocol's test set.
     """
+    refuse_training_set(protocol)
+    for name, shared in shared_with_official(submission).items():
+        reporter.note(
+            f"it was trained on {shared} images of the test set of {name}: harness run -p {name} will refuse it"
+        )
     test = prepare_data(protocol, reporter, leaderboard=leaderboard)
     refuse_test_slices(submission, test)
     dataset = first_cases(test, slices)

@@ -187,22 +187,6 @@ def test_a_report_says_whether_labels_are_any_good(tmp_path: Path) -> None:
         assert sorted(labels["rankings"]["RMSE lung"]["ranks"].values()) == list(range(1, len(report["denoisers"]) + 1))
 
 
-def test_pairs_of_any_strategy_are_written(tmp_path: Path) -> None:
-    (tmp_path / "small.yaml").write_text(small_protocol("patients: 1, slices: 2, size: 128"))
-    (tmp_path / "noise.yaml").write_text("dose: 0.1\nscanner: {photons: 2.0e+5, electronic: 4, kernel: [1, 0.5, 0]}\n")
-    arguments = ("pairs", "-p", str(tmp_path / "small.yaml"), "--strategy", "an", "--variant", "corrected")
-    cache = str(tmp_path / "cache")
-    refused = harness(*arguments, "-o", str(tmp_path / "out"), HARNESS_CACHE=cache)
-    assert_refused(refused, "purify.noise", "harness noise")
-    given = ("--noise", str(tmp_path / "noise.yaml"), "-o", str(tmp_path / "out"))
-    done = harness(*arguments, *given, HARNESS_CACHE=cache)
-    assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq_bar", "gt", "manifest.json", "trained_on.txt"}
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["purify"]["strategy"] == "an"
-    assert manifest["purify"]["noise"]["scanner"]["kernel"] == [1, 0.5, 0]
-
-
 def test_a_full_disk_for_the_cache_is_the_machines_fault(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     done = harness("labels", "-p", "phantom-mini", "-o", str(tmp_path / "out"), HARNESS_CACHE=str(tmp_path / "cache"))
@@ -331,8 +315,13 @@ def test_a_shell_completes_verbs_protocols_and_submissions(tmp_path: Path) -> No
 
     assert completed("aud") == ["plain,audit"]
     assert completed("run", "submissions/t") == ["plain,submissions/template", "plain,submissions/tv"]
-    assert completed("check", "submissions/tv", "-p", "phantom-") == ["plain,phantom-fov", "plain,phantom-mini"]
-    assert completed("run", "-p", "phantom-m", cwd=tmp_path) == ["plain,phantom-mini"]  # those that come with it
+    assert completed("check", "submissions/tv", "-p", "phantom-") == [
+        f"plain,phantom-{name}" for name in ("fov", "fov-train", "mini", "mini-train", "train")
+    ]
+    assert completed("run", "-p", "phantom-m", cwd=tmp_path) == [
+        "plain,phantom-mini",  # those that come with it
+        "plain,phantom-mini-train",
+    ]
     assert completed("run", "/tmp/m") == ["file,/tmp/m"]  # the shell goes on with files
     assert completed("run", "-p", "mine", cwd=tmp_path) == ["file,mine"]
     for shell, mark in (("bash", "complete -o nosort"), ("zsh", "#compdef harness"), ("fish", "complete --no-files")):
