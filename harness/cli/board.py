@@ -80,7 +80,7 @@ def withdraw(record: Path, reason: str, leaderboard: Path) -> None:
 
     folder = record_folder(record, leaderboard)
     withdraw_record(folder, reason)
-    write_board(folder.resolve().parents[3])
+    write_board(folder.resolve().parents[3], tidy=True)  # the badge and model card that it earned go, too
     click.echo(f"withdrawn: {folder}")
 
 

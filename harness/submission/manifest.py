@@ -150,6 +150,8 @@ def new_submission(into: Path, slug: str, *, name: str, authors: Sequence[str]) 
         for key, value in (("name", json.dumps(name)), ("authors", json.dumps(list(authors) or ["you"]))):
             before, _, after = text.partition(f"\n{key}: ")
             text = f"{before}\n{key}: {value}\n{after.partition(chr(10))[2]}"
+        # what the template says of itself is no description of a model
+        text = re.sub(r"(?m)^(description|license): .*$", r"# \1: of your model", text)
         (part / MANIFEST).write_text(text)
         read_yaml(part / MANIFEST, Manifest)
     return folder

@@ -89,10 +89,14 @@ def test_a_record_is_withdrawn_by_its_id_with_a_reason(tmp_path: Path) -> None:
     record = scored("tv", 1.0)
     write_record(tmp_path / "lb", record, {})
     there = ("--leaderboard", "lb")
+    assert harness("board", *there, cwd=tmp_path).returncode == 0
+    earned = [tmp_path / "lb" / "site" / PROTOCOL.identity / "tv" / name for name in ("badge.svg", "model-card.yaml")]
+    assert all(path.is_file() for path in earned)
     assert_refused(harness("withdraw", record.id, *there, cwd=tmp_path), "--reason")
     assert_refused(harness("withdraw", "no-such", "--reason", "x", *there, cwd=tmp_path), "no-such")
     done = harness("withdraw", record.id, "--reason", "trained on the test set", *there, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert not any(path.exists() for path in earned)
     for name in ("README.md", "site/index.html", "leaderboard.csv"):
         assert "withdrawn: trained on the test set" in (tmp_path / "lb" / name).read_text(), name
     assert harness("board", "--check", *there, cwd=tmp_path).returncode == 0
@@ -200,6 +204,7 @@ def test_a_new_submission_is_the_template_under_its_own_name(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert f"harness check {tmp_path / 'my-model'}" in done.stdout
     made = load_submission(tmp_path / "my-model").manifest
+    assert (made.description, made.license) == ("", "")
     assert (made.name, made.authors, made.version) == ('A "quoted": name', ("Jane Doe",), "1.0.0")
     assert {path.name for path in (tmp_path / "my-model").iterdir()} == {
         path.name for path in (ROOT / "submissions" / "template").iterdir() if path.name != "__pycache__"
