@@ -19,7 +19,7 @@ from harness.engines import Engine
 from harness.labels.label_set import LabelSet, build_labels
 from harness.pipeline.data import prepare_data, refuse_training_set
 from harness.pipeline.engine import connect_with_base
-from harness.protocol import Protocol
+from harness.protocol import Protocol, Purify
 from harness.records.signing import signing_key
 from harness.records.store import keep_protocol, protocol_file
 from harness.run.execute import run_submission
@@ -94,6 +94,8 @@ def prepare_labels(
     HARNESS_ENGINE names.
     """
     dataset = prepare_data(protocol, reporter, leaderboard=leaderboard)
+    if said := default_note(protocol):
+        reporter.note(said)
     weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
         labels = build_labels(
@@ -106,6 +108,21 @@ def prepare_labels(
     for line in (*labels.notes, *first_few([f"label of {line}" for line in labels.implausible])):
         reporter.note(line)
     return LabelledData(protocol=protocol, dataset=dataset, labels=labels, weak_outputs=weak_outputs)
+
+
+def default_note(protocol: Protocol) -> str:
+    """What it means that a protocol leaves `purify` at its default; "" where it does not."""
+    purify = protocol.purify
+    if purify != Purify():
+        return ""
+    judged = "by labels that it helped to make"
+    ranks = (
+        f", and does not rank: it would be judged {judged}" if protocol.rank_by.reference == "label" else f" {judged}"
+    )
+    return (
+        f"purify is the default (strategy {purify.strategy}, variant {purify.variant}, weak_denoiser "
+        f"{purify.weak_denoiser}): a submission of the family {purify.weak_denoiser} is circular{ranks}"
+    )
 
 
 def _weak_outputs(
