@@ -40,6 +40,8 @@ FIX = (
 ADVICE = {
     r"COPY failed|copier: stat": "COPY takes files of the submission's own folder (image.build): put the file "
     "there, or correct its name; what .dockerignore lists is not there either",
+    r"No matching distribution found": "the build has no network: put wheels of the package, and what it needs, into "
+    "the folder wheels/ (harness new SLUG --package NAME); harness engine build-base renews an old base image",
 }
 """A pattern for what a failed build said -> what helps, where it is more than `FIX`."""
 

@@ -26,6 +26,14 @@ FORMS = {
 }
 """How keys of the manifest are written that people tend to write otherwise."""
 
+INSTALLS = (
+    "COPY requirements.txt /\nRUN pip install --no-cache-dir -r /requirements.txt\n",
+    "# The build has no network: put wheels of what the base image lacks into wheels/ (harness new --package NAME).\n"
+    "COPY requirements.txt wheels* /wheels/\n"
+    "RUN pip install --no-cache-dir --find-links /wheels -r /wheels/requirements.txt\n",
+)
+"""How the template installs packages, and how a new submission does: from wheels in its folder, too."""
+
 ANCHOR_PREFIX = "anchor-"
 """Slugs with this prefix are the harness's own reference rows (`harness.scoring.anchors`)."""
 
@@ -153,5 +161,7 @@ def new_submission(into: Path, slug: str, *, name: str, authors: Sequence[str]) 
         # what the template says of itself is no description of a model
         text = re.sub(r"(?m)^(description|license): .*$", r"# \1: of your model", text)
         (part / MANIFEST).write_text(text)
+        dockerfile = part / "Dockerfile"  # the template's own is part of a record's digest
+        dockerfile.write_text(dockerfile.read_text().replace(*INSTALLS))
         read_yaml(part / MANIFEST, Manifest)
     return folder
