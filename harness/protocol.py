@@ -23,6 +23,7 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
+UNREAD = ("title", "description", "publish", "official", "use")
 PHANTOM_WINDOW_HU = (-1024.0, 1200.0)
 
 
@@ -260,6 +261,7 @@ class Protocol(Strict, frozen=True, kw_only=True):
     coupled: Coupled | None = None
     limits: Limits = Limits()
     publish: Publish = Publish()
+    use: Literal["test", "train"] = "test"  # train: for `harness pairs` alone, never scored
     seed: Annotated[int, msgspec.Meta(ge=0)] = 2602  # HARNESS_SEED; also seeds the noise of training inputs
     official: OfficialSet | None = None  # never in the .yaml: `load_protocol` reads it from the file beside that
 
@@ -289,10 +291,9 @@ class Protocol(Strict, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the resolved protocol, defaults filled in, without title, description, publish and official."""
+        """SHA-256 of the resolved protocol, defaults filled in, without what no value depends on (`UNREAD`)."""
         plain = self._plain()
-        unread = ("title", "description", "publish", "official")
-        return digest_json({key: plain[key] for key in plain if key not in unread})
+        return digest_json({key: plain[key] for key in plain if key not in UNREAD})
 
     @property
     def data_recipe(self) -> str:

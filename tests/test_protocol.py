@@ -20,7 +20,8 @@ from harness.protocol import (
     protocol_path,
 )
 
-SHIPPED = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]
+TEST_SETS = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]
+SHIPPED = sorted([*TEST_SETS, *(f"{name}-train" for name in TEST_SETS)])
 RECORDS = Path(__file__).resolve().parent.parent / "leaderboard" / "records"
 TEXT = protocol_path("phantom-mini").read_text()
 DESCRIPTIVE = (", descriptive: true", ", descriptive: false", "")
@@ -34,6 +35,7 @@ def load(tmp_path: Path, text: str) -> Protocol:
 
 def test_shipped_protocols_load_under_their_own_names() -> None:
     assert protocol_names() == SHIPPED
+    assert [name for name in SHIPPED if load_protocol(name).use == "test"] == TEST_SETS
     for name in SHIPPED:
         assert load_protocol(name).name == name
 
@@ -71,8 +73,8 @@ def test_unknown_name_lists_what_there_is() -> None:
         ("wall_s: 600", "wall_s: -1", "wall_s"),
         ("size: 256", "size: 32", "64"),
         ("nodule_slices: 1", "nodule_slices: 5", "nodule_slices is 5, more than the 4 slices"),
-        ("nodule_slices: 1", "nodule_slices: -1", r"0.*data\.nodule_slices"),
-        ("nodule_slices: 1", "window_hu: [1200, -1424]", r"window_hu is \[1200.0, -1424.0\].*data"),
+        ("nodule_slices: 1", "nodule_slices: -1", r"data\.nodule_slices.*0"),
+        ("nodule_slices: 1", "window_hu: [1200, -1424]", r"data: window_hu is \[1200.0, -1424.0\]"),
         ("schema: 1", "schema: 2", "schema"),
         ("name: phantom-mini", "name: ../up", "name"),
     ],

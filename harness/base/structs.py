@@ -15,6 +15,7 @@ import yaml
 
 from harness.base.errors import UsageError
 from harness.base.files import MAX_BYTES, read_regular, write_text
+from harness.base.mismatch import explain
 from harness.base.text import shortened
 
 T = TypeVar("T")
@@ -100,8 +101,8 @@ def _refused(why: str, at: Any) -> yaml.constructor.ConstructorError:
     return yaml.constructor.ConstructorError(None, None, why, at.start_mark)
 
 
-def read_yaml(path: Path, kind: type[T]) -> T:
-    """Read a YAML file of at most 64 kB into the record type `kind`.
+def read_yaml(path: Path, kind: type[T], *, forms: Mapping[str, str] | None = None) -> T:
+    """Read a YAML file of at most 64 kB into the record type `kind`. `forms` says of a key how it is written.
 
     UsageError names the file and the place for: unreadable or oversized files, tags, anchors, aliases, control
     characters, duplicate or unknown keys, missing keys, wrong types.
@@ -119,13 +120,8 @@ def read_yaml(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.convert(data, type=kind)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {error}{_known_keys(error, kind)}", fix="correct that key or value") from error
-
-
-def _known_keys(error: msgspec.ValidationError, kind: Any) -> str:
-    if "unknown field" not in str(error) or " - at " in str(error):
-        return ""
-    return f" (known: {', '.join(getattr(kind, '__struct_fields__', ()))})"
+        message, fix = explain(error, kind, data)
+        raise UsageError(f"{path}: {message}", fix=(forms or {}).get(message.partition(":")[0], fix)) from error
 
 
 def expand_variables(text: str, *, where: str, environment: Mapping[str, str] | None = None) -> str:

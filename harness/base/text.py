@@ -19,6 +19,11 @@ def first_few(items: Sequence[str], *, at_most: int = 8) -> list[str]:
     return [*items[:at_most], f"and {others} more"] if others > 0 else list(items)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: "1 file", "2 files"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def shortened(text: str, at_most: int) -> str:
     """`text`, cut to `at_most` characters if it is longer, the last three then being dots."""
     return text if len(text) <= at_most else text[: at_most - 3] + "..."

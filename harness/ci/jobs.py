@@ -20,9 +20,10 @@ from harness.ci.transfer import TransferredRun, read_run, write_run
 from harness.ci.verdicts import Verdict, verdict_of
 from harness.dataset.cases import Inputs
 from harness.engines import Engine
-from harness.pipeline.container_run import run_container, trial_run
+from harness.pipeline.container_run import run_container
 from harness.pipeline.evaluate import Evaluation, score_and_record
 from harness.pipeline.prepare import prepare
+from harness.pipeline.trial import trial_run
 from harness.protocol import Protocol
 from harness.records.schema import about, submission_facts
 from harness.submission.manifest import Submission, load_submission
@@ -51,18 +52,19 @@ def check_submissions(
     for slug in pull.changed:
         try:
             with submission_of(repository, pull, slug) as submission:
-                run = trial_run(
+                done = trial_run(
                     submission, protocol, slices=slices, leaderboard=leaderboard, engine=engine, reporter=reporter
                 )
         except Exception as error:  # whatever one submission causes, the others keep their verdicts
             verdicts.append(verdict_of(slug, as_harness_error(error)))
         else:
-            peak = run.costs.peak_memory_bytes
+            run, peak = done.run, done.run.costs.peak_memory_bytes
             memory = "unknown" if peak is None else f"{peak / 1e6:.0f} MB"
             message = (
                 f"{len(run.outputs)} slices in {run.costs.times.run_s:.1f} s including start-up; peak memory {memory}"
             )
             message += "".join(f"\nlowered on this machine: {line}" for line in run.lowered)
+            message += "".join(f"\nlooks wrong: {line}" for line in done.slips)
             verdicts.append(Verdict(slug=slug, exit_status=0, message=message))
     return verdicts
 

@@ -21,7 +21,7 @@ from harness import __version__
 from harness.base.errors import UsageError
 from harness.base.text import is_text
 from harness.base.unforeseen import as_harness_error
-from harness.cli._common import show_error
+from harness.cli._common import add_quiet, show_error
 from harness.cli.board import board, list_, withdraw
 from harness.cli.ci import ci
 from harness.cli.data import data
@@ -104,4 +104,5 @@ for verb in (
     new, check, run, score, audit, anchors, labels, pairs, noise, data, board, store, withdraw, list_, weights, secret,
     sign, ci, engine, doctor,
 ):  # fmt: skip
+    add_quiet(verb)
     cli.add_command(verb)

@@ -23,6 +23,7 @@ CAUSE = {
 """Whose fault an error is, by its party."""
 
 DEFAULT_LEADERBOARD = Path("leaderboard")
+QUIET = "harness.quiet"  # a key of click's context
 ID_COLUMNS = ("id", "record")
 NARROWEST = 9  # columns of the screen that a table's column needs to be readable, with its border
 MAX_WIDTH = 10_000  # of a table that goes to a file or a pipe
@@ -37,6 +38,18 @@ def complete_protocol(_context: click.Context, _option: click.Parameter, begun: 
 
     folders = (Path("protocols"), shipped("protocols"))
     return _or_files(sorted({path.stem for folder in folders for path in folder.glob("*.yaml")}), begun)
+
+
+class SubmissionFolder(click.Path):
+    """The folder of a submission, or its slug where `submissions/` has it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
+        named = Path("submissions") / str(value)
+        by_slug = not Path(value).exists() and named.is_dir()
+        return Path(str(super().convert(str(named) if by_slug else value, param, context)))
 
 
 def complete_submission(_context: click.Context, _argument: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -60,6 +73,8 @@ leaderboard_option = click.option(
     "--leaderboard",
     type=click.Path(path_type=Path, file_okay=False),
     default=DEFAULT_LEADERBOARD,
+    envvar="HARNESS_LEADERBOARD",
+    show_envvar=True,
     show_default=True,
     help="Folder of records, tables and site.",
 )
@@ -67,9 +82,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def record_folder(record: Path, leaderboard: Path) -> Path:
-    """The folder of a record that is given by folder, by id or by the beginning of an id.
+    """The folder of a record that is given by folder, by id, by the beginning of an id, or by slug.
 
-    UsageError where no record has it, or where several ids begin with it.
+    UsageError where no record has it, or several do.
     """
     if record.is_dir():
         return record
@@ -79,17 +94,18 @@ def record_folder(record: Path, leaderboard: Path) -> Path:
     folders = [path.parent for path in sorted(leaderboard.glob("records/*/*/*/record.json"))]
     begun = [path for path in folders if path.name.startswith(str(record)) and not path.name.startswith(".")]
     found = [path for path in begun if path.name == str(record)] or begun
+    found = found or [path for path in folders if path.parent.name == str(record)]
     if len(found) == 1:
         return found[0]
     there = "" if leaderboard == DEFAULT_LEADERBOARD else f" --leaderboard {leaderboard}"
     known = f"harness list records{there}"
     if found:
-        ids = ", ".join(first_few([path.name for path in found]))
+        ids = ", ".join(first_few([f"{path.name} ({path.parts[-3]})" for path in found]))
         raise UsageError(
-            f"{record}: several records of {leaderboard} have ids that begin with it: {ids}",
-            fix=f"give more of the id; known ids: {known}",
+            f"{record}: several records of {leaderboard} have that slug or ids that begin with it: {ids}",
+            fix=f"give one of the ids; known ids: {known}",
         )
-    raise UsageError(f"no record with the id or folder {record} in {leaderboard}", fix=f"known ids: {known}")
+    raise UsageError(f"no record with the id, slug or folder {record} in {leaderboard}", fix=f"known ids: {known}")
 
 
 def _choose_engine(_context: click.Context, _option: click.Parameter, name: str | None) -> None:
@@ -106,6 +122,46 @@ engine_option = click.option(
     expose_value=False,
     help="Container engine: docker, podman, apptainer. [default: $HARNESS_ENGINE, else docker]",
 )
+
+
+def add_quiet(command: click.Command) -> None:
+    """Give a verb, and those of a group, the option -q: no progress."""
+    if isinstance(command, click.Group):
+        for verb in command.commands.values():
+            add_quiet(verb)
+        return
+    command.params.append(
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=_be_quiet,
+            help="Show no progress.",
+        )
+    )
+
+
+def _be_quiet(context: click.Context, _option: click.Parameter, quiet: bool) -> None:
+    context.meta[QUIET] = quiet
+
+
+def is_quiet() -> bool:
+    """Whether the verb that runs was given -q."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(QUIET))
+
+
+def given_options(context: click.Context, *names: str) -> str:
+    """Those of these options that were typed, with their values, for a command to type next: " -p mine.yaml"."""
+    from shlex import quote
+
+    typed = []
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in names and source is not None and source.name == "COMMANDLINE":
+            value = os.environ["HARNESS_ENGINE"] if option.name == "engine" else context.params[option.name]
+            typed.append(f" {option.opts[0]} {quote(str(value))}")
+    return "".join(typed)
 
 
 def show_error(error: Exception) -> None:
@@ -137,11 +193,6 @@ def console(*, stderr: bool = False) -> Console:
     from harness.cli.screen import Screen
 
     return Screen(stderr=stderr)
-
-
-def counted(count: int, noun: str) -> str:
-    """A number and its noun: "1 file", "2 files"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def print_json(value: Any) -> None:

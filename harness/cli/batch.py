@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.base.errors import InfrastructureError, UsageError
-from harness.cli._common import console, print_json, print_rows
+from harness.cli._common import console, is_quiet, print_json, print_rows
+from harness.cli.outcomes import outcome, print_board, with_standings
 
 WORST_FIRST = (50, 40, 30, 24, 23, 22, 21, 20, 11, 10, 2)
 """The exit status of a batch is the first of these that any of its runs had: faults of this machine come before faults
@@ -57,20 +58,24 @@ def run_batch(
 
     def started(index: int) -> None:
         began[index] = time.monotonic()
+        if is_quiet():
+            return
         screen.print(f"{names[index]:<20} started", markup=False, highlight=False)
 
     def ended(index: int, done: subprocess.CompletedProcess[str]) -> None:
-        rows[index] = {"submission": names[index], **_outcome(done), "s": round(time.monotonic() - began[index])}
+        rows[index] = _outcome(names[index], done, seconds=time.monotonic() - began[index])
         screen.print(f"{names[index]:<20} {rows[index]['outcome']}", markup=False, highlight=False, soft_wrap=True)
 
     run_together(commands, jobs=jobs, started=started, ended=ended)
     if (leaderboard / "records").is_dir():
         write_board(leaderboard)  # each process wrote the board of the records that it saw
-    table = [rows[index] for index in sorted(rows)]
+    table = with_standings([rows[index] for index in sorted(rows)], leaderboard)
     if as_json:
         print_json(table)
     else:
-        print_rows(table, as_json=False)
+        shown = [{key: row[key] for key in row if key != "folder"} for row in table]
+        print_rows(shown, as_json=False)
+        print_board(leaderboard)
     leave_with_worst(row["exit"] for row in table)
 
 
@@ -81,22 +86,12 @@ def leave_with_worst(statuses: Iterable[int]) -> None:
         sys.exit(next((status for status in WORST_FIRST if status in found), InfrastructureError.exit_code))
 
 
-def _outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """Exit status, outcome in one line, and record id of a finished `harness run --json`."""
-    import msgspec
-
-    from harness.run.result import Repeat
-
-    record, repeat = "", None
-    with contextlib.suppress(ValueError, KeyError, TypeError):  # it ended before it had a record
-        written = json.loads(done.stdout)
-        record, repeat = str(written["id"]), written["observed"]["repeat"]
+def _outcome(slug: str, done: subprocess.CompletedProcess[str], *, seconds: float) -> dict[str, Any]:
+    """The row of a finished `harness run --json`."""
+    with contextlib.suppress(ValueError):  # it ended before it had a record
+        (row,) = json.loads(done.stdout)
+        return dict(row) | {"s": round(seconds)}
     errors = [line.removeprefix("error:").strip() for line in done.stderr.splitlines() if line.startswith("error:")]
-    if done.returncode == 0:
-        text = "scored" if repeat is None else f"scored; {msgspec.convert(repeat, Repeat)}"
-    elif errors:
-        text = errors[-1]
-    else:  # a bug of the harness, or killed
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        text = f"ended with status {done.returncode}: {last[0]}"
-    return {"exit": done.returncode, "outcome": text, "record": record}
+    last = done.stderr.strip().splitlines()[-1:] or ["no message"]  # of a bug of the harness, or killed
+    text = errors[-1] if errors else f"ended with status {done.returncode}: {last[0]}"
+    return outcome(slug, status=done.returncode, text=text, seconds=seconds)

@@ -7,7 +7,8 @@ from typing import Any
 
 import rich_click as click
 
-from harness.cli._common import counted, json_option, leaderboard_option, print_rows, record_folder
+from harness.base.text import counted
+from harness.cli._common import json_option, leaderboard_option, print_rows, record_folder
 
 
 @click.command()
@@ -79,7 +80,7 @@ def withdraw(record: Path, reason: str, leaderboard: Path) -> None:
 
     folder = record_folder(record, leaderboard)
     withdraw_record(folder, reason)
-    write_board(folder.resolve().parents[3])
+    write_board(folder.resolve().parents[3], tidy=True)  # the badge and model card that it earned go, too
     click.echo(f"withdrawn: {folder}")
 
 

@@ -9,6 +9,7 @@ import rich_click as click
 
 from harness.cli._common import console, json_option, leaderboard_option, print_rows, protocol_option, show_error
 from harness.cli.batch import leave_with_worst
+from harness.cli.outcomes import outcome, outcome_of, with_standings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +129,7 @@ def run(base: str, head: str, protocol: str, given: Path, output: Path) -> None:
                 statuses.append(as_harness_error(error).exit_code)
             else:
                 outcome = "ran" if done.failure is None else f"failed: {done.failure.message}"
-                console(stderr=True).print(f"{slug:<20} {outcome}", markup=False, highlight=False, soft_wrap=True)
+                console(stderr=True).print(f"{slug:<20} {outcome}", highlight=False, soft_wrap=True)
     leave_with_worst(statuses)
 
 
@@ -160,13 +161,7 @@ def score(
         reporter=TerminalReporter(),
         feature_device=features_on,
     )
-    rows = [{"submission": one.slug, "exit": one.exit_status, "outcome": one.message, "record": ""} for one in refused]
-    for evaluation in recorded:
-        result = evaluation.record.result
-        outcome = "scored" if result.failure is None else result.failure.message
-        status = 0 if result.failure is None else result.failure.exit_status
-        rows.append(
-            {"submission": result.submission.slug, "exit": status, "outcome": outcome, "record": evaluation.record.id}
-        )
+    rows = [outcome(one.slug, status=one.exit_status, text=one.message) for one in refused]
+    rows = with_standings([*rows, *map(outcome_of, recorded)], leaderboard)
     print_rows(rows, as_json=as_json)
-    leave_with_worst(int(str(row["exit"])) for row in rows)
+    leave_with_worst(row["exit"] for row in rows)

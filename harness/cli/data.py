@@ -6,7 +6,8 @@ from pathlib import Path
 
 import rich_click as click
 
-from harness.cli._common import complete_protocol, counted, json_option, leaderboard_option, print_json, protocol_option
+from harness.base.text import counted
+from harness.cli._common import complete_protocol, json_option, leaderboard_option, print_json, protocol_option
 
 
 @click.group()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import rich_click as click
 
 from harness.base.text import first_few
 from harness.cli._common import (
+    complete_protocol,
     console,
     json_option,
     leaderboard_option,
@@ -81,7 +82,17 @@ def labels(
 
 
 @click.command()
-@protocol_option
+@click.option(
+    "-p",
+    "--protocol",
+    default="phantom-train",
+    show_default=True,
+    help="Protocol of the training set: name or .yaml file (use: train).",
+    shell_complete=complete_protocol,
+)
+@click.option(
+    "--from-test-set", is_flag=True, help="Make pairs of a test set; a model trained on them is refused there."
+)
 @recipe_options
 @click.option("--seed", type=int, help="Seed of the added noise. [default: the protocol's]")
 @click.option(
@@ -92,6 +103,7 @@ def labels(
 @leaderboard_option
 def pairs(
     protocol: str,
+    from_test_set: bool,
     seed: int | None,
     noise: Path | None,
     leave_out: bool,
@@ -101,6 +113,8 @@ def pairs(
 ) -> None:
     """Write purified training pairs: inputs in lq_bar/, targets in gt/. An interrupted run continues when repeated."""
     chosen = _with_recipe(protocol, recipe, noise=noise)
+    if chosen.use == "test" and not from_test_set:
+        _refuse_test_set(chosen)
 
     from harness.cli.terminal import TerminalReporter
     from harness.labels.training_pairs import write_pairs
@@ -120,6 +134,23 @@ def pairs(
     _warn("left out", written.left_out)
     _warn("implausible, please inspect", written.implausible)
     click.echo(f"wrote {written.count} pairs to {output}")
+    click.echo(
+        "next: copy trained_on.txt into the submission that you train on them, and state trained_on: trained_on.txt"
+    )
+
+
+def _refuse_test_set(protocol: Protocol) -> NoReturn:
+    from harness.base.errors import UsageError
+    from harness.protocol import protocol_names
+
+    beside = f"{protocol.name}-train"
+    instead = (
+        f"harness pairs -p {beside}" if beside in protocol_names() else "a protocol of other patients, with use: train"
+    )
+    raise UsageError(
+        f"protocol {protocol.name} is a test set: a model that was trained on its slices is refused there",
+        fix=f"{instead}; or say --from-test-set if the model is never to be scored on it",
+    )
 
 
 @click.command()

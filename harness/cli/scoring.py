@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import rich_click as click
 
 from harness.base.text import first_few
 from harness.cli._common import (
+    SubmissionFolder,
     complete_protocol,
     complete_submission,
     console,
     engine_option,
+    given_options,
     json_option,
     leaderboard_option,
     print_failure,
@@ -21,7 +25,13 @@ from harness.cli._common import (
     protocol_option,
     record_folder,
 )
-from harness.cli.summaries import megabytes, print_comparisons, print_log, print_scores, print_standing
+from harness.cli.summaries import print_comparisons, print_log, print_scores, print_standing, print_trial
+
+if TYPE_CHECKING:
+    from harness.records.schema import Failure
+
+LOGGED = ("run", "outputs")
+"""The stages at whose failure a container has a log (`harness.base.errors`)."""
 
 features_option = click.option(
     "--features-on", default="cpu", show_default=True, help="Device of the feature extractors: cpu or cuda."
@@ -34,7 +44,7 @@ features_option = click.option(
     nargs=-1,
     required=True,
     metavar="SUBMISSION...",
-    type=click.Path(path_type=Path),
+    type=SubmissionFolder(),
     shell_complete=complete_submission,
 )
 @protocol_option
@@ -50,6 +60,7 @@ features_option = click.option(
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of submissions to run in parallel."
 )
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--share", hidden=True, type=(int, int), default=(0, 1))
 @engine_option
 @features_option
@@ -61,16 +72,24 @@ def run(
     fresh: bool,
     repeat: int,
     jobs: int,
+    dry_run: bool,
     share: tuple[int, int],
     features_on: str,
     as_json: bool,
 ) -> None:
-    """Run submissions on a protocol, score them, write their records and the board.
+    """Run submissions (folders, or slugs of those in submissions/) on a protocol, score them, write their records and
+    the board.
 
     Several submissions run one after another, or with --jobs N in parallel on equal shares of the machine. A failure
     does not stop the others: a table at the end lists all outcomes, and the exit status is the first of 50, 40, 30 to
-    10, 2 that occurred.
+    10, 2 that occurred. --json prints a list with one object for each submission, however many there are; its `folder`
+    holds record.json with all values.
     """
+    if dry_run:
+        from harness.cli.dry_run import print_plan
+
+        print_plan(submissions, protocol, leaderboard, as_json=as_json)
+        return
     if len(submissions) > 1:
         from harness.cli.batch import run_batch
 
@@ -84,30 +103,41 @@ def run(
 
     chosen, entry = load_protocol(protocol), load_submission(submission)
 
+    from harness.cli.outcomes import outcome_of, with_standings
     from harness.cli.terminal import TerminalReporter
     from harness.pipeline.engine import connect_with_base
     from harness.pipeline.evaluate import evaluate
+    from harness.pipeline.noisy_input import noisy_scores
     from harness.pipeline.prepare import prepare
 
-    reporter = TerminalReporter()
+    reporter, began = TerminalReporter(), time.monotonic()
     with connect_with_base(reporter) as engine:
         benchmark = prepare(chosen, reporter, leaderboard=leaderboard, engine=engine, feature_device=features_on)
         evaluation = evaluate(
             entry, benchmark, engine=engine, reporter=reporter, fresh=fresh, share=share, repeat=repeat
         )
-    if as_json:
-        print_json(evaluation.record)
-    else:
-        print_scores(evaluation.record.result, chosen)
-        print_standing(evaluation, chosen, leaderboard, deterministic=entry.manifest.deterministic)
     failure = evaluation.record.result.failure
+    if as_json:
+        print_json(with_standings([outcome_of(evaluation, seconds=time.monotonic() - began)], leaderboard))
+    else:
+        noisy = noisy_scores(benchmark, reporter) if failure is None else None
+        print_scores(evaluation.record.result, chosen, noisy)
+        print_standing(evaluation, chosen, leaderboard, deterministic=entry.manifest.deterministic)
     if failure is not None:
-        print_failure(failure.stage, failure.exit_status, failure.party, failure.message, failure.fix)
-        sys.exit(failure.exit_status)
+        _leave_with(failure, entry.slug, shown=chosen.publish.logs)
+
+
+def _leave_with(failure: Failure, slug: str, *, shown: bool) -> NoReturn:
+    """Print why a submission failed, with the end of its log where it has one that may be shown, and exit with its
+    status."""
+    if failure.stage in LOGGED:
+        print_log(slug, shown=shown)
+    print_failure(failure.stage, failure.exit_status, failure.party, failure.message, failure.fix)
+    sys.exit(failure.exit_status)
 
 
 @click.command()
-@click.argument("submission", type=click.Path(path_type=Path), shell_complete=complete_submission)
+@click.argument("submission", type=SubmissionFolder(), shell_complete=complete_submission)
 @click.option(
     "-p",
     "--protocol",
@@ -119,48 +149,56 @@ def run(
 @click.option("--slices", type=click.IntRange(min=1), default=3, show_default=True, help="Number of slices to run.")
 @engine_option
 @leaderboard_option
-def check(submission: Path, protocol: str, slices: int, leaderboard: Path) -> None:
-    """Run a few slices under the production limits and report whether the outputs are valid. Nothing is scored."""
+@click.pass_context
+def check(context: click.Context, submission: Path, protocol: str, slices: int, leaderboard: Path) -> None:
+    """Run a few slices under the production limits and report whether the outputs are valid. Nothing is scored.
+
+    It also says what looks wrong with them beside their inputs (inverted, scaled, shifted, ...), and writes a contact
+    sheet: input, output, difference.
+    """
     from harness.protocol import load_protocol
     from harness.submission.manifest import load_submission
 
     chosen, entry = load_protocol(protocol), load_submission(submission)
 
-    from harness.base.errors import ContainerError
+    from harness.base.errors import ContainerError, OutputsError
     from harness.cli.terminal import TerminalReporter
-    from harness.pipeline.container_run import trial_run
     from harness.pipeline.engine import connect_with_base
+    from harness.pipeline.trial import trial_run
 
-    screen, reporter = console(), TerminalReporter()
+    reporter = TerminalReporter()
     try:
         with connect_with_base(reporter) as engine:
             done = trial_run(entry, chosen, slices=slices, leaderboard=leaderboard, engine=engine, reporter=reporter)
-    except ContainerError:
+    except (ContainerError, OutputsError):
         print_log(entry.slug, shown=chosen.publish.logs)
         raise
-    limits, costs = done.limits, done.costs
-    gpu = costs.peak_gpu_memory_bytes
-    screen.print("valid", style="green", end="")
-    screen.print(
-        f": {len(done.outputs)} slices in {costs.times.run_s:.1f} s including start-up; "
-        f"peak memory {megabytes(costs.peak_memory_bytes)}"
-        + (f", GPU {megabytes(gpu)}" if gpu is not None else "")
-        + f"\nlimits: {limits.wall_s:g} s, {limits.memory_gb:g} GB of memory, {limits.cpus:g} cores",
-        highlight=False,
-    )
-    for line in done.lowered:
-        screen.print(f"lowered on this machine: {line}", highlight=False)
-    screen.print(f"next: harness run {submission}", markup=False, highlight=False, soft_wrap=True)
+    print_trial(done)
+    options = given_options(context, "protocol", "leaderboard", "engine")
+    console().print(f"next: harness run {submission}{options}", highlight=False, soft_wrap=True)
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @protocol_option
 @click.option("--record", "slug", metavar="SLUG", help="Write a record under this slug: self-reported, never ranked.")
+@click.option("--only", multiple=True, metavar="METRIC", help="Compute this metric alone; repeat it for several.")
+@click.option("--skip", multiple=True, metavar="METRIC", help="Leave this metric out; repeat it for several.")
+@click.option("--no-features", is_flag=True, help="Leave out what needs features of a network (FID, KID).")
 @leaderboard_option
 @features_option
 @json_option
-def score(folder: Path, protocol: str, slug: str | None, leaderboard: Path, features_on: str, as_json: bool) -> None:
+def score(
+    folder: Path,
+    protocol: str,
+    slug: str | None,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    no_features: bool,
+    leaderboard: Path,
+    features_on: str,
+    as_json: bool,
+) -> None:
     """Score outputs made elsewhere, without a container: one <case>.png for every case of a protocol's data.
 
     `harness labels -o` writes the inputs (lq/); outputs take the same file names. They are scored exactly as in
@@ -169,9 +207,16 @@ def score(folder: Path, protocol: str, slug: str | None, leaderboard: Path, feat
     from harness.protocol import load_protocol
 
     chosen = load_protocol(protocol)
+    if only or skip or no_features:
+        if slug is not None:
+            raise click.UsageError("a record has all metrics: --record does not go with --only, --skip, --no-features")
+        from harness.pipeline.folder import with_metrics
+
+        chosen = with_metrics(chosen, only=only, skip=skip, features=not no_features)
 
     from harness.cli.terminal import TerminalReporter
     from harness.pipeline.folder import evaluate_folder
+    from harness.pipeline.noisy_input import noisy_scores
     from harness.pipeline.prepare import prepare
     from harness.submission.manifest import check_slug
 
@@ -182,9 +227,9 @@ def score(folder: Path, protocol: str, slug: str | None, leaderboard: Path, feat
     if as_json:
         print_json(record)
         return
-    print_scores(record.result, chosen)
+    print_scores(record.result, chosen, noisy_scores(benchmark, reporter))
     place = f"record: {written}" if written else "no record is written (--record SLUG writes one)"
-    console().print(f"self-reported, not ranked; {place}", markup=False, highlight=False, soft_wrap=True)
+    console().print(f"self-reported, not ranked; {place}", highlight=False, soft_wrap=True)
 
 
 @click.command()

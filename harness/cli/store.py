@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from harness.cli._common import counted, json_option, leaderboard_option, print_json, print_rows, record_folder
+from harness.base.text import counted
+from harness.cli._common import json_option, leaderboard_option, print_json, print_rows, record_folder
 
 if TYPE_CHECKING:
     from harness.records.attachments import Attachment

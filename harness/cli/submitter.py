@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import rich_click as click
 
+from harness.base.errors import HarnessError
+from harness.base.text import counted
 from harness.cli._common import console, json_option, print_json
 
 
@@ -15,18 +18,35 @@ from harness.cli._common import console, json_option, print_json
 @click.option("--name", help="Name on the leaderboard. [default: the slug]")
 @click.option("--author", "authors", multiple=True, help="Author; repeat it for several. [default: you]")
 @click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    metavar="NAME",
+    help="Python package that it imports beside the base image's: its wheels are fetched into wheels/. Repeat it.",
+)
+@click.option(
     "--into",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("submissions"),
     show_default=True,
     help="Folder to make it in.",
 )
-def new(slug: str, name: str | None, authors: tuple[str, ...], into: Path) -> None:
+def new(slug: str, name: str | None, authors: tuple[str, ...], packages: tuple[str, ...], into: Path) -> None:
     """Make submissions/SLUG from the template: a Gaussian blur, for you to replace by your model."""
     from harness.submission.manifest import new_submission
 
     folder = new_submission(into, slug, name=name or slug, authors=authors)
     screen = console()
+    if packages:
+        from harness.run.packages import add_packages
+
+        try:
+            wheels = add_packages(folder, packages)
+        except HarnessError:
+            shutil.rmtree(folder)  # the same command can be given again
+            raise
+        fetched = f"fetched {counted(len(wheels), 'wheel')} to {folder / 'wheels'}"
+        screen.print(fetched, markup=False, highlight=False, soft_wrap=True)
     screen.print(f"made {folder}, which runs as it is; next:", markup=False, highlight=False, soft_wrap=True)
     steps = {
         f"{folder / 'denoise.py'}": "put your model where the comment says",

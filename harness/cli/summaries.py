@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.cli._common import console, print_table
 
@@ -12,47 +12,52 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from harness.pipeline.evaluate import Evaluation
+    from harness.pipeline.trial import Trial
     from harness.protocol import Protocol
     from harness.records.schema import Result
     from harness.reference_check.compare import Comparison
     from harness.scoring.values import Table as Values
+    from harness.scoring.values import Value
 
 LOG_LINES = 12  # of a failed container's log: the end of a traceback
 
 
-def print_scores(result: Result, protocol: Protocol) -> None:
+def print_scores(result: Result, protocol: Protocol, noisy: Mapping[str, Values] | None = None) -> None:
     """Tables of a result's scores, metric x region, against the label, against the truth and of further slices; its
-    flags and notes."""
-    screen = console()
-    if result.status == "scored":
-        subject = f"{result.submission.name} on {protocol.identity}"
-        _print_values(f"{subject}, against the label", result.metrics, protocol.regions)
-        if result.truth:
-            _print_values(f"{subject}, against the truth", result.truth, protocol.regions)
-        _print_further(result.further or {}, subject, protocol)
-        screen.print("± half the width of the 95 % interval over patients", highlight=False)
-        for line in (*(result.flags or ()), *(result.notes or ())):
-            screen.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        for facts in result.extractors.values():
-            screen.print(facts.note, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_further(further: Mapping[str, Values], subject: str, protocol: Protocol) -> None:
-    """What further slices tell; of lesions each observer's d', and the difference from the noisy input's."""
+    flags and notes. Below each value stand that of the noisy input (`noisy`, by the names of `Result.tables`) and how
+    much more the result's is."""
     from harness.board.words import conditions, names_in
     from harness.scoring.lesions import EXACT
 
-    if scans := further.get("scans"):
-        _print_values(f"{subject}, bias and noise", scans, protocol.regions)
-    if coupled := further.get("coupled"):
-        _print_values(f"{subject}, error without truth", coupled, protocol.regions)
-    if lesions := further.get("lesions"):
-        named = [name for name in names_in(protocol, "lesions") if name in lesions and name != EXACT]
-        shown = {name: lesions[name] for name in named}
-        _print_values(f"{subject}, lesions", shown, conditions(protocol, shown))
+    if result.status != "scored":
+        return
+    screen = console()
+    subject = f"{result.submission.name} on {protocol.identity}"
+    titles = {
+        "label": "against the label",
+        "truth": "against the truth",
+        "scans": "bias and noise",
+        "coupled": "error without truth",
+        "lesions": "lesions",
+    }
+    tables = result.tables
+    for name in (name for name in titles if tables.get(name)):
+        values, columns = tables[name], list[str](protocol.regions)
+        if name == "lesions":
+            named = [one for one in names_in(protocol, name) if one in values and one != EXACT]
+            values = {one: values[one] for one in named}
+            columns = conditions(protocol, values)
+        _print_values(f"{subject}, {titles[name]}", values, columns, (noisy or {}).get(name, {}))
+    screen.print("± half the width of the 95 % interval over patients", highlight=False)
+    if noisy:
+        screen.print("second lines: the noisy input's value, and how much more the output's is", highlight=False)
+    for line in (*(result.flags or ()), *(result.notes or ())):
+        screen.print(line, style="yellow", highlight=False, soft_wrap=True)
+    for facts in result.extractors.values():
+        screen.print(facts.note, highlight=False, soft_wrap=True)
 
 
-def _print_values(title: str, values: Values, columns: Sequence[str]) -> None:
+def _print_values(title: str, values: Values, columns: Sequence[str], noisy: Values) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -63,8 +68,21 @@ def _print_values(title: str, values: Values, columns: Sequence[str]) -> None:
     for metric, regions in values.items():
         cells = [regions.get(column) for column in columns]
         unit = next((cell.unit for cell in cells if cell is not None), "")
-        table.add_row(f"{metric} {unit}".strip(), *("–" if cell is None else _value(cell) for cell in cells))
+        inputs = [noisy.get(metric, {}).get(column) for column in columns]
+        label = Text.assemble(f"{metric} {unit}".strip(), ("\n  input, difference" if any(inputs) else "", "dim"))
+        table.add_row(label, *(_cell(cell, of_input) for cell, of_input in zip(cells, inputs, strict=True)))
     print_table(table)
+
+
+def _cell(value: Value | None, of_input: Value | None) -> Text:
+    """A value with half of its interval; below it the noisy input's and the difference."""
+    from rich.text import Text
+
+    if value is None:
+        return Text("–")
+    half = "" if value.low is None or value.high is None else f" ±{(value.high - value.low) / 2:.2g}"
+    below = "" if of_input is None else f"\n{of_input.value:.3g}, {value.value - of_input.value:+.2g}"
+    return Text.assemble(f"{value.value:.3g}", (half + below, "dim"))
 
 
 def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path, *, deterministic: bool) -> None:
@@ -106,24 +124,15 @@ def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path
 
 def _standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path) -> dict[str, str]:
     """Rank and tier of a record on its board, or the reason why it has none; what is said of its lesions."""
-    from harness.board.build import rank_all
     from harness.board.words import ranked_by
+    from harness.cli.outcomes import REPLACED, standings
 
-    failure = evaluation.record.result.failure
-    if failure is not None:
-        return {
-            "result": f"{evaluation.record.result.status}, not ranked: exit status {failure.exit_status}, see below"
-        }
-    boards = {board.identity: rows for board, rows in rank_all(leaderboard)}
-    rows = boards[protocol.identity]
-    row = next((one for one in rows if one.record.id == evaluation.record.id), None)
-    if row is None:
-        return {"result": "not on the board: a newer record of this submission takes its place"}
-    lesions = {"lesions": row.lesions} if row.lesions else {}
-    if row.rank is None:
-        return {"result": f"scored, not ranked: {row.reason}"} | lesions
-    tier, count = f" (tier {row.tier})" if row.tier else "", sum(one.rank is not None for one in rows)
-    return {"result": f"rank {row.rank} of {count}{tier} by {ranked_by(protocol)}"} | lesions
+    result = evaluation.record.result
+    if result.failure is not None:
+        return {"result": f"{result.status}, not ranked: exit status {result.failure.exit_status}, see below"}
+    found = standings(leaderboard).get(evaluation.record.id, REPLACED)
+    by = f" by {ranked_by(protocol)}" if found.text.startswith("rank") else ""
+    return {"result": found.text + by} | ({"lesions": found.lesions} if found.lesions else {})
 
 
 def _repeated(result: Result) -> str:
@@ -133,11 +142,37 @@ def _repeated(result: Result) -> str:
     return "exists already, same result: equal outputs, every value within tolerance"
 
 
-def _value(value: Any) -> Text:
-    from rich.text import Text
-
-    half = "" if value.low is None else f" ±{(value.high - value.low) / 2:.2g}"
-    return Text.assemble(f"{value.value:.3g}", (half, "dim"))
+def print_trial(trial: Trial) -> None:
+    """What a check found: that the outputs are valid and what they cost, how far they are from their inputs, what looks
+    wrong with them."""
+    run, screen = trial.run, console()
+    limits, costs = run.limits, run.costs
+    gpu = costs.peak_gpu_memory_bytes
+    screen.print("valid", style="green", end="")
+    screen.print(
+        f": {len(run.outputs)} slices in {costs.times.run_s:.1f} s including start-up; "
+        f"peak memory {megabytes(costs.peak_memory_bytes)}"
+        + (f", GPU {megabytes(gpu)}" if gpu is not None else "")
+        + f"\nlimits: {limits.wall_s:g} s, {limits.memory_gb:g} GB of memory, {limits.cpus:g} cores",
+        highlight=False,
+    )
+    for line in run.lowered:
+        screen.print(f"lowered on this machine: {line}", highlight=False)
+    low, high = trial.window_hu or (0.0, 255.0)
+    scale, unit = (high - low) / 255, "grey levels" if trial.window_hu is None else "HU"
+    apart = trial.differences
+    mean = sum(one.mean for one in apart.values()) / len(apart) * scale
+    rms = sum(one.rms for one in apart.values()) / len(apart) * scale
+    screen.print(
+        f"output less input: {mean:+.2g} {unit} on average, {rms:.3g} {unit} RMS ("
+        + ", ".join(f"{name} {one.rms * scale:.3g}" for name, one in list(apart.items())[:8])
+        + ")",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for line in trial.slips:
+        screen.print(f"looks wrong: {line}", style="bold yellow", highlight=False, soft_wrap=True)
+    screen.print(f"look at it: {trial.sheet} (input, output, difference)", highlight=False, soft_wrap=True)
 
 
 def print_log(slug: str, *, shown: bool) -> None:
@@ -149,9 +184,9 @@ def print_log(slug: str, *, shown: bool) -> None:
     if said:
         screen = console(stderr=True)
         head = f"end of its log, {path}:" if shown else f"its log, which is not published: {path}"
-        screen.print(head, markup=False, highlight=False, soft_wrap=True)
+        screen.print(head, highlight=False, soft_wrap=True)
         for line in said[-LOG_LINES:] if shown else ():
-            screen.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
+            screen.print(f"  {line}", style="dim", highlight=False, soft_wrap=True)
 
 
 def megabytes(value: int | None) -> str:

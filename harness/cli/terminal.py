@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from harness.base.progress import Progress
+from harness.cli._common import is_quiet
 from harness.cli.screen import Screen
 
 PLAIN_EVERY_S = 20.0  # seconds between progress lines where there is no terminal, at least
@@ -22,11 +23,14 @@ class TerminalReporter:
 
     def note(self, text: str) -> None:
         """A line that the user should read."""
-        self.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, style="yellow", highlight=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Progress]:
-        """Show one stage until the block ends; yields the callable that takes (done, total)."""
+        """Show one stage until the block ends, unless -q is given; yields the callable that takes (done, total)."""
+        if is_quiet():
+            yield lambda _done, _total: None
+            return
         started = time.monotonic()
         outcome = "stopped after"
         try:

@@ -29,6 +29,19 @@ MEMORY_SHARE = 0.75  # of the machine's memory, at most, for a build
 FULL = "no space left on device"
 LONGEST_LINE = 1000  # of a message
 
+FIX = (
+    "correct the Dockerfile; the build has no network, so use only what is in the base image "
+    "(docker/base/requirements.txt) or in the folder, or submit an image archive"
+)
+
+ADVICE = {
+    r"COPY failed|copier: stat": "COPY takes files of the submission's own folder (image.build): put the file "
+    "there, or correct its name; what .dockerignore lists is not there either",
+    r"No matching distribution found": "the build has no network: put wheels of the package, and what it needs, into "
+    "the folder wheels/ (harness new SLUG --package NAME); harness engine build-base renews an old base image",
+}
+"""A pattern for what a failed build said -> what helps, where it is more than `FIX`."""
+
 
 def build(
     client: Any,
@@ -211,9 +224,8 @@ def _error(folder: Path, message: str, log: collections.deque[str], *, builder: 
     tail = [
         line for line in lines if line.strip() and not re.match(r" ---> |Removing intermediate|Sending build", line)
     ]
-    said = [f"{folder}: {builder} failed: {shortened(message, LONGEST_LINE)}"]
-    return BuildError(
-        "\n  ".join(said + [shortened(line, LONGEST_LINE) for line in tail[-20:]]),
-        fix="correct the Dockerfile; the build has no network, so use only what is in the base image "
-        "(docker/base/requirements.txt) or in the folder, or submit an image archive",
+    said = "\n  ".join(
+        [f"{folder}: {builder} failed: {shortened(message, LONGEST_LINE)}"]
+        + [shortened(line, LONGEST_LINE) for line in tail[-20:]]
     )
+    return BuildError(said, fix=next((fix for pattern, fix in ADVICE.items() if re.search(pattern, said)), FIX))

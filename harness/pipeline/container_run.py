@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from harness.base.errors import SubmissionError
 from harness.base.progress import Reporter
 from harness.base.structs import Strict
-from harness.dataset.cases import Inputs, first_cases
+from harness.dataset.cases import Inputs
 from harness.engines import Engine
-from harness.pipeline.data import prepare_data
 from harness.protocol import Protocol
 from harness.records.observe import observe
 from harness.records.schema import Failure, Observed, SubmissionFacts, about, failure_of, submission_facts
@@ -78,21 +75,3 @@ def run_container(
         **msgspec.structs.asdict(run.costs),
     )
     return RunOutcome(submission=facts, device=run.device, outputs=run.outputs_digest, observed=observed), run
-
-
-def trial_run(
-    submission: Submission, protocol: Protocol, *, slices: int, leaderboard: Path, engine: Engine, reporter: Reporter
-) -> Run:
-    """Run a submission on the first `slices` slices under the production limits. Nothing is scored."""
-    dataset = first_cases(prepare_data(protocol, reporter, leaderboard=leaderboard), slices)
-    with reporter.stage("run") as progress:
-        return run_submission(
-            submission,
-            dataset,
-            protocol.limits,
-            seed=protocol.seed,
-            engine=engine,
-            fresh=True,
-            publish_logs=protocol.publish.logs,
-            progress=progress,
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.base.errors import UsageError
 from harness.base.progress import Reporter
 from harness.dataset.cases import Dataset
 from harness.dataset.load import load_data
@@ -18,3 +19,12 @@ def prepare_data(protocol: Protocol, reporter: Reporter, *, leaderboard: Path) -
     for line in dataset.notes:
         reporter.note(line)
     return dataset
+
+
+def refuse_training_set(protocol: Protocol) -> None:
+    """UsageError where nothing may be tested on a protocol's data, because models are trained on them."""
+    if protocol.use == "train":
+        raise UsageError(
+            f"protocol {protocol.name} is a training set (use: train): nothing is tested on it",
+            fix=f"name its test set, as -p {protocol.name.removesuffix('-train')}",
+        )

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
+from harness.base.errors import UsageError
 from harness.base.png import pixels_of
 from harness.base.progress import Reporter
-from harness.base.slices import read_grey
+from harness.base.slices import read_slices
 from harness.board.build import write_board
+from harness.imaging.slips import find_slips
 from harness.pipeline.attachments import attachment_files
 from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import keep_record, observed_without_engine, result_of, score_outputs
+from harness.protocol import Protocol
 from harness.records.schema import Record, SubmissionFacts, make_record
 from harness.run.outputs import output_files, read_folder
 from harness.run.result import digest_outputs
+
+
+def with_metrics(protocol: Protocol, *, only: Sequence[str], skip: Sequence[str], features: bool) -> Protocol:
+    """The protocol with a part of its metrics, for a quick look: `only` these (all, if none is named), without those of
+    `skip`, and without those that need `features`. The gate's metric always stays. UsageError for an unknown name."""
+    names = [one.name for one in protocol.metrics]
+    unknown = [name for name in (*only, *skip) if name not in names]
+    if unknown:
+        raise UsageError(
+            f"protocol {protocol.name} has no metric {', '.join(unknown)}", fix=f"choose of: {', '.join(names)}"
+        )
+    kept = tuple(
+        one
+        for one in protocol.metrics
+        if one.name == protocol.gate.metric
+        or ((not only or one.name in only) and one.name not in skip and (features or one.features is None))
+    )
+    return msgspec.structs.replace(protocol, metrics=kept)
 
 
 def evaluate_folder(
@@ -32,12 +56,16 @@ def evaluate_folder(
             f"{folder} holds no outputs of the {len(further)} further slices ({further[0].name}, ...), so it gets no "
             "values of lesions, of the error's parts or without truth; harness ci inputs writes the noisy slices"
         )
-    shapes = {one.name: read_grey(Path(one.lq)).shape for one in benchmark.dataset.shown if one.name in outputs}
-    sizes = {name: (height, width) for name, (height, width) in shapes.items()}
+    noisy = read_slices({one.name: one.lq for one in benchmark.dataset.shown if one.name in outputs})
+    sizes = {name: (one.shape[0], one.shape[1]) for name, one in noisy.items()}
     found = read_folder(folder, sizes=sizes, note=reporter.note)
+    pixels = pixels_of(found)
+    names = [case.name for case in benchmark.dataset.cases]
+    for line in find_slips([noisy[name] for name in names], [pixels[name] for name in names]):
+        reporter.note(f"looks wrong: {line}")
     with reporter.stage("score") as progress:
         card = score_outputs(outputs, benchmark, progress)
-    digest = digest_outputs(pixels_of(found))
+    digest = digest_outputs(pixels)
     facts = SubmissionFacts(
         slug=slug, name=slug, version="self-reported", authors=(), digest=digest, family=(), anchor=False
     )

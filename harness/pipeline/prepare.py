@@ -17,9 +17,9 @@ from harness.base.text import first_few
 from harness.dataset.cases import Dataset
 from harness.engines import Engine
 from harness.labels.label_set import LabelSet, build_labels
-from harness.pipeline.data import prepare_data
+from harness.pipeline.data import prepare_data, refuse_training_set
 from harness.pipeline.engine import connect_with_base
-from harness.protocol import Protocol
+from harness.protocol import Protocol, Purify
 from harness.records.signing import signing_key
 from harness.records.store import keep_protocol, protocol_file
 from harness.run.execute import run_submission
@@ -62,11 +62,12 @@ def prepare(
 ) -> Benchmark:
     """Data, labels and extractors of a protocol, built or taken from the cache, and the organiser's key.
 
-    Before anything is computed UsageError tells of missing weights and, if records are to be written (`writes`), of an
-    unusable key and of a leaderboard with records of another protocol under this name and version, and ScoringError of
-    data with too few lesions to measure, or too clipped for the error that the protocol ranks by. `leaderboard` may
-    hold the protocol's disclosed secret. For `engine` see `prepare_labels`.
+    Before anything is computed UsageError tells of a training set, of missing weights and, if records are to be written
+    (`writes`), of an unusable key and of a leaderboard with records of another protocol under this name and version;
+    ScoringError tells of data with too few lesions to measure, or too clipped for the error that the protocol ranks by.
+    `leaderboard` may hold the protocol's disclosed secret. For `engine` see `prepare_labels`.
     """
+    refuse_training_set(protocol)
     key = signing_key(os.environ) if writes else None
     if writes and protocol_file(leaderboard, protocol.name, protocol.version).is_file():
         protocol = keep_protocol(leaderboard, protocol)  # refuses another text of the same version
@@ -95,6 +96,8 @@ def prepare_labels(
     HARNESS_ENGINE names.
     """
     dataset = prepare_data(protocol, reporter, leaderboard=leaderboard)
+    if said := default_note(protocol):
+        reporter.note(said)
     weak_outputs = _weak_outputs(protocol, dataset, reporter, engine)
     with reporter.stage("labels") as progress:
         labels = build_labels(
@@ -107,6 +110,21 @@ def prepare_labels(
     for line in (*labels.notes, *first_few([f"label of {line}" for line in labels.implausible])):
         reporter.note(line)
     return LabelledData(protocol=protocol, dataset=dataset, labels=labels, weak_outputs=weak_outputs)
+
+
+def default_note(protocol: Protocol) -> str:
+    """What it means that a protocol leaves `purify` at its default; "" where it does not."""
+    purify = protocol.purify
+    if purify != Purify():
+        return ""
+    judged = "by labels that it helped to make"
+    ranks = (
+        f", and does not rank: it would be judged {judged}" if protocol.rank_by.reference == "label" else f" {judged}"
+    )
+    return (
+        f"purify is the default (strategy {purify.strategy}, variant {purify.variant}, weak_denoiser "
+        f"{purify.weak_denoiser}): a submission of the family {purify.weak_denoiser} is circular{ranks}"
+    )
 
 
 def _weak_outputs(

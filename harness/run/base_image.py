@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 STOCK = "python:3.11-slim-bookworm"
 DEBIAN = "ipv2-harness/debian-python:bookworm"
 LABEL = "ipv2-harness.base-recipe"
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}  # Docker's names of processors and Python's
 WAIT_S = 3600.0  # for a download or an installation
 
 Say = Callable[[str], None]
@@ -84,23 +85,30 @@ def _build(engine: DockerEngine, kind: str, *, tag: str, start_from: Callable[[]
 def _wheels(engine: DockerEngine, requirements: Path, say: Say) -> Path:
     """A folder with the wheels of a requirements.txt for the image's Python and the engine's processor, verified by
     their hashes where it states any."""
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(engine.machine.architecture, engine.machine.architecture)
+    machine = MACHINES.get(engine.machine.architecture, engine.machine.architecture)
     folder = cache_root() / "base" / f"wheels-{machine}-{digest_bytes(requirements.read_bytes())[:16]}"
     if folder.is_dir():
         return folder
+    say(f"downloading the wheels of docker/{requirements.parent.name}/requirements.txt")
+    with atomic_folder(folder) as part:
+        download_wheels(part, "--requirement", str(requirements), machine=machine)
+    return folder
+
+
+def download_wheels(folder: Path, *what: str, machine: str) -> None:
+    """Download wheels, and those they need, by pip, for the base image's Python on a processor (`x86_64`, `aarch64`).
+
+    `what` are pip's arguments: names, or --requirement and a file. InfrastructureError where pip is missing or fails.
+    """
     if importlib.util.find_spec("pip") is None:
         raise InfrastructureError(
-            f"building the {requirements.parent.name} image needs pip, which this Python has not",
-            fix=f"{sys.executable} -m ensurepip",
+            "downloading wheels needs pip, which this Python has not", fix=f"{sys.executable} -m ensurepip"
         )
-    say(f"downloading the wheels of docker/{requirements.parent.name}/requirements.txt")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--only-binary=:all:", "--implementation=cp", "--python-version=3.11", "--abi=cp311", "--abi=abi3"]
     command += ["--abi=none"]
     command += [f"--platform={name}_{machine}" for name in ("manylinux_2_28", "manylinux_2_27", "manylinux2014")]
-    with atomic_folder(folder) as part:
-        _run([*command, "--dest", str(part), "--requirement", str(requirements)], "check this machine's network")
-    return folder
+    _run([*command, "--dest", str(folder), *what], "check the names and this machine's network")
 
 
 # -------------------------------------------------------------------------------- Python 3.11

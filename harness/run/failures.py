@@ -23,6 +23,10 @@ SIGNALLED = 128  # an exit status above it is a signal's number, as the init pro
 KILLED_FOR_FILE_SIZE = SIGNALLED + signal.SIGXFSZ
 
 ADVICE = {
+    r"cannot write mode [fi]\b|cannot handle this data type": "PIL writes arrays of uint8 (height, width): drop the "
+    "axes of batch and channel (array.squeeze()), and convert: np.uint8(np.clip(array, 0, 255).round())",
+    r"tensor to numpy|call numpy\(\) on tensor|__array_interface__": "take a tensor to the CPU before it becomes an "
+    "array: tensor.detach().cpu().numpy()",
     r"name resolution|getaddrinfo|network is unreachable|max retries|urlopen error": "the sandbox has no network: put "
     "what the program downloads into the image, or declare it under weights in submission.yaml",
     r"read-only file system|permission denied": "only /output and /tmp are writable, and the container does not run as "

@@ -25,6 +25,11 @@ FIX = (
     "submissions/template does: np.uint8(np.clip(clean, 0, 255).round()), saved under case['file']"
 )
 
+FOLDER_FIX = (
+    "write one 8-bit single-channel PNG of the input's size and name per case to the folder, and nothing else: "
+    "np.uint8(np.clip(clean, 0, 255).round()); harness labels -o SET writes the inputs (SET/lq)"
+)
+
 
 def check_grey_levels(pixels: NDArray[np.uint8]) -> None:
     """Refuse slices (uint8, height x width) that no denoiser can mean to write; Rejected says why."""
@@ -141,7 +146,7 @@ def read_folder(
             found[case] = _read_slice(path.read_bytes(), size=sizes[case])
         except Rejected as error:
             wrong[case] = str(error)
-    return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
+    return _complete(found, wrong=wrong, stray=stray, sizes=sizes, place=str(folder), fix=FOLDER_FIX)
 
 
 def output_files(folder: Path, dataset: Inputs) -> dict[str, Path]:
@@ -160,14 +165,18 @@ def _complete(
     wrong: dict[str, str],
     stray: list[str],
     sizes: Mapping[str, tuple[int, int]],
+    place: str = "/output",
+    fix: str = FIX,
 ) -> dict[str, Slice]:
     """The slices in the order of `sizes`; OutputsError unless there is one for every case and nothing else.
 
-    `wrong` maps a case to what is wrong with it, `stray` names the files that belong to no case.
+    `wrong` maps a case to what is wrong with it, `stray` names the files that belong to no case; `place` is where they
+    were looked for.
     """
     missing = [f"{case}.png" for case in sizes if case not in found and case not in wrong]
     if missing or wrong or stray:
-        raise _complaint(missing=missing, wrong=wrong, stray=stray, total=len(sizes))
+        message = _complaint(missing=missing, wrong=wrong, stray=stray, total=len(sizes), place=place)
+        raise OutputsError(message, fix=fix)
     return {case: found[case] for case in sizes}
 
 
@@ -208,7 +217,7 @@ def _shown(name: str) -> str:
     return ascii(shortened(name, 60))
 
 
-def _complaint(*, missing: list[str], wrong: dict[str, str], stray: list[str], total: int) -> OutputsError:
+def _complaint(*, missing: list[str], wrong: dict[str, str], stray: list[str], total: int, place: str) -> str:
     lines = []
     for what, count, items in (
         ("missing", len(missing), missing),
@@ -218,8 +227,8 @@ def _complaint(*, missing: list[str], wrong: dict[str, str], stray: list[str], t
         if count:
             lines.append(f"{count} {what}: {'; '.join(first_few(items, at_most=5))}")
     if len(missing) == total and not wrong and not stray:
-        lines = [f"/output is empty, expected {total} files"]
-    return OutputsError(f"outputs of {total} cases: " + ". ".join(lines), fix=FIX)
+        lines = [f"{place} is empty, expected {total} files"]
+    return f"outputs of {total} cases: " + ". ".join(lines)
 
 
 def _by_reason(wrong: dict[str, str]) -> list[str]:

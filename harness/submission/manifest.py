@@ -21,6 +21,20 @@ from harness.sandbox import AskedLimits
 
 MANIFEST = "submission.yaml"
 
+FORMS = {
+    "image": "write image: {build: .} for a folder with a Dockerfile, {archive: image.tar} for a file that docker save "
+    'wrote, or {ref: "name@sha256:<64 hex digits>"} for an image of a registry (docker images --digests shows them)'
+}
+"""How keys of the manifest are written that people tend to write otherwise."""
+
+INSTALLS = (
+    "COPY requirements.txt /\nRUN pip install --no-cache-dir -r /requirements.txt\n",
+    "# The build has no network: put wheels of what the base image lacks into wheels/ (harness new --package NAME).\n"
+    "COPY requirements.txt wheels* /wheels/\n"
+    "RUN pip install --no-cache-dir --find-links /wheels -r /wheels/requirements.txt\n",
+)
+"""How the template installs packages, and how a new submission does: from wheels in its folder, too."""
+
 ANCHOR_PREFIX = "anchor-"
 """Slugs with this prefix are the harness's own reference rows (`harness.scoring.anchors`)."""
 
@@ -130,7 +144,7 @@ def load_submission(folder: Path | str) -> Submission:
         raise UsageError(
             f"{path}: has no {MANIFEST} (a file, not a link)", fix="harness new SLUG makes a folder with one"
         )
-    manifest = read_yaml(path / MANIFEST, Manifest)
+    manifest = read_yaml(path / MANIFEST, Manifest, forms=FORMS)
     if manifest.image.build is not None:
         _check_named(path, "image.build", manifest.image.build, folder=True)
     if manifest.image.archive is not None:
@@ -183,6 +197,10 @@ def new_submission(into: Path, slug: str, *, name: str, authors: Sequence[str]) 
         for key, value in (("name", name), ("authors", list(authors) or ["you"])):
             before, _, after = text.partition(f"\n{key}: ")
             text = f"{before}\n{key}: {json.dumps(value, ensure_ascii=False)}\n{after.partition(chr(10))[2]}"
+        # what the template says of itself is no description of a model
+        text = re.sub(r"(?m)^(description|license): .*$", r"# \1: of your model", text)
         write_text(part / MANIFEST, text)
+        dockerfile = part / "Dockerfile"  # the template's own is part of a record's digest
+        dockerfile.write_text(dockerfile.read_text().replace(*INSTALLS))
         read_yaml(part / MANIFEST, Manifest)
     return folder

@@ -9,6 +9,7 @@ from harness.base.errors import UsageError
 from harness.base.text import first_few
 from harness.dataset.cases import Dataset
 from harness.dataset.fingerprints import fingerprints, read_fingerprints
+from harness.protocol import load_protocol, protocol_names
 from harness.submission.manifest import Submission
 
 
@@ -17,6 +18,26 @@ def refuse_test_slices(submission: Submission, test: Dataset) -> None:
     if submission.manifest.trained_on is not None:
         path = Path(submission.folder) / submission.manifest.trained_on
         refuse_shared(read_fingerprints(path), test, what=str(path))
+
+
+def shared_with_official(submission: Submission) -> dict[str, int]:
+    """How many images of official test sets a submission's own `trained_on` lists, by the name of the protocol.
+
+    They are told by the digests that come with the protocols, without any data.
+    """
+    if submission.manifest.trained_on is None:
+        return {}
+    trained_on = set(read_fingerprints(Path(submission.folder) / submission.manifest.trained_on))
+    found = {}
+    for name in protocol_names():
+        official = load_protocol(name).official
+        slices = official.slices if official else ()
+        images = {
+            image for one in slices for image in (one.lq, one.gt, one.truth, one.aligned_gt, *one.further.values())
+        }
+        if shared := images & trained_on:
+            found[name] = len(shared)
+    return found
 
 
 def refuse_shared(trained_on: Iterable[str], test: Dataset, *, what: str) -> None:

@@ -32,7 +32,7 @@ def test_mistakes_exit_with_2_and_say_what_to_do() -> None:
     assert_refused(harness("run", "submissions/no-such"), "no-such", "harness new")
     assert_refused(harness("run"), "SUBMISSION")
     assert_refused(harness("labels", "--report", "-p", "no-such.yaml"), "no-such.yaml: no such file", "check the path")
-    assert_refused(harness("audit", "no-such"), "no record with the id or folder no-such", "harness list records")
+    assert_refused(harness("audit", "no-such"), "no record with the id, slug or folder no-such", "harness list records")
     assert_refused(harness_process("no-such-verb"), "no-such-verb")
     assert_refused(harness("weights", "import", "no-such-file"), "no-such-file")
 
@@ -89,10 +89,14 @@ def test_a_record_is_withdrawn_by_its_id_with_a_reason(tmp_path: Path) -> None:
     record = scored("tv", 1.0)
     write_record(tmp_path / "lb", record, {})
     there = ("--leaderboard", "lb")
+    assert harness("board", *there, cwd=tmp_path).returncode == 0
+    earned = [tmp_path / "lb" / "site" / PROTOCOL.identity / "tv" / name for name in ("badge.svg", "model-card.yaml")]
+    assert all(path.is_file() for path in earned)
     assert_refused(harness("withdraw", record.id, *there, cwd=tmp_path), "--reason")
     assert_refused(harness("withdraw", "no-such", "--reason", "x", *there, cwd=tmp_path), "no-such")
     done = harness("withdraw", record.id, "--reason", "trained on the test set", *there, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert not any(path.exists() for path in earned)
     for name in ("README.md", "site/index.html", "leaderboard.csv"):
         assert "withdrawn: trained on the test set" in (tmp_path / "lb" / name).read_text(), name
     assert harness("board", "--check", *there, cwd=tmp_path).returncode == 0
@@ -128,6 +132,13 @@ def test_a_folder_is_scored_and_its_record_audited(tmp_path: Path) -> None:
     assert harness("labels", "-p", str(mine), "-o", str(tmp_path / "set"), HARNESS_CACHE=cache).returncode == 0
     scoring = ("score", str(tmp_path / "set" / "lq"), "-p", str(mine))
     assert_refused(harness(*scoring, "--record", "anchor-mine", HARNESS_CACHE=cache), "anchor-mine")
+    assert_refused(harness(*scoring, "--only", "SIM", HARNESS_CACHE=cache), "no metric SIM", "SSIM")
+    assert_refused(harness(*scoring, "--only", "SSIM", "--record", "mine", HARNESS_CACHE=cache), "--only")
+    quick = harness(*scoring, "--only", "SSIM", "-q", HARNESS_CACHE=cache)
+    assert {"SSIM", "RMSE HU"} <= set(re.findall(r"│ (\S+(?: HU)?) ", quick.stdout))
+    assert "GMSD" not in quick.stdout
+    assert "done in" not in quick.stderr
+    assert "2 of 2 outputs unchanged" in quick.stderr
     board = ("--leaderboard", str(tmp_path / "board"))
     done = harness(*scoring, "--record", "mine", *board, "--json", HARNESS_CACHE=cache)
     record = json.loads(done.stdout)
@@ -180,22 +191,6 @@ def test_a_report_says_whether_labels_are_any_good(tmp_path: Path) -> None:
         assert sorted(labels["rankings"]["RMSE lung"]["ranks"].values()) == list(range(1, len(report["denoisers"]) + 1))
 
 
-def test_pairs_of_any_strategy_are_written(tmp_path: Path) -> None:
-    (tmp_path / "small.yaml").write_text(small_protocol("patients: 1, slices: 2, size: 128"))
-    (tmp_path / "noise.yaml").write_text("dose: 0.1\nscanner: {photons: 2.0e+5, electronic: 4, kernel: [1, 0.5, 0]}\n")
-    arguments = ("pairs", "-p", str(tmp_path / "small.yaml"), "--strategy", "an", "--variant", "corrected")
-    cache = str(tmp_path / "cache")
-    refused = harness(*arguments, "-o", str(tmp_path / "out"), HARNESS_CACHE=cache)
-    assert_refused(refused, "purify.noise", "harness noise")
-    given = ("--noise", str(tmp_path / "noise.yaml"), "-o", str(tmp_path / "out"))
-    done = harness(*arguments, *given, HARNESS_CACHE=cache)
-    assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"lq_bar", "gt", "manifest.json", "trained_on.txt"}
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["purify"]["strategy"] == "an"
-    assert manifest["purify"]["noise"]["scanner"]["kernel"] == [1, 0.5, 0]
-
-
 def test_a_full_disk_for_the_cache_is_the_machines_fault(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     done = harness("labels", "-p", "phantom-mini", "-o", str(tmp_path / "out"), HARNESS_CACHE=str(tmp_path / "cache"))
@@ -209,6 +204,7 @@ def test_a_new_submission_is_the_template_under_its_own_name(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert f"harness check {tmp_path / 'my-model'}" in done.stdout
     made = load_submission(tmp_path / "my-model").manifest
+    assert (made.description, made.license) == ("", "")
     assert (made.name, made.authors, made.version) == ('A "quoted": name', ("Jane Doe",), "1.0.0")
     assert {path.name for path in (tmp_path / "my-model").iterdir()} == {
         path.name for path in (ROOT / "submissions" / "template").iterdir() if path.name != "__pycache__"
@@ -243,15 +239,20 @@ def small(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "status", "said"),
     [
-        ("", 0, ("valid: 2 slices", "limits: 600 s", "next: harness run")),
+        (
+            "",
+            0,
+            ("valid: 2 slices", "limits: 600 s", "output less input: ", "checks/my-model.png", "next: harness run"),
+        ),
+        ("np.clip = lambda values, low, high: high - values", 0, ("looks wrong: 2 of 2 outputs inverted",)),
         ("import torch_geometry", 20, ("No module named 'torch_geometry'", "install the package", "Traceback")),
         ("import urllib.request as u; u.urlopen('https://example.org')", 20, ("the sandbox has no network", "logs/my")),
         ("open('/weights.bin', 'w')", 20, ("only /output and /tmp", "Read-only file system: '/weights.bin'")),
         ("import os; os.kill(os.getpid(), 11)", 20, ("exit status 139 (killed by SIGSEGV)",)),
         (
-            "np.uint8 = np.uint16",
+            "np.uint8 = np.uint16; print('saved as 16 bits')",
             30,
-            ("2 wrong: ", ".png has 16 bits per channel", "(likewise ", "np.uint8(np.clip"),
+            ("2 wrong: ", ".png has 16 bits per channel", "(likewise ", "np.uint8(np.clip", "end of its log", "saved"),
         ),
         ("del manifest['cases'][0]", 30, ("1 missing: ", ".png", "per case")),
     ],
@@ -278,7 +279,7 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
     board = tmp_path / "lb"
     options = ("-p", str(small), "--leaderboard", str(board))
     here = partial(harness, HARNESS_CACHE=cache)
-    done = here("run", "submissions/tv", *options)
+    done = here("run", "tv", *options)  # by its slug
     assert done.returncode == 0, done.stderr
     (page,) = board.glob("site/phantom-mini-5/tv/*.html")
     (record,) = board.glob("records/phantom-mini-5/tv/*")
@@ -286,7 +287,8 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
     assert "rank 1 of 1 (tier 1) by RMSE, lung, against the truth" in panel
     for said in ("2 slices in ", "; peak memory ", str(record), str(page)):
         assert said in panel
-    again = here("run", "submissions/tv", *options).stdout
+    assert "input, difference" in done.stdout
+    again = here("run", "submissions/tv", "-p", str(small), HARNESS_LEADERBOARD=str(board)).stdout
     assert "(from the cache)" in again
     assert "exists already, same result" in again
     shutil.copytree(ROOT / "submissions" / "template", tmp_path / "broken")
@@ -295,12 +297,15 @@ def test_a_run_ends_with_where_it_stands_what_it_cost_and_where_its_page_is(
     assert failed.returncode == 20
     (page,) = board.glob("site/phantom-mini-5/broken/*.html")
     assert "failed, not ranked: exit status 20" in failed.stdout
+    assert "end of its log" in failed.stderr
+    (row,) = json.loads(here("run", "tv", *options, "--json", "-q").stdout)
+    assert (row["exit"], row["standing"], row["folder"]) == (0, "rank 1 of 1 (tier 1)", str(record))
     assert str(page) in failed.stdout
     by_label = tmp_path / "by_label.yaml"
     by_label.write_text(small.read_text().replace(BY_TRUTH, "rank_by: {metric: RMSE, region: lung}"))
     options = ("-p", str(by_label), "--leaderboard", str(tmp_path / "other"))
     circular = here("run", "submissions/cnn", *options).stdout
-    assert "scored, not ranked: circular" in circular
+    assert "result not ranked: circular" in " ".join(circular.split())
 
 
 def test_a_shell_completes_verbs_protocols_and_submissions(tmp_path: Path) -> None:
@@ -315,8 +320,13 @@ def test_a_shell_completes_verbs_protocols_and_submissions(tmp_path: Path) -> No
 
     assert completed("aud") == ["plain,audit"]
     assert completed("run", "submissions/t") == ["plain,submissions/template", "plain,submissions/tv"]
-    assert completed("check", "submissions/tv", "-p", "phantom-") == ["plain,phantom-fov", "plain,phantom-mini"]
-    assert completed("run", "-p", "phantom-m", cwd=tmp_path) == ["plain,phantom-mini"]  # those that come with it
+    assert completed("check", "submissions/tv", "-p", "phantom-") == [
+        f"plain,phantom-{name}" for name in ("fov", "fov-train", "mini", "mini-train", "train")
+    ]
+    assert completed("run", "-p", "phantom-m", cwd=tmp_path) == [
+        "plain,phantom-mini",  # those that come with it
+        "plain,phantom-mini-train",
+    ]
     assert completed("run", "/tmp/m") == ["file,/tmp/m"]  # the shell goes on with files
     assert completed("run", "-p", "mine", cwd=tmp_path) == ["file,mine"]
     for shell, mark in (("bash", "complete -o nosort"), ("zsh", "#compdef harness"), ("fish", "complete --no-files")):

@@ -87,7 +87,7 @@ def test_a_record_is_named_by_the_beginning_of_its_id(board: tuple[Path, dict[st
     assert row["record"] == records["tv"].id
     unknown = store(root, "list", "no-such").exception
     assert isinstance(unknown, UsageError)
-    assert "no record with the id or folder no-such" in unknown.message
+    assert "no record with the id, slug or folder no-such" in unknown.message
     assert f"harness list records --leaderboard {root}" in unknown.fix
     first = records["tv"].id
     twin = root / "records" / "phantom-mini-5" / "tv" / (first[:8] + "0" * (len(first) - 8))

@@ -99,6 +99,7 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness run submissions/my-model --repeat 2": HERE,
     "harness labels -o set/": HERE,
     "harness score outputs/": HERE,
+    "harness score outputs/ --no-features": HERE,
     # an organiser's
     "harness doctor": HERE,
     "harness list": HERE,
@@ -215,13 +216,13 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     # purification
     "harness labels -p phantom -o labels/": HERE,
     "harness labels -p phantom --report": HERE,
-    "harness pairs -p phantom --strategy ipv2 --variant corrected -o pairs/": HERE,
+    "harness pairs --strategy ipv2 --variant corrected -o pairs/": HERE,
     "harness noise -p mine.yaml -o noise.yaml": Help(
         of="harness noise",
         why="it seeks smooth ground in slices of full size, for a minute (tests/imaging/test_noise_fit.py fits)",
     ),
-    "harness pairs -p mine.yaml --variant corrected --noise noise.yaml -o pairs/": As(
-        run="harness pairs -p mine.yaml --variant corrected --noise noise.yaml -o others/"
+    "harness pairs -p mine-train.yaml --variant corrected --noise noise.yaml -o pairs/": As(
+        run="harness pairs -p mine-train.yaml --variant corrected --noise noise.yaml -o others/"
     ),
 }
 

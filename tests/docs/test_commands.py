@@ -50,6 +50,8 @@ class World:
         phantom = (self.folder / "protocols" / "phantom.yaml").read_text()
         (self.folder / "protocols" / "other.yaml").write_text(phantom.replace("name: phantom", "name: other"))
         (self.folder / "mine.yaml").write_text(phantom.replace("name: phantom", "name: mine"))
+        training = phantom.replace("name: phantom", "name: mine-train") + "use: train\n"
+        (self.folder / "mine-train.yaml").write_text(training)
         (self.folder / "noise.yaml").write_text(NOISE)
         (self.folder / "private").mkdir(mode=0o700)
         (self.folder / "bin").mkdir()

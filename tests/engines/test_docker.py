@@ -143,6 +143,7 @@ def test_what_does_not_build_is_named_with_the_end_of_its_log(
         docker.build(context(tmp_path / "a", dockerfile), arguments=BASE)
     assert said in caught.value.message
     assert str(tmp_path / "a") in caught.value.message
+    assert ("put the file there" in caught.value.fix) == ("COPY" in dockerfile)
 
 
 @pytest.mark.engine

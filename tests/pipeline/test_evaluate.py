@@ -269,6 +269,7 @@ def test_many_submissions_go_on_past_failures_and_end_with_a_table(engine: Engin
     rows = {row["submission"]: row for row in json.loads(done.stdout)}
     assert {slug: row["exit"] for slug, row in rows.items()} == {"good": 0, "broken": 20, "untold": 2}
     assert rows["good"]["outcome"] == "scored"
+    assert (rows["good"]["standing"], rows["untold"]["standing"]) == ("rank 1 of 1 (tier 1)", "no record")
     assert "no weights today" in rows["broken"]["outcome"]
     assert "submission.yaml" in rows["untold"]["outcome"]
     check_board(tmp_path / "lb")

@@ -69,6 +69,15 @@ def test_a_part_of_the_further_slices_is_refused_by_name(tmp_path: Path, benchma
     assert f"1 missing: {second.name}.png" in caught.value.message
 
 
+def test_a_wrong_folder_is_spoken_of_as_a_folder(tmp_path: Path, benchmark: Benchmark) -> None:
+    folder = hand_in(tmp_path / "empty", benchmark.dataset, [])
+    with pytest.raises(OutputsError) as caught:
+        evaluate_folder(folder, benchmark, Quiet(), slug="mine", keep=False)
+    assert f"{folder} is empty" in caught.value.message
+    for word in ("/output", "HARNESS_OUTPUT", "container"):
+        assert word not in caught.value.message.removeprefix(str(folder)) + caught.value.fix
+
+
 def test_a_weak_denoiser_in_a_container_sees_the_cases_alone(
     tmp_path: Path, benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:

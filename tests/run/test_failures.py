@@ -29,8 +29,8 @@ def test_nothing_that_a_container_chose_is_left(kind: type[SubmissionError]) -> 
     assert told.message == withheld(kind("something else")).message
 
 
-def test_the_end_of_a_container_is_told_with_its_last_words() -> None:
-    ended = Exit(
+def ended(stderr: str) -> Exit:
+    return Exit(
         code=3,
         timed_out=False,
         out_of_memory=False,
@@ -39,7 +39,32 @@ def test_the_end_of_a_container_is_told_with_its_last_words() -> None:
         first_output_s=None,
         peak_memory_bytes=None,
         log="",
-        stderr="first\n\x1b[31mlast words\x1b[0m\n",
+        stderr=stderr,
     )
+
+
+def test_the_end_of_a_container_is_told_with_its_last_words() -> None:
     with pytest.raises(ContainerError, match="ended with exit status 3: last words"):
-        raise_for(ended, device="cpu", limits=Limits())
+        raise_for(ended("first\n\x1b[31mlast words\x1b[0m\n"), device="cpu", limits=Limits())
+
+
+@pytest.mark.parametrize(
+    ("last_line", "advice"),
+    [
+        # what Pillow 13 and PyTorch 2.13 say of float arrays, of (1, h, w), of a tensor of a GPU or with a gradient
+        ("OSError: cannot write mode F as PNG", "np.uint8(np.clip"),
+        ("TypeError: Cannot handle this data type: (1, 1, 512), |u1", "squeeze()"),
+        (
+            "TypeError: can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to ...",
+            "detach().cpu().numpy()",
+        ),
+        ("RuntimeError: Can't call numpy() on Tensor that requires grad.", "detach().cpu().numpy()"),
+        ("RuntimeError: No CUDA GPUs are available", "HARNESS_DEVICE"),
+        ("ModuleNotFoundError: No module named 'monai'", "wheel"),
+        ("ValueError: too many values to unpack", "correct the program"),
+    ],
+)
+def test_usual_slips_are_answered_with_what_helps(last_line: str, advice: str) -> None:
+    with pytest.raises(ContainerError) as caught:
+        raise_for(ended(f"Traceback (most recent call last):\n{last_line}\n"), device="cpu", limits=Limits())
+    assert advice in caught.value.fix

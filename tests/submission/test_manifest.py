@@ -42,8 +42,9 @@ def test_its_digest_follows_its_content(tmp_path: Path) -> None:
     [
         (GOOD.replace("authors", "author"), "author"),
         (GOOD + "gpus: none\n", "unknown field `gpus`"),
-        (GOOD + "gpu: maybe\n", "gpu"),
-        (GOOD.replace('"1.0.0"', "1.0"), "version"),
+        (GOOD + "gpu: maybe\n", "gpu: Invalid enum value 'maybe' (known: none, optional, required)"),
+        (GOOD.replace('"1.0.0"', "1.0"), "version: Expected `str`, got `float`, 1.0"),
+        (GOOD.replace("{build: .}", "{bild: .}"), "image: Object contains unknown field `bild` (known: build, archive"),
         (GOOD.replace("[A. Uthor]", "[]"), "authors"),
         (GOOD.replace("schema: 1", "schema: 2"), "schema"),
         (GOOD + "name: Twice\n", "appears twice"),
@@ -68,6 +69,20 @@ def test_a_mistake_is_named_with_its_file(tmp_path: Path, text: str, said: str) 
         load_submission(folder)
     assert said in caught.value.message
     assert str(folder / "submission.yaml") in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        (GOOD.replace('"1.0.0"', "1.0"), 'version: "1.0"'),
+        (GOOD.replace("{build: .}", "pytorch:latest"), '{ref: "name@sha256:<64 hex digits>"}'),
+        (GOOD.replace("[A. Uthor]", "A. Uthor"), "authors: [A. Uthor]"),
+    ],
+)
+def test_what_people_tend_to_write_is_answered_with_what_to_write(tmp_path: Path, text: str, fix: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_submission(write(tmp_path / "a", text))
+    assert fix in caught.value.fix
 
 
 def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
             spectra=plots.spectra(own, noisy),
             costs=facts.costs(record),
             commands=facts.commands(protocol, record),
+            unrepeatable=facts.unrepeatable(context.leaderboard, protocol, record),
         )
 
     site = {name: Page(made_of, text)}
@@ -195,6 +196,7 @@ def _made_of(context: _Context, record: Record) -> list[Any]:
         row and (row.standing, row.reason, row.signed_by, row.withdrawn, row.lesions),
         context.protocol,
         context.read,
+        facts.unrepeatable(context.leaderboard, context.protocol, record),
         [(one.identity, name) for name, one in context.newest.items()],
         record.id in context.comparable,
         context.noisy and (context.noisy.id, context.noisy.observed.files),

@@ -13,7 +13,8 @@ from scipy.stats import kendalltau
 from harness.base.structs import Strict, read_json
 from harness.board.ranking import Row, comparable
 from harness.board.tables import reference_table
-from harness.protocol import Protocol
+from harness.dataset.secret import DISCLOSED
+from harness.protocol import FolderData, Protocol
 from harness.records.schema import Record
 from harness.records.slice_table import read_slices
 from harness.records.store import record_folder
@@ -132,16 +133,24 @@ def _flattened(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def commands(protocol: Protocol, record: Record) -> list[str]:
-    """What repeats a record, in the repository that it was made in."""
+    """What repeats a record, in the repository that it was made in; nothing where `unrepeatable` says why."""
     observed, submission = record.observed, record.result.submission
     lines = [f"git checkout {observed.commit}"] if observed.commit and not observed.dirty else []
     if submission.anchor and observed.image is None:
-        lines.append(f"harness anchors -p {protocol.name} --leaderboard again")
-    elif record.result.self_reported:
-        lines.append(f"harness score OUTPUTS -p {protocol.name} --record {submission.slug} --leaderboard again")
-    else:
-        lines.append(f"harness run submissions/{submission.slug} -p {protocol.name} --leaderboard again")
-    return lines
+        return [*lines, f"harness anchors -p {protocol.name} --leaderboard again"]
+    return [*lines, f"harness run submissions/{submission.slug} -p {protocol.name} --leaderboard again"]
+
+
+def unrepeatable(leaderboard: Path, protocol: Protocol, record: Record) -> str:
+    """Why no command repeats a record for whoever reads its page; "" where one does."""
+    if record.result.self_reported:
+        return "The outputs were handed in: nobody but their author can make them again."
+    if isinstance(protocol.data, FolderData):
+        return f"The slices are not public: only who has them ({protocol.data.path}) can run it again."
+    secret = isinstance(protocol.data.seed, str)
+    if secret and not (leaderboard / "records" / protocol.identity / DISCLOSED).is_file():
+        return "The test set's seed is secret: it can be run again once the organiser has disclosed it."
+    return ""
 
 
 def plain(value: Any) -> list[tuple[str, str]]:

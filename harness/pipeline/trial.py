@@ -1,0 +1,91 @@
+"""Submission x a few noisy slices -> whether its outputs are valid, and what they look like beside their inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.files import cache_root
+from harness.base.progress import Reporter
+from harness.base.slices import read_slices, write_grey
+from harness.base.structs import Strict
+from harness.dataset.cases import first_cases
+from harness.engines import Engine
+from harness.imaging.montage import lung_window, montage
+from harness.imaging.slips import Difference, difference, find_slips
+from harness.pipeline.data import prepare_data, refuse_training_set
+from harness.protocol import Protocol
+from harness.run.execute import run_submission
+from harness.run.result import Run
+from harness.submission.manifest import Submission
+from harness.submission.overlap import refuse_test_slices, shared_with_official
+
+SHEET_SLICES, SHEET_SIDE = 8, 384  # rows of a contact sheet at most, and pixels of each picture's height
+GAIN = 2  # of the differences that it shows
+
+
+class Trial(Strict, frozen=True, kw_only=True):
+    """A run of a few slices: what looks wrong with its outputs, how far each is from its input, and the file that shows
+    them."""
+
+    run: Run
+    slips: tuple[str, ...]
+    differences: dict[str, Difference]
+    sheet: str
+    window_hu: tuple[float, float] | None
+
+
+def trial_run(
+    submission: Submission, protocol: Protocol, *, slices: int, leaderboard: Path, engine: Engine, reporter: Reporter
+) -> Trial:
+    """Run a submission on the first `slices` slices under the production limits and compare outputs with inputs.
+
+    Nothing is scored. UsageError where its `trained_on` lists slices or patients of the protocol's test set.
+    """
+    refuse_training_set(protocol)
+    for name, shared in shared_with_official(submission).items():
+        reporter.note(
+            f"it was trained on {shared} images of the test set of {name}: harness run -p {name} will refuse it"
+        )
+    test = prepare_data(protocol, reporter, leaderboard=leaderboard)
+    refuse_test_slices(submission, test)
+    dataset = first_cases(test, slices)
+    with reporter.stage("run") as progress:
+        run = run_submission(
+            submission,
+            dataset,
+            protocol.limits,
+            seed=protocol.seed,
+            engine=engine,
+            fresh=True,
+            publish_logs=protocol.publish.logs,
+            progress=progress,
+        )
+    noisy, outputs = read_slices({one.name: one.lq for one in dataset.cases}), read_slices(run.outputs)
+    sheet = cache_root() / "checks" / f"{submission.slug}.png"
+    write_grey(sheet, contact_sheet(noisy, outputs, window_hu=dataset.window_hu))
+    return Trial(
+        run=run,
+        slips=tuple(find_slips(list(noisy.values()), [outputs[name] for name in noisy])),
+        differences={name: difference(one, outputs[name]) for name, one in noisy.items()},
+        sheet=str(sheet),
+        window_hu=dataset.window_hu,
+    )
+
+
+def contact_sheet(
+    noisy: dict[str, NDArray[np.uint8]],
+    outputs: dict[str, NDArray[np.uint8]],
+    *,
+    window_hu: tuple[float, float] | None,
+) -> NDArray[np.uint8]:
+    """Rows of input, output and output less input (mid-grey is none, `GAIN` times as strong), uint8 (height, width) by
+    slice, the first two through the lung window."""
+    rows = []
+    for name in list(noisy)[:SHEET_SLICES]:
+        apart = GAIN * (outputs[name].astype(np.int16) - noisy[name]) + 128
+        shown = [lung_window(image, window_hu=window_hu) for image in (noisy[name], outputs[name])]
+        rows.append([*shown, np.clip(apart, 0, 255).astype(np.uint8)])
+    return montage(rows, side=SHEET_SIDE)

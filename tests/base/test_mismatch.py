@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+
+from harness.base.mismatch import explain
+from harness.base.structs import Strict
+
+
+class Cat(Strict, frozen=True, kw_only=True, tag_field="kind", tag="cat"):
+    colour: Literal["black", "white"]
+
+
+class Dog(Strict, frozen=True, kw_only=True, tag_field="kind", tag="dog"):
+    size: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Home(Strict, frozen=True, kw_only=True):
+    pets: tuple[Cat | Dog, ...] = ()
+    street: str | None = None
+    rooms: dict[str, Literal["warm", "cold"]] = msgspec.field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "fix"),
+    [
+        (
+            {"pets": [{"kind": "cat", "colour": "red"}]},
+            "pets[0].colour: Invalid enum value 'red' (known: black, white)",
+            "",
+        ),
+        ({"pets": [{"kind": "cow"}]}, "pets[0].kind: Invalid value 'cow' (known: cat, dog)", ""),
+        ({"rooms": {"attic": "hot"}}, "(known: cold, warm)", ""),
+        ({"pets": [{"kind": "dog", "size": 0}]}, "pets[0].size: Expected `int` >= 1", ""),
+        ({"street": 5}, "street: Expected `str | null`, got `int`, 5", 'street: "5"'),
+        ({"pets": "cat"}, "pets: Expected `array`, got `str`, 'cat'", "pets: [cat]"),
+        ({"garden": 1}, "unknown field `garden` (known: pets, street, rooms)", ""),
+        ("home", "Expected `object`, got `str`, 'home' (keys: pets, street, rooms)", ""),
+        (None, "Expected `object`, got `null`", ""),
+    ],
+)
+def test_what_is_known_at_the_place_is_told(data: Any, message: str, fix: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(data, Home)
+    said = explain(caught.value, Home, data)
+    assert message in said[0]
+    assert fix in said[1]
