@@ -271,14 +271,12 @@ class Protocol(Strict, frozen=True, kw_only=True):
             raise ValueError(f"metric names must differ, found {names}")
         if len(set(self.regions)) != len(self.regions):
             raise ValueError(f"regions must differ, found {list(self.regions)}")
-        for role, metric, region in (
-            ("rank_by", self.rank_by.metric, self.rank_by.region),
-            ("gate", self.gate.metric, self.gate.region),
-        ):
-            if metric not in names:
-                raise ValueError(f"{role}.metric {metric!r} is not among the metrics {names}")
-            if region not in self.regions:
-                raise ValueError(f"{role}.region {region!r} is not among the regions {list(self.regions)}")
+        by: RankBy | FidelityGate
+        for role, by in (("rank_by", self.rank_by), ("gate", self.gate)):
+            if by.metric not in names:
+                raise ValueError(f"{role}.metric {by.metric!r} is not among the metrics {names}")
+            if by.region not in self.regions:
+                raise ValueError(f"{role}.region {by.region!r} is not among the regions {list(self.regions)}")
         if self.coupled is not None and isinstance(self.data, FolderData):
             unknown = [key for key in ("window_hu", "pixel_mm") if getattr(self.data, key) is None]
             if unknown:

@@ -106,7 +106,7 @@ def test_every_command_uses_what_was_imported_without_making_anything(world: Wor
     for command in (
         ("labels", "-p", "tiny.yaml", "-o", str(tmp_path / "labels")),
         ("ci", "inputs", "-p", "tiny.yaml", "-o", str(tmp_path / "inputs")),
-        ("pairs", "-p", "tiny.yaml", "-o", str(tmp_path / "pairs")),
+        ("pairs", "--from-test-set", "-p", "tiny.yaml", "-o", str(tmp_path / "pairs")),
     ):
         done = world.on(str(cache), *command)
         assert done.returncode == 0, done.stderr
