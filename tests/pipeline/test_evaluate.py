@@ -91,7 +91,8 @@ def test_a_submission_becomes_a_record_and_a_row(
 ) -> None:
     reporter = Quiet()
     evaluation = run(ROOT / "submissions" / "tv", reporter)
-    assert reporter.stages == ["data", "labels", "run", "score"]
+    stages = [one for one in reporter.stages if not one.startswith("purify is the default")]
+    assert stages == ["data", "labels", "run", "score"]
     assert evaluation.new
     record = read_record(Path(evaluation.folder))
     result = record.result
@@ -269,7 +270,9 @@ def test_many_submissions_go_on_past_failures_and_end_with_a_table(engine: Engin
     rows = {row["submission"]: row for row in json.loads(done.stdout)}
     assert {slug: row["exit"] for slug, row in rows.items()} == {"good": 0, "broken": 20, "untold": 2}
     assert rows["good"]["outcome"] == "scored"
-    assert (rows["good"]["standing"], rows["untold"]["standing"]) == ("rank 1 of 1 (tier 1)", "no record")
+    # a blur of one pixel is too much where a pixel is 3 mm wide
+    assert rows["good"]["standing"].startswith("not ranked: fidelity gate: RMSE")
+    assert rows["untold"]["standing"] == "no record"
     assert "no weights today" in rows["broken"]["outcome"]
     assert "submission.yaml" in rows["untold"]["outcome"]
     check_board(tmp_path / "lb")
