@@ -297,15 +297,17 @@ def compute_real(path: Path, setting: str, seeds: int, folder: Path, device: str
 
 
 # -------------------------------------------------------------------------------- pictures
-def pictures(setting: str, folder: Path) -> None:
-    """A slice's lung, a row a model: input, what each recipe's network makes of it, label, truth (lung window)."""
+def pictures(path: Path, setting: str, folder: Path) -> None:
+    """A slice's lung, a row a finished model: input, what each recipe's network makes of it, label, truth (lung
+    window)."""
+    finished = {one.model for one in read_json(path, Results).cells}
     protocol = load_protocol("phantom")
     dataset = load_data(protocol)
     labels = build_labels(dataset, protocol.purify)
     case = dataset.cases[2]
     images = [read_grey(Path(path)) for path in (case.lq, labels.path(case.name), str(case.truth))]
     rows = []
-    for model in MODELS:
+    for model in (one for one in MODELS if one in finished):
         made = [
             denoise(load_trained(train(task)), images[0], "cpu")
             for task in tasks(setting, 1, "cpu", amp=False)
@@ -334,7 +336,7 @@ def main() -> None:
     elif not asked.tables:
         compute(asked.setting, asked.seeds, asked.device, amp=asked.amp, published=asked.published)
     if asked.pictures:
-        pictures(asked.setting, asked.pictures)
+        pictures(path, asked.setting, asked.pictures)
     print_tables(path)
 
 
