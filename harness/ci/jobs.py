@@ -6,17 +6,16 @@ The harness comes from the checkout of the base; of the pull request only the fo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.base.errors import UsageError
 from harness.base.files import cache_root, private_folder
 from harness.base.progress import Reporter
 from harness.base.slices import write_slices
-from harness.base.text import first_few
 from harness.base.unforeseen import as_harness_error
 from harness.ci.pull_request import PullRequest, extract
-from harness.ci.transfer import TransferredRun, read_run, write_run
+from harness.ci.transfer import TransferredRun, read_run, shown, write_run
 from harness.ci.verdicts import Verdict, verdict_of
 from harness.dataset.cases import Inputs
 from harness.engines import Engine
@@ -87,10 +86,6 @@ def run_without_labels(
     return write_run(folder / slug, outcome, run.outputs if run else {}, inputs=inputs, protocol=protocol)
 
 
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(first_few([ascii(name) for name in sorted(names)])) or "nothing"
-
-
 def score_transferred(
     repository: Path,
     pull: PullRequest,
@@ -110,7 +105,7 @@ def score_transferred(
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if found != set(pull.changed):
         raise UsageError(
-            f"{folder}: expected {_listed(pull.changed)}, found {_listed(found)}",
+            f"{folder}: expected {shown(sorted(pull.changed))}, found {shown(sorted(found))}",
             fix="give what harness ci run wrote for these commits",
         )
     benchmark = prepare(protocol, reporter, leaderboard=leaderboard, feature_device=feature_device)

@@ -175,7 +175,7 @@ def read_run(
     there = sorted(one.name for one in folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
     if not set(there) <= {"run.json", "outputs"} or "run.json" not in there or path.is_symlink():
         raise UsageError(
-            f"{folder}: expected run.json and outputs/, found {_shown(there)}",
+            f"{folder}: expected run.json and outputs/, found {shown(there)}",
             fix="give a folder that harness ci run wrote",
         )
     run = read_json(path, TransferredRun, at_most=RUN_BYTES)
@@ -234,8 +234,9 @@ def _digest(run: TransferredRun) -> str:
 
 def _expect(where: Path, what: str, expected: Any, found: Any, *, fix: str) -> None:
     if expected != found:
-        raise UsageError(f"{where}: {what}: expected {_shown(expected)}, found {_shown(found)}", fix=fix)
+        raise UsageError(f"{where}: {what}: expected {shown(expected)}, found {shown(found)}", fix=fix)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value of a handover, which may be a stranger's, for a message."""
     return shortened(ascii(msgspec.to_builtins(value)), 600)

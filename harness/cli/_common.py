@@ -186,7 +186,7 @@ def print_failure(stage: str, exit_status: int, party: str, message: str, fix: s
         if text:
             style = "bold red" if label == "error" else "bold"
             screen.print(f"{label}:", style=style, end=" " * (6 - len(label)))
-            screen.print(text, markup=False, highlight=False, soft_wrap=True)
+            screen.print(text, highlight=False, soft_wrap=True)
 
 
 def console(*, stderr: bool = False) -> Console:

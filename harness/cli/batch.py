@@ -60,11 +60,11 @@ def run_batch(
         began[index] = time.monotonic()
         if is_quiet():
             return
-        screen.print(f"{names[index]:<20} started", markup=False, highlight=False)
+        screen.print(f"{names[index]:<20} started", highlight=False)
 
     def ended(index: int, done: subprocess.CompletedProcess[str]) -> None:
         rows[index] = _outcome(names[index], done, seconds=time.monotonic() - began[index])
-        screen.print(f"{names[index]:<20} {rows[index]['outcome']}", markup=False, highlight=False, soft_wrap=True)
+        screen.print(f"{names[index]:<20} {rows[index]['outcome']}", highlight=False, soft_wrap=True)
 
     run_together(commands, jobs=jobs, started=started, ended=ended)
     if (leaderboard / "records").is_dir():

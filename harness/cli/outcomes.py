@@ -83,4 +83,4 @@ def print_board(leaderboard: Path) -> None:
     """Where the tables and the site of a leaderboard are, if it has any."""
     if (leaderboard / "README.md").is_file():
         places = f"{leaderboard / 'README.md'}, {leaderboard / 'index.html'}"
-        console(stderr=True).print(f"board: {places}", markup=False, highlight=False, soft_wrap=True)
+        console(stderr=True).print(f"board: {places}", highlight=False, soft_wrap=True)

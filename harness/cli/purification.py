@@ -229,4 +229,4 @@ def _with_recipe(name: str, recipe: Mapping[str, str | None], *, noise: Path | N
 def _warn(what: str, lines: Sequence[str]) -> None:
     screen = console(stderr=True)
     for line in first_few(lines):
-        screen.print(f"{what}: {line}", markup=False, highlight=False, soft_wrap=True)
+        screen.print(f"{what}: {line}", highlight=False, soft_wrap=True)

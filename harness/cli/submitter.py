@@ -46,8 +46,8 @@ def new(slug: str, name: str | None, authors: tuple[str, ...], packages: tuple[s
             shutil.rmtree(folder)  # the same command can be given again
             raise
         fetched = f"fetched {counted(len(wheels), 'wheel')} to {folder / 'wheels'}"
-        screen.print(fetched, markup=False, highlight=False, soft_wrap=True)
-    screen.print(f"made {folder}, which runs as it is; next:", markup=False, highlight=False, soft_wrap=True)
+        screen.print(fetched, highlight=False, soft_wrap=True)
+    screen.print(f"made {folder}, which runs as it is; next:", highlight=False, soft_wrap=True)
     steps = {
         f"{folder / 'denoise.py'}": "put your model where the comment says",
         f"{folder / 'submission.yaml'}": "name, authors, licence, GPU, weights",
@@ -55,7 +55,7 @@ def new(slug: str, name: str | None, authors: tuple[str, ...], packages: tuple[s
         f"harness run {folder}": "the whole benchmark: a record and a row on the board",
     }
     for step, what in steps.items():
-        screen.print(f"  {step:<{max(map(len, steps))}}  {what}", markup=False, highlight=False, soft_wrap=True)
+        screen.print(f"  {step:<{max(map(len, steps))}}  {what}", highlight=False, soft_wrap=True)
 
 
 @click.command()

@@ -31,7 +31,6 @@ def weights_list(as_json: bool) -> None:
     console(stderr=True).print(
         f"searched: {', '.join(map(str, folders()))}\nOne file per extractor is enough. Without network: "
         "download it on any machine, then `harness weights import FILE`.",
-        markup=False,
         highlight=False,
         soft_wrap=True,
     )

@@ -14,7 +14,7 @@ from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import score_outputs
 from harness.records.store import read_record
 from harness.scoring.values import Table
-from harness.submission.manifest import ANCHOR_PREFIX
+from harness.submission.manifest import NOISY_INPUT
 
 
 def noisy_scores(benchmark: Benchmark, reporter: Reporter) -> dict[str, Table]:
@@ -40,9 +40,8 @@ def noisy_scores(benchmark: Benchmark, reporter: Reporter) -> dict[str, Table]:
         pass
     with reporter.stage("noisy input") as progress:
         card = score_outputs({one.name: Path(one.lq) for one in benchmark.dataset.shown}, benchmark, progress)
-    tables = {"label": card.label} | ({} if card.truth is None else {"truth": card.truth}) | card.further
-    write_json(cached, tables)
-    return tables
+    write_json(cached, card.tables)
+    return card.tables
 
 
 def _reference_row(benchmark: Benchmark) -> dict[str, Table] | None:
@@ -50,7 +49,7 @@ def _reference_row(benchmark: Benchmark) -> dict[str, Table] | None:
     weights = {one.name: one.digest for one in benchmark.extractors}
     wanted = (benchmark.protocol.digest, benchmark.dataset.digest, benchmark.labels.digest, weights)
     of_protocol = benchmark.leaderboard / "records" / benchmark.protocol.identity
-    for path in sorted(of_protocol.glob(f"{ANCHOR_PREFIX}input/*/record.json")):
+    for path in sorted(of_protocol.glob(f"{NOISY_INPUT}/*/record.json")):
         result = read_record(path.parent).result
         theirs = {name: facts.weights for name, facts in result.extractors.items()}
         if (result.protocol.digest, result.data, result.labels, theirs) == wanted:

@@ -22,7 +22,7 @@ from harness.protocol import Protocol
 from harness.run.result import Repeat, Times
 from harness.sandbox import BuildPolicy, Limits
 from harness.scoring.score import ExtractorFacts, Fidelity
-from harness.scoring.values import Table
+from harness.scoring.values import Table, tables_of
 from harness.submission.manifest import Submission
 
 SIGNIFICANT_DIGITS = 7  # float32 features carry no more, and files are half as large as with all digits
@@ -83,9 +83,8 @@ class Result(Strict, frozen=True, kw_only=True):
 
     @property
     def tables(self) -> dict[str, Table]:
-        """Every table by its name: `label`, `truth` where it is known, and the further ones."""
-        truth = {} if self.truth is None else {"truth": self.truth}
-        return {"label": self.metrics} | truth | (self.further or {})
+        """Every table by its name, as those of the scorecard."""
+        return tables_of(self.metrics, self.truth, self.further or {})
 
 
 class About(Strict, frozen=True, kw_only=True):

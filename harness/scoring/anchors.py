@@ -21,7 +21,7 @@ from harness.base.workers import map_slices
 from harness.dataset.cases import Dataset, NoisySlice
 from harness.imaging import denoise
 from harness.protocol import Purify
-from harness.submission.manifest import ANCHOR_PREFIX
+from harness.submission.manifest import ANCHOR_PREFIX, NOISY_INPUT
 
 BLURS = (1.0, 2.0, 4.0)
 """Standard deviations of the Gaussian blur ladder, in pixels."""
@@ -38,7 +38,7 @@ class Anchor(Strict, frozen=True, kw_only=True):
 
 def anchors_of(dataset: Dataset, purify: Purify) -> list[Anchor]:
     """The anchors that a test set allows, from the noisy input up."""
-    found = [Anchor(slug=f"{ANCHOR_PREFIX}input", name="Noisy input", kind="lq")]
+    found = [Anchor(slug=NOISY_INPUT, name="Noisy input", kind="lq")]
     for sigma in BLURS:
         name = f"Gaussian blur, sigma {sigma:g} px"
         found.append(Anchor(slug=f"{ANCHOR_PREFIX}blur-{sigma:g}", name=name, kind="blur", sigma=sigma))

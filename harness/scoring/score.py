@@ -26,7 +26,7 @@ from harness.scoring.coupled import clipped_regions, coupled_notes
 from harness.scoring.feature_sets import FeatureSet, feature_key, features_of, npz_of
 from harness.scoring.further import further_tables
 from harness.scoring.per_slice import SliceValue, Spectra, image_values, mean_spectra
-from harness.scoring.values import Table, value_of
+from harness.scoring.values import Table, tables_of, value_of
 from harness.statistics import Statistic, interval, replicates
 
 
@@ -63,6 +63,11 @@ class Scorecard(Strict, frozen=True, kw_only=True):
     features: bytes  # npz of the outputs' features, slices in the order of their names (`feature_sets.npz_of`)
     flags: tuple[str, ...]  # outputs that match an answer too well, in plain words (`harness.scoring.answer_lookup`)
     notes: tuple[str, ...]  # what else is worth knowing about the outputs
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """Every table by its name: `label`, `truth` where it is known, and the further ones."""
+        return tables_of(self.label, self.truth, self.further)
 
 
 def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:

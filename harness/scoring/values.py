@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from harness.base.structs import Strict
 from harness.statistics import Interval, Replicates
 
@@ -25,6 +27,11 @@ class Value(Strict, frozen=True, kw_only=True):
 
 
 Table = dict[str, dict[str, Value]]  # metric -> region -> value
+
+
+def tables_of(label: Table, truth: Table | None, further: Mapping[str, Table]) -> dict[str, Table]:
+    """Every table by its name: `label`, `truth` where it is known, and the further ones."""
+    return {"label": label} | ({} if truth is None else {"truth": truth}) | dict(further)
 
 
 def value_of(

@@ -38,6 +38,8 @@ INSTALLS = (
 ANCHOR_PREFIX = "anchor-"
 """Slugs with this prefix are the harness's own reference rows (`harness.scoring.anchors`)."""
 
+NOISY_INPUT = f"{ANCHOR_PREFIX}input"
+
 _PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 REF = re.compile(
     rf"(?:(?:localhost|(?=[^/]*[.:])[A-Za-z0-9.-]+)(?::(?P<port>[0-9]{{1,5}}))?/)?{_PART}(?:/{_PART})*"

@@ -193,7 +193,7 @@ def score_tampered(ci: Callable[..., Done], tampered: Tampered, board: Path) -> 
     assert {record.result.submission.slug for record in read_records(board)} == {"ci-shouts"}
     tampered.restore()
     (tampered.runs / "nobodys").mkdir()
-    assert "found 'ci-good', 'ci-shouts', 'nobodys'" in ci(*scoring).stderr
+    assert "found ['ci-good', 'ci-shouts', 'nobodys']" in ci(*scoring).stderr
 
 
 @pytest.mark.engine

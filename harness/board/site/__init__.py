@@ -37,6 +37,7 @@ from harness.scoring.attachment_names import PREVIEW, STRIP
 from harness.scoring.lesions import ALL
 from harness.scoring.pictures import REGION_COLOURS
 from harness.scoring.values import Table
+from harness.submission.manifest import NOISY_INPUT
 
 HERE = Path(__file__).resolve().parent
 LABEL_REPORT = "labels.json"  # beside protocol.json: `harness labels --report --json` of the protocol
@@ -323,4 +324,4 @@ def _label_report(path: Path) -> Any:
 
 
 def _is_input(row: Row) -> bool:
-    return row.standing == "anchor" and row.record.result.submission.slug == "anchor-input"
+    return row.standing == "anchor" and row.record.result.submission.slug == NOISY_INPUT
