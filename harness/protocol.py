@@ -29,7 +29,7 @@ PHANTOM_WINDOW_HU = (-1024.0, 1200.0)
 
 def _check_window(window: tuple[float, float]) -> None:
     if not -1e5 <= window[0] < window[1] <= 1e5:
-        raise ValueError(f"window_hu is {list(window)}, expected the HU of grey 0 below that of grey 255")
+        raise ValueError(f"window_hu is {list(window)}, expected the HU of grey 0 below that of grey 255; 1e5 at most")
 
 
 class Lesions(Strict, frozen=True, kw_only=True):

@@ -103,10 +103,14 @@ def _parts(data: bytes, *, height: int, width: int) -> tuple[_Header, bytes]:
         elif kind == b"tRNS":
             raise Rejected("has transparent pixels, expected one grey channel")
         elif kind[:1].isupper() and kind not in (b"PLTE", b"IEND"):
-            raise Rejected(f"is a PNG with an unknown chunk {kind!r}")
+            raise Rejected(f"is a PNG with an unknown chunk {_shown(kind)}")
         closed = closed or (kind != b"IDAT" and bool(packed))
     assert header is not None  # the first chunk is IHDR
     return header, bytes(packed)
+
+
+def _shown(kind: bytes) -> str:
+    return ascii(kind.decode("latin-1"))
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -123,7 +127,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise Rejected("is a truncated PNG")
         kind, content = data[at + 4 : at + 8], data[at + 8 : end - 4]
         if zlib.crc32(kind + content) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise Rejected(f"is a damaged PNG (checksum of chunk {kind!r})")
+            raise Rejected(f"is a damaged PNG (checksum of chunk {_shown(kind)})")
         yield kind, content
         at = end
         if kind == b"IEND":

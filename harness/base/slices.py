@@ -54,7 +54,7 @@ def find_slices(folder: Path) -> Found:
         if path.name in LITTER or path.name.startswith("._"):
             litter.append(path.name)
         elif wrong or name in slices:
-            strays.append(f"{path.name!a} ({wrong or f'a second file of {name}'})")
+            strays.append(f"{path.name!a} ({wrong or f'a second file of {name}, beside {slices[name].name!a}'})")
         else:
             slices[name] = path
     return Found(slices, litter, strays)

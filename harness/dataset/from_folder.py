@@ -155,7 +155,7 @@ def _patients(pattern: str | None, names: list[str], protocol: str) -> dict[str,
     """The patient of each slice; UsageError for a pattern that cannot tell, or that does not fit a slice's name."""
     if pattern is None:
         return {name: name for name in names}
-    where = f"protocol {protocol}, data.patient: {pattern!r}"
+    where = f"protocol {protocol}, data.patient: '{pattern}'"
     try:
         compiled = re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
@@ -169,7 +169,7 @@ def _patients(pattern: str | None, names: list[str], protocol: str) -> dict[str,
     found = {name: match.group(1) if match else None for name, match in matches.items()}
     refuse_slices(
         [f"{name}{': its first group is empty' if matches[name] else ''}" for name in names if not found[name]],
-        f"do not match {pattern!r}, which is data.patient of protocol {protocol}, or show no patient",
+        f"do not match '{pattern}', which is data.patient of protocol {protocol}, or show no patient",
         "correct data.patient, or rename the slices",
     )
     return {name: str(patient) for name, patient in found.items()}

@@ -9,6 +9,7 @@ between sound pairs (the phantom's, and real slices through five windows) and th
 | error in another orientation, as a multiple of the own | 1.4 and more, 8 in the median | the reciprocal |
 | error with another patient's normal dose, likewise | 2.3 and more, 20 in the median | 1 or less |
 | normal dose over low dose in tissue | 0.98 to 1.003 | 0.86 to 0.97, 1.09 and more where one was stretched |
+| grain of the low dose over that of the normal dose | 1.1 and more, 3 in the median | the reciprocal |
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ OTHERS = 256
 """Normal-dose images of other patients that a pair is compared with, at most, evenly spaced."""
 CLIPPED = 0.02
 """Share of white pixels from which on clipped noise darkens the tissue of a noisy image, by a seventh at most."""
+SMOOTH = 0.8
+"""Grain of the low dose over that of the normal dose, below which the low dose is the less noisy one."""
 FEW = 4
 """White pixels of an image whose own brightest pixel was made white, at most."""
 
@@ -53,11 +56,13 @@ ORIENTATIONS: dict[str, Callable[[Map], Map]] = {
 
 
 class Look(NamedTuple):
-    """What is kept of an image: digest of its pixels, share and number of white ones, its coarse map, if any."""
+    """What is kept of an image: digest of its pixels, share and number of white ones, its grain (the change of the
+    change from pixel to pixel, summed: mostly noise), its coarse map, if any."""
 
     digest: str
     pixels: int
     white: int
+    grain: int
     coarse: Map | None  # None of an image with fewer pixels than a map has
 
 
@@ -78,7 +83,8 @@ def look_at(image: NDArray[np.uint8]) -> Look:
             np.diff(starts, append=side) for starts, side in zip((rows, columns), image.shape, strict=True)
         )
         coarse = sums * FINE // np.outer(heights, widths)
-    return Look(digest_pixels(image), image.size, int(np.count_nonzero(image == 255)), coarse)
+    grain = int(np.abs(np.diff(np.diff(image.astype(np.int16), axis=0), axis=1)).sum(dtype=np.int64))
+    return Look(digest_pixels(image), image.size, int(np.count_nonzero(image == 255)), grain, coarse)
 
 
 def misfits(looks: Mapping[str, tuple[Look, Look]], patients: Mapping[str, str]) -> Misfits:
@@ -142,6 +148,8 @@ def _judged(low: Look, normal: Look, other: tuple[float, str]) -> tuple[bool, st
     if abs(gain - 1) > (0.3 if clipped else 0.05):
         certain = own > ALIKE and abs(gain - 1) > (0.5 if clipped else 0.2)
         return certain, f"tissue is {gain:.2f} times as bright at normal dose: its images are on two grey scales"
+    if low.grain < SMOOTH * normal.grain:
+        return False, "its low-dose image is less noisy than its normal-dose image: the two may be swapped"
     return False, ""
 
 

@@ -63,7 +63,7 @@ ANIMATED = png((b"IHDR", ihdr()), (b"acTL", struct.pack(">II", 2, 0)), IDAT, IEN
         (GOOD[:-1], "truncated"),
         (GOOD[:60], "truncated"),
         (GOOD + b"tail", "4 bytes after its end"),
-        (GOOD[:45] + b"\xff" + GOOD[46:], "checksum"),
+        (GOOD[:45] + b"\xff" + GOOD[46:], "checksum of chunk 'IDAT'"),
         (png((b"IHDR", ihdr(height=13)), IDAT, IEND), "has 13 x 20 pixels"),
         (png((b"IHDR", ihdr(width=10**9)), IDAT, IEND), "has 12 x 1000000000 pixels"),
         (pillow_png(Image.fromarray(PIXELS.astype(np.uint16) * 257)), "has 16 bits per channel"),

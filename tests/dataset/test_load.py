@@ -168,7 +168,7 @@ def no_folder(root: Path) -> None:
         (sub_folder, r"gt: 'more' \(a folder\)"),
         (other_format, r"lq: 'P1_02\.jpg' \(not a \.png\)"),
         (other_encoding, r"lq: 'P\\udce9rez_2\.png' \(its name is not UTF-8\)"),
-        (two_spellings, r"lq: 'P\\xe9_1\.png' \(a second file of P\u00e9_1\)"),
+        (two_spellings, r"lq: 'P\\xe9_1\.png' \(a second file of P\u00e9_1, beside 'Pe\\u0301_1.png'\)"),
         (no_text, r"lq: 'P1\\u202e_02\.png' \(its name"),
         (pipe, r"lq/P1_02\.png is not a regular file"),
         (link_to_nothing, r"lq/P1_02\.png is a link to nothing"),
@@ -228,7 +228,7 @@ def test_a_pixel_in_another_unit_is_refused(authors_layout: Path, changes: dict[
 
 @pytest.mark.parametrize("window", [(1200, -1024), (0, 0), (float("-inf"), 0), (0, float("nan")), (0, 1e300)])
 def test_a_window_that_does_not_rise_is_refused(window: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match="grey 0 below that of grey 255"):
+    with pytest.raises(ValueError, match="grey 0 below that of grey 255; 1e5 at most"):
         FolderData(path=".", window_hu=window)
 
 
@@ -252,6 +252,7 @@ def test_one_slice_is_no_set(authors_layout: Path) -> None:
         ("(", "data.patient"),
         ("P.", "group"),
         ("(X)", "do not match"),
+        (r"(X\d)", r"do not match '\(X\\d\)'"),  # as it was written
         ("(?:(q)|P)", "P1_01: its first group is empty"),
         ("(Q*)P", "P1_01: its first group is empty"),
     ],

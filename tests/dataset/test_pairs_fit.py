@@ -82,6 +82,15 @@ def test_another_patients_slice_is_named_with_the_one_that_fits_better() -> None
     assert all("another patient's" in reason for reason in found.likely.values())
 
 
+def test_two_images_that_were_swapped_are_named() -> None:
+    pairs = sound()
+    low, normal = pairs["p3-s1"]
+    found = judged(pairs | {"p3-s1": (normal, low)})
+    assert found.certain == {}
+    assert list(found.likely) == ["p3-s1"]
+    assert "swapped" in found.likely["p3-s1"]
+
+
 def test_something_else_is_named() -> None:
     low, _ = chest_pair(patient=1)
     other = np.random.default_rng(0).integers(0, 255, low.shape).astype(np.uint8)
