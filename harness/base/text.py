@@ -24,6 +24,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def figures(value: float, digits: int, *, sign: bool = False) -> str:
+    """A number to `digits` significant digits, and to the whole where it has more before the point; no `1.1e+02`."""
+    plus = "+" if sign else ""
+    return f"{value:{plus}.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:{plus}.{digits}g}"
+
+
 def shortened(text: str, at_most: int) -> str:
     """`text`, cut to `at_most` characters if it is longer, the last three then being dots."""
     return text if len(text) <= at_most else text[: at_most - 3] + "..."

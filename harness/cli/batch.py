@@ -90,7 +90,7 @@ def _outcome(slug: str, done: subprocess.CompletedProcess[str], *, seconds: floa
     """The row of a finished `harness run --json`."""
     with contextlib.suppress(ValueError):  # it ended before it had a record
         (row,) = json.loads(done.stdout)
-        return dict(row) | {"s": round(seconds)}
+        return {**outcome(slug, status=0, text=""), **row, "s": round(seconds)}  # in the order of its keys
     errors = [line.removeprefix("error:").strip() for line in done.stderr.splitlines() if line.startswith("error:")]
     last = done.stderr.strip().splitlines()[-1:] or ["no message"]  # of a bug of the harness, or killed
     text = errors[-1] if errors else f"ended with status {done.returncode}: {last[0]}"

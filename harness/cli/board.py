@@ -100,13 +100,15 @@ def list_(what: str, leaderboard: Path, as_json: bool) -> None:
         rows = _submissions()
     else:
         from harness.records.store import read_records
+        from harness.records.withdrawal import read_withdrawals
 
+        withdrawn = read_withdrawals(leaderboard)
         rows = [
             {
                 "id": one.id,
                 "protocol": f"{one.result.protocol.name}-{one.result.protocol.version}",
                 "slug": one.result.submission.slug,
-                "status": one.result.status,
+                "status": "withdrawn" if one.id in withdrawn else one.result.status,
                 "date": one.observed.date,
             }
             for one in read_records(leaderboard)

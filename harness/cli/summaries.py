@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.base.text import figures
 from harness.cli._common import console, print_table
 
 if TYPE_CHECKING:
@@ -80,9 +81,13 @@ def _cell(value: Value | None, of_input: Value | None) -> Text:
 
     if value is None:
         return Text("–")
-    half = "" if value.low is None or value.high is None else f" ±{(value.high - value.low) / 2:.2g}"
-    below = "" if of_input is None else f"\n{of_input.value:.3g}, {value.value - of_input.value:+.2g}"
-    return Text.assemble(f"{value.value:.3g}", (half + below, "dim"))
+    half = "" if value.low is None or value.high is None else f" ±{figures((value.high - value.low) / 2, 2)}"
+    below = (
+        ""
+        if of_input is None
+        else f"\n{figures(of_input.value, 3)}, {figures(value.value - of_input.value, 2, sign=True)}"
+    )
+    return Text.assemble(figures(value.value, 3), (half + below, "dim"))
 
 
 def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path, *, deterministic: bool) -> None:
@@ -164,8 +169,8 @@ def print_trial(trial: Trial) -> None:
     mean = sum(one.mean for one in apart.values()) / len(apart) * scale
     rms = sum(one.rms for one in apart.values()) / len(apart) * scale
     screen.print(
-        f"output less input: {mean:+.2g} {unit} on average, {rms:.3g} {unit} RMS ("
-        + ", ".join(f"{name} {one.rms * scale:.3g}" for name, one in list(apart.items())[:8])
+        f"output less input: {figures(mean, 2, sign=True)} {unit} on average, {figures(rms, 3)} {unit} RMS ("
+        + ", ".join(f"{name} {figures(one.rms * scale, 3)}" for name, one in list(apart.items())[:8])
         + ")",
         highlight=False,
         soft_wrap=True,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from harness.base.code_digest import PURE, digest_code
 from harness.base.digests import digest_json
 from harness.base.errors import UsageError
@@ -12,6 +14,7 @@ from harness.base.progress import Reporter
 from harness.base.structs import read_json, write_json
 from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import score_outputs
+from harness.records.schema import SIGNIFICANT_DIGITS, rounded
 from harness.records.store import read_record
 from harness.scoring.values import Table
 from harness.submission.manifest import NOISY_INPUT
@@ -30,6 +33,7 @@ def noisy_scores(benchmark: Benchmark, reporter: Reporter) -> dict[str, Table]:
             "protocol": benchmark.protocol.digest,
             "further": [one.name for one in benchmark.dataset.further],
             "extractors": {one.name: one.digest for one in benchmark.extractors},
+            "digits": SIGNIFICANT_DIGITS,
             "code": digest_code("harness.scoring", *PURE),
         }
     )
@@ -40,8 +44,10 @@ def noisy_scores(benchmark: Benchmark, reporter: Reporter) -> dict[str, Table]:
         pass
     with reporter.stage("noisy input") as progress:
         card = score_outputs({one.name: Path(one.lq) for one in benchmark.dataset.shown}, benchmark, progress)
-    write_json(cached, card.tables)
-    return card.tables
+    # as a record holds them: the input's difference from itself is 0
+    tables = msgspec.convert(rounded(msgspec.to_builtins(card.tables)), dict[str, Table])
+    write_json(cached, tables)
+    return tables
 
 
 def _reference_row(benchmark: Benchmark) -> dict[str, Table] | None:

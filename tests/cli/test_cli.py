@@ -100,6 +100,7 @@ def test_a_record_is_withdrawn_by_its_id_with_a_reason(tmp_path: Path) -> None:
     for name in ("README.md", "site/index.html", "leaderboard.csv"):
         assert "withdrawn: trained on the test set" in (tmp_path / "lb" / name).read_text(), name
     assert harness("board", "--check", *there, cwd=tmp_path).returncode == 0
+    assert "withdrawn" in harness("list", "records", *there, cwd=tmp_path).stdout
 
 
 def test_weights_say_where_to_get_them(tmp_path: Path) -> None:

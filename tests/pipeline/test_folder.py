@@ -16,6 +16,7 @@ from harness.base.slices import read_grey
 from harness.base.structs import read_yaml
 from harness.dataset.cases import Dataset, FurtherSlice, Inputs
 from harness.pipeline.folder import evaluate_folder
+from harness.pipeline.noisy_input import noisy_scores
 from harness.pipeline.prepare import Benchmark, prepare
 from harness.protocol import Protocol, Purify
 from harness.run.outputs import output_files
@@ -56,6 +57,7 @@ def test_the_cases_alone_or_all_slices_are_taken(tmp_path: Path, benchmark: Benc
         assert record.result.outputs == digest_outputs({one.name: read_grey(Path(one.lq)) for one in shown})
         said = [note for note in told.notes if "further slices" in note]
         assert len(said) == notes
+        assert noisy_scores(benchmark, told)["label"] == record.result.metrics  # to the last digit: no difference
         # the audit of such a record reads the same files
         assert output_files(folder, dataset) == {one.name: folder / f"{one.name}.png" for one in shown}
 
