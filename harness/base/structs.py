@@ -112,7 +112,8 @@ def read_yaml(path: Path, kind: type[T], *, forms: Mapping[str, str] | None = No
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file", fix="check the path") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that there is not, text that is none, ...
-        raise UsageError(f"{path}: not plain YAML: {error}", fix="correct that line") from error
+        said = str(error).replace('in "<byte string>", line', "in line")
+        raise UsageError(f"{path}: not plain YAML: {said}", fix="correct that line") from error
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read: {error.strerror}", fix="check the path and its permissions"

@@ -16,7 +16,7 @@ from harness.base.errors import UsageError
 from harness.base.files import MAX_FOLDER_BYTES, atomic_folder, write_text
 from harness.base.shipped import shipped
 from harness.base.structs import Strict, read_yaml
-from harness.base.text import shortened
+from harness.base.text import shortened, visible
 from harness.sandbox import AskedLimits
 
 MANIFEST = "submission.yaml"
@@ -104,6 +104,11 @@ class Manifest(Strict, frozen=True, kw_only=True):
     trained_on: str | None = None  # a trained_on.txt that harness pairs wrote; refused if it lists a test slice
     deterministic: bool = True  # false where two runs may differ
 
+    def __post_init__(self) -> None:
+        for key, texts in {"name": [self.name], "version": [self.version], "authors": self.authors}.items():
+            if not all(visible(text).strip() for text in texts):
+                raise ValueError(f"{key}: nothing of {''.join(texts)!a} can be seen")
+
 
 class Submission(Strict, frozen=True, kw_only=True):
     """A checked submission: its folder, its manifest, and the digest of everything in the folder."""
@@ -138,7 +143,7 @@ def load_submission(folder: Path | str) -> Submission:
     if not path.is_dir():
         raise UsageError(
             f"{path}: no such folder",
-            fix="name a folder with a submission.yaml; harness new SLUG makes one",
+            fix="name a folder with a submission.yaml, or one of harness list submissions; harness new SLUG makes one",
         )
     slug = check_slug(path.resolve().name)
     # through a link our messages could quote any file of this machine

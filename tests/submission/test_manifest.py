@@ -47,6 +47,7 @@ def test_its_digest_follows_its_content(tmp_path: Path) -> None:
         (GOOD.replace("{build: .}", "{bild: .}"), "image: Object contains unknown field `bild` (known: build, archive"),
         (GOOD.replace("[A. Uthor]", "[]"), "authors"),
         (GOOD.replace("schema: 1", "schema: 2"), "schema"),
+        (GOOD.replace("[A. Uthor]", '["\\u200b "]'), r"authors: nothing of '\u200b ' can be seen"),
         (GOOD + "name: Twice\n", "appears twice"),
         (GOOD.replace("{build: .}", "{build: ., archive: x.tar}"), "exactly one of build, archive, ref"),
         (GOOD.replace("{build: .}", "{}"), "exactly one of build, archive, ref"),
@@ -60,6 +61,7 @@ def test_its_digest_follows_its_content(tmp_path: Path) -> None:
         (GOOD + "weights: [{url: 'https://a/b', sha256: 'abc'}]\n", "sha256"),
         ("- a list\n", "Expected `object`"),
         ("name: [\n", "not plain YAML"),
+        ("a: &b c\n", "\n  in line 1, column 4"),
         (GOOD + "description: " + "x" * 70_000, "at most 65536"),
     ],
 )
