@@ -129,8 +129,8 @@ def _moved(noisy: Grey, output: Grey) -> str | None:
     if fit[place] < MATCHED * scale or fit[0, 0] > SURELY_MOVED * fit[place]:
         return None
     down, right = (int(at) if at <= size // 2 else int(at) - size for at, size in zip(place, fit.shape, strict=True))
-    way = f"{_far(down, 'down', 'up')} and {_far(right, 'to the right', 'to the left')}"
-    return f"shifted: what they show has moved {way}"
+    ways = [_far(down, "down", "up")] * bool(down) + [_far(right, "to the right", "to the left")] * bool(right)
+    return f"shifted: what they show has moved {' and '.join(ways)}"
 
 
 def _far(pixels: int, forward: str, backward: str) -> str:

@@ -60,7 +60,7 @@ def test_denoised_slices_look_right(sigma: float) -> None:
         (lambda clean: wrap(clean - 10), "wrapped around"),
         (lambda clean: wrap(clean + 100), "wrapped around"),
         (lambda clean: wrap(as_grey(clean) * np.float32(255)), "wrapped around"),
-        (lambda clean: np.roll(as_grey(clean), 1, axis=0), "moved 1 pixel down and 0 pixels to the right"),
+        (lambda clean: np.roll(as_grey(clean), 1, axis=0), "moved 1 pixel down"),
         (lambda clean: np.roll(as_grey(clean), (-9, -2), axis=(0, 1)), "moved 9 pixels up and 2 pixels to the left"),
         (lambda clean: as_grey(clean).T, "transposed (rows and columns exchanged)"),
         (lambda clean: as_grey(clean)[::-1], "flipped upside down"),
@@ -73,6 +73,7 @@ def test_a_slip_is_named(slip: Callable[[NDArray[np.float32]], Grey], said: str)
     (line,) = find_slips(NOISY, [np.ascontiguousarray(slip(clean)) for clean in CLEAN])
     assert line.startswith("3 of 3 outputs ")
     assert said in line
+    assert " 0 pixels" not in line
 
 
 def test_unchanged_and_exchanged_slices_are_counted() -> None:
