@@ -209,7 +209,7 @@ def test_damaged_cached_files_are_made_again(engine: Engine, setting: Setting) -
         if path.suffix in (".png", ".json"):
             relative = path.relative_to(setting.cache)
             kinds.setdefault((relative.parts[0], path.parent.name, path.suffix), path)
-    assert {kind for kind, _, _ in kinds} == {"data", "labels", "runs"}
+    assert {kind for kind, _, _ in kinds} == {"data", "labels", "noisy", "runs"}
     for number, path in enumerate(kinds.values()):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 * (number % 2)])
     shutil.rmtree(setting.leaderboard)
