@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -71,7 +71,7 @@ def population(data: PhantomData, progress: Progress | None = None) -> Planes:
     planted, _ = make_slices(folder, tasks, _scan, Planted, progress=progress)
     cases = []
     for name, (patient, _) in places(data).items():
-        paths = {kind: str(folder / slice_path(kind, name)) for kind in KINDS}
+        paths: dict[str, Any] = {kind: str(folder / slice_path(kind, name)) for kind in KINDS}
         cases.append(Case(name=name, patient=f"p{patient + 1:02d}", pixel_mm=planted[name].pixel_mm, **paths))
     dataset = Dataset(
         cases=tuple(cases),

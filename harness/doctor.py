@@ -15,7 +15,7 @@ from harness.base.processor import processor
 from harness.base.structs import Strict, expand_variables
 from harness.engines import BASE_IMAGE, TORCH_IMAGE, Engine, connect
 from harness.features.weights import find, known
-from harness.protocol import FolderData, load_protocol, protocol_names
+from harness.protocol import PhantomData, load_protocol, protocol_names
 
 FREE_GB = 5  # for images, data, labels and runs of a few submissions
 PUBLISHED = ("efficientnet-lite0", "inception", "clip")
@@ -112,7 +112,7 @@ def _data(name: str) -> Finding:
     what = f"data: {name}"
     try:
         protocol = load_protocol(name)
-        if not isinstance(protocol.data, FolderData):
+        if isinstance(protocol.data, PhantomData):
             return Finding(what=what, state="ok", found="embedded phantom")
         path = Path(expand_variables(protocol.data.path, where=name, environment=os.environ))
     except HarnessError as error:

@@ -151,15 +151,15 @@ class Quota(Strict, frozen=True, kw_only=True):
     inodes: int
 
 
-def largest_png(height: int, width: int) -> int:
-    """The largest accepted size, in bytes, of an 8-bit PNG of `height` x `width` pixels."""
-    return PNG_BYTES_PER_PIXEL * height * width + PNG_BYTES_CONSTANT
+def largest_png(height: int, width: int, *, bits: int = 8) -> int:
+    """The largest accepted size, in bytes, of a grey PNG of `height` x `width` pixels of `bits` bits."""
+    return PNG_BYTES_PER_PIXEL * height * width * bits // 8 + PNG_BYTES_CONSTANT
 
 
-def output_quota(sizes: Iterable[tuple[int, int]]) -> Quota:
-    """The quota for one PNG per case of the given (height, width), and room for one more: a file that is written first
-    and renamed then."""
-    files = [math.ceil(largest_png(height, width) / PAGE) * PAGE for height, width in sizes]
+def output_quota(sizes: Iterable[tuple[int, int]], *, bits: int = 8) -> Quota:
+    """The quota for one PNG per case of the given (height, width) and bits, and room for one more: a file that is
+    written first and renamed then."""
+    files = [math.ceil(largest_png(height, width, bits=bits) / PAGE) * PAGE for height, width in sizes]
     return Quota(bytes=sum(files) + max(files, default=0) + 2**20, inodes=2 * len(files) + 64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def picture_set(folder: Path, *, noise: float = 20.0) -> tuple[Dataset, LabelSet
             image = np.clip(clean + rng.normal(0, spread, clean.shape), 0, 255).astype(np.uint8)
             write_grey(folder / kind / f"{name}.png", image)
         write_grey(folder / "regions" / f"{name}.png", codes())
-        paths = {kind: str(folder / kind / f"{name}.png") for kind in ("lq", "gt", "truth", "regions")}
+        paths: dict[str, Any] = {kind: str(folder / kind / f"{name}.png") for kind in ("lq", "gt", "truth", "regions")}
         cases.append(Case(name=name, patient=name[:2], pixel_mm=1.0, **paths))
     dataset = Dataset(cases=tuple(cases), window_hu=(-1024, 1200), digest="data")
     labels = LabelSet(folder=str(folder), digest="labels", consensus=None)

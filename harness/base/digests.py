@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from harness.base.files import folder_content
 from harness.base.structs import canonical_json
+
+if TYPE_CHECKING:
+    from harness.base.png import Image
 
 NOT_COPIED = frozenset(
     {".git", "__pycache__"}
@@ -33,9 +33,14 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_pixels(image: NDArray[np.uint8]) -> str:
-    """SHA-256 (hex) of an image's shape and pixels, however it is stored."""
-    return digest_bytes(repr(image.shape).encode(), image.tobytes())
+def digest_pixels(image: Image) -> str:
+    """SHA-256 (hex) of an image's shape and pixels, however it is stored; those of 16 bits low byte first."""
+    return digest_bytes(repr(image.shape).encode(), pixel_bytes(image))
+
+
+def pixel_bytes(image: Image) -> bytes:
+    """The pixels of an image, row by row; those of 16 bits low byte first."""
+    return image.astype(image.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def digest_json(value: Any) -> str:

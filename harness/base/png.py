@@ -1,4 +1,4 @@
-"""Any bytes -> an 8-bit grey PNG: our own code checks everything before a decoder sees it.
+"""Any bytes -> a grey PNG of 8 or 16 bits: our own code checks everything before a decoder sees it.
 
 The one reader of slices, whoever made them: submissions' outputs, organisers' inputs, and our own files."""
 
@@ -7,12 +7,15 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image as Pillow
+
+Image = NDArray[np.unsignedinteger[Any]]
+"""A slice, uint8 or uint16 (height, width)."""
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -25,13 +28,13 @@ class Rejected(Exception):
 
 
 class Slice(NamedTuple):
-    """A verified slice: uint8 (height, width), and its file reduced to header, pixels and end."""
+    """A verified slice: its pixels, and its file reduced to header, pixels and end."""
 
-    pixels: NDArray[np.uint8]
+    pixels: Image
     png: bytes
 
 
-def pixels_of(found: Mapping[str, Slice]) -> dict[str, NDArray[np.uint8]]:
+def pixels_of(found: Mapping[str, Slice]) -> dict[str, Image]:
     """The pixels of verified slices, by the same names."""
     return {name: one.pixels for name, one in found.items()}
 
@@ -42,6 +45,12 @@ class _Header(NamedTuple):
     height: int
     width: int
     channels: int
+    bits: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row, with its filter's."""
+        return 1 + self.channels * self.width * self.bits // 8
 
 
 def stated_size(data: bytes) -> tuple[int, int]:
@@ -55,14 +64,15 @@ def stated_size(data: bytes) -> tuple[int, int]:
     return height, width
 
 
-def read_png(data: bytes, *, height: int, width: int) -> Slice:
-    """Read an untrusted 8-bit grey PNG (or one with three equal channels) of exactly the given size.
+def read_png(data: bytes, *, height: int, width: int, bits: Collection[int] = (8,)) -> Slice:
+    """Read an untrusted grey PNG of exactly the given size, of 8 bits (one channel, or three equal ones) or of 16 bits
+    (one channel): `bits` says which may be.
 
     Memory is bounded by the size: the header is read first, and no more bytes are decompressed than that many pixels
     take. Rejected says what is wrong.
     """
-    header, packed = _parts(data, height=height, width=width)
-    expected = header.height * (1 + header.channels * header.width)
+    header, packed = _parts(data, height=height, width=width, bits=bits)
+    expected = header.height * header.row_bytes
     inflater = zlib.decompressobj()
     try:
         raw = inflater.decompress(packed, expected + 1)
@@ -70,21 +80,22 @@ def read_png(data: bytes, *, height: int, width: int) -> Slice:
         raise Rejected(f"is a damaged PNG ({error})") from None
     if len(raw) != expected or not inflater.eof:
         raise Rejected("is a damaged PNG (it holds more or fewer bytes than its size takes)")
-    if max(raw[:: 1 + header.channels * header.width]) > 4:
+    if max(raw[:: header.row_bytes]) > 4:
         raise Rejected("is a damaged PNG (unknown row filter)")
 
     # The decoder gets a PNG that we made: header, what we decompressed, end. Profiles, texts and palettes never reach
     # it, and it need not decompress again.
-    with Image.open(io.BytesIO(_png(header, zlib.compress(raw, 0))), formats=["PNG"]) as image:
+    with Pillow.open(io.BytesIO(_png(header, zlib.compress(raw, 0))), formats=["PNG"]) as image:
         pixels = np.asarray(image)
     if pixels.ndim == 3:
         if (pixels != pixels[..., :1]).any():
             raise Rejected("is in colour, expected one grey channel (or three equal ones)")
         pixels = pixels[..., 0]
-    return Slice(np.array(pixels, dtype=np.uint8), _png(header, packed[: len(packed) - len(inflater.unused_data)]))
+    own = np.uint8 if header.bits == 8 else np.uint16
+    return Slice(np.array(pixels, dtype=own), _png(header, packed[: len(packed) - len(inflater.unused_data)]))
 
 
-def _parts(data: bytes, *, height: int, width: int) -> tuple[_Header, bytes]:
+def _parts(data: bytes, *, height: int, width: int, bits: Collection[int]) -> tuple[_Header, bytes]:
     """Header and compressed pixels of a PNG; Rejected if its chunks are out of order or not allowed."""
     header = None
     packed = bytearray()
@@ -93,7 +104,7 @@ def _parts(data: bytes, *, height: int, width: int) -> tuple[_Header, bytes]:
         if (number == 0) != (kind == b"IHDR"):
             raise Rejected("is a damaged PNG (chunks out of order)")
         if kind == b"IHDR":
-            header = _header(content, height=height, width=width)
+            header = _header(content, height=height, width=width, bits=bits)
         elif kind == b"IDAT":
             if closed:
                 raise Rejected("is a damaged PNG (chunks out of order)")
@@ -136,28 +147,31 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
 
 
-def _header(content: bytes, *, height: int, width: int) -> _Header:
+def _header(content: bytes, *, height: int, width: int, bits: Collection[int]) -> _Header:
     if len(content) != 13:
         raise Rejected("is a damaged PNG (length of its header)")
     found_width, found_height, depth, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", content)
     if (found_height, found_width) != (height, width):
         raise Rejected(f"has {found_height} x {found_width} pixels (height x width), expected {height} x {width}")
-    if depth != 8:
-        raise Rejected(f"has {depth} bits per channel, expected 8 (it is a {depth}-bit PNG)")
-    channels = {0: 1, 2: 3}.get(colour)
+    if depth not in bits:
+        wanted = " or ".join(map(str, bits))
+        raise Rejected(f"has {depth} bits per channel, expected {wanted} (it is a {depth}-bit PNG)")
+    channels = {0: 1, 2: 3 if depth == 8 else None}.get(colour)
     if channels is None:
-        kind = {3: "a palette", 4: "an alpha channel", 6: "an alpha channel"}.get(colour, f"colour type {colour}")
+        kind = {2: "three channels of 16 bits", 3: "a palette", 4: "an alpha channel", 6: "an alpha channel"}.get(
+            colour, f"colour type {colour}"
+        )
         raise Rejected(f"has {kind}, expected one grey channel")
     if (compression, filtering) != (0, 0):
         raise Rejected("is a damaged PNG (unknown compression or filter)")
     if interlace != 0:
         raise Rejected("is interlaced, expected a plain PNG")
-    return _Header(height, width, channels)
+    return _Header(height, width, channels, depth)
 
 
 def _png(header: _Header, packed: bytes) -> bytes:
     colour = 0 if header.channels == 1 else 2
-    ihdr = struct.pack(">IIBBBBB", header.width, header.height, 8, colour, 0, 0, 0)
+    ihdr = struct.pack(">IIBBBBB", header.width, header.height, header.bits, colour, 0, 0, 0)
     file = [SIGNATURE]
     for kind, content in ((b"IHDR", ihdr), (b"IDAT", packed), (b"IEND", b"")):
         file += [struct.pack(">I", len(content)), kind, content]

@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.base.digests import digest_file
 from harness.base.errors import UsageError
+from harness.base.png import Image
 from harness.base.progress import Progress
 from harness.base.slices import write_grey
 from harness.base.structs import Strict, read_json, write_json
@@ -36,9 +34,9 @@ class Refused(Strict, frozen=True, kw_only=True):
     reason: str
 
 
-def keep_slice(folder: Path, name: str, images: Mapping[str, NDArray[np.uint8]], facts: Facts) -> Facts:
-    """Write the images of the slice `name` (kind -> uint8, height x width) as `<kind>/<name>.png`, then the note of
-    them with `facts`, a record, which is returned."""
+def keep_slice(folder: Path, name: str, images: Mapping[str, Image], facts: Facts) -> Facts:
+    """Write the images of the slice `name` (kind -> uint8 or uint16, height x width) as `<kind>/<name>.png`, then the
+    note of them with `facts`, a record, which is returned."""
     for kind, image in images.items():
         write_grey(folder / slice_path(kind, name), image)
     return note_slice(folder, name, [slice_path(kind, name) for kind in images], facts)

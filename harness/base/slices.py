@@ -1,4 +1,5 @@
-"""Slices as files: 8-bit grey PNGs, found, read and written here alone (strangers' archives: `harness.run.outputs`)."""
+"""Slices as files: grey PNGs of 8 or 16 bits, found, read and written here alone (but for strangers' archives:
+`harness.run.outputs`)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import os
 import stat
 import unicodedata
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from harness.base.errors import UsageError
 from harness.base.files import write_bytes
-from harness.base.png import MOST_PIXELS, Rejected, read_png, stated_size
+from harness.base.png import MOST_PIXELS, Image, Rejected, read_png, stated_size
 from harness.base.text import first_few
 
 FIX = "map every slice to 8 bits through one fixed HU window and save it as PNG with one channel (mode L)"
@@ -83,8 +84,9 @@ def _slice_name(path: Path) -> tuple[str, str]:
     return stem, ""
 
 
-def read_slice(path: Path) -> NDArray[np.uint8]:
-    """Read an 8-bit grey PNG, or one with three equal channels, as uint8 (height, width).
+def read_slice(path: Path, *, bits: Collection[int] = (8,)) -> Image:
+    """Read a grey PNG of 8 bits (one channel, or three equal ones) as uint8 (height, width), or of 16 as uint16;
+    `bits` says which may be.
 
     Rejected for everything else (`harness.base.png`), for what is no regular file, and for one that is too large.
     FileNotFoundError if there is none.
@@ -101,13 +103,22 @@ def read_slice(path: Path) -> NDArray[np.uint8]:
     except OSError as error:
         raise Rejected(f"cannot be read: {error.strerror}") from None
     height, width = stated_size(data)
-    return read_png(data, height=height, width=width).pixels
+    return read_png(data, height=height, width=width, bits=bits).pixels
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """`read_slice`; UsageError names the file that is missing or no 8-bit grey PNG."""
+    """Read an 8-bit grey PNG as uint8 (height, width); UsageError names the file that is missing or no such PNG."""
+    return _read(path, (8,)).astype(np.uint8, copy=False)
+
+
+def read_image(path: Path) -> Image:
+    """Read a slice of a test set or of its labels and outputs, of 8 or 16 bits; UsageError as `read_grey`."""
+    return _read(path, (8, 16))
+
+
+def _read(path: Path, bits: Collection[int]) -> Image:
     try:
-        return read_slice(path)
+        return read_slice(path, bits=bits)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file", fix="check the path") from None
     except Rejected as error:
@@ -122,30 +133,31 @@ COMPRESSION: dict[str, dict[str, int]] = {
 }
 
 
-def png_bytes(pixels: NDArray[np.uint8], *, compression: str = "usual") -> bytes:
-    """uint8 (height, width) as the bytes of an 8-bit grey PNG."""
-    from PIL import Image
+def png_bytes(pixels: Image, *, compression: str = "usual") -> bytes:
+    """uint8 or uint16 (height, width) as the bytes of a grey PNG of 8 or 16 bits."""
+    from PIL import Image as Pillow
 
+    assert pixels.dtype in (np.uint8, np.uint16), pixels.dtype
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8)).save(buffer, format="PNG", **COMPRESSION[compression])
+    Pillow.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", **COMPRESSION[compression])
     return buffer.getvalue()
 
 
-def write_grey(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write uint8 (height, width) as an 8-bit grey PNG, atomically."""
+def write_grey(path: Path, pixels: Image) -> None:
+    """Write uint8 or uint16 (height, width) as a grey PNG of 8 or 16 bits, atomically."""
     write_bytes(path, png_bytes(pixels))
 
 
-def read_slices(paths: Mapping[str, str]) -> dict[str, NDArray[np.uint8]]:
-    """`read_grey` of many files by name, on all cores: a quick denoiser takes no longer than reading does."""
+def read_slices(paths: Mapping[str, str]) -> dict[str, Image]:
+    """`read_image` of many files by name, on all cores: a quick denoiser takes no longer than reading does."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(paths, pool.map(read_grey, map(Path, paths.values())), strict=True))
+        return dict(zip(paths, pool.map(read_image, map(Path, paths.values())), strict=True))
 
 
-def write_slices(folder: Path, images: Mapping[str, NDArray[np.uint8]], *, compression: str = "quick") -> None:
+def write_slices(folder: Path, images: Mapping[str, Image], *, compression: str = "quick") -> None:
     """Write `<name>.png` into `folder`, on all cores and not atomically: nobody else may see the folder yet.
 
-    `images` are uint8 (height, width); `compression` is a key of `COMPRESSION`.
+    `images` are uint8 or uint16 (height, width); `compression` is a key of `COMPRESSION`.
     """
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -21,7 +21,7 @@ from harness.board.words import (
     table_of,
     tables_of,
 )
-from harness.protocol import FolderData, Protocol
+from harness.protocol import PhantomData, Protocol
 from harness.records.agreement import processor_of
 from harness.scoring.lesions import ALL
 from harness.scoring.values import Table, Value
@@ -133,7 +133,7 @@ def _processor_note(rows: Sequence[Row]) -> list[str]:
 
 
 def _secret_note(protocol: Protocol) -> list[str]:
-    if isinstance(protocol.data, FolderData) or isinstance(protocol.data.seed, int):
+    if not isinstance(protocol.data, PhantomData) or isinstance(protocol.data.seed, int):
         return []
     return [
         f"The seed of the data is secret until `records/{protocol.identity}/disclosed.json` appears. "

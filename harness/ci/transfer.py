@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, UnsetType
-from numpy.typing import NDArray
 
 from harness.base.digests import digest_json
 from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, refuse_existing
-from harness.base.png import pixels_of
+from harness.base.png import Image, pixels_of
 from harness.base.slices import read_slices, write_slices
 from harness.base.structs import Strict, read_json, write_json
 from harness.base.text import sanitise, shortened
-from harness.dataset.cases import Dataset, FurtherKind, FurtherSlice, Inputs, NoisySlice
+from harness.dataset.cases import Acquisition, Dataset, FurtherKind, FurtherSlice, Inputs, NoisySlice
 from harness.pipeline.container_run import RunOutcome
 from harness.protocol import Protocol
 from harness.records.encoding import check_observed
@@ -32,7 +30,7 @@ from harness.records.schema import About, ProtocolFacts, SubmissionFacts, protoc
 from harness.run.outputs import read_folder
 from harness.run.result import digest_outputs
 
-Images = Mapping[str, NDArray[np.uint8]]
+Images = Mapping[str, Image]
 
 WRITE_INPUTS = "write the folder again: harness ci inputs"
 
@@ -43,6 +41,7 @@ RUN_BYTES = 1 << 20  # of run.json: most of it is the log, of 64 KiB
 class _Listed(Strict, frozen=True, kw_only=True):
     name: str
     pixel_mm: float | None
+    acquisition: Acquisition | UnsetType = UNSET  # younger: left out where nothing is known
 
 
 class _ListedFurther(_Listed, frozen=True, kw_only=True):
@@ -58,6 +57,7 @@ class _InputsNote(Strict, frozen=True, kw_only=True):
     data: str  # the test set's digest
     slices: str  # digest of the noisy slices alone
     window_hu: tuple[float, float] | None
+    bits: Literal[8, 16] | UnsetType = UNSET  # of a pixel; younger: left out where it is 8
     names_key: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2}){1,64}$")] | None  # reveals nothing of the seed
     cases: tuple[_Listed, ...]
     further: tuple[_ListedFurther, ...] | UnsetType = UNSET  # younger: left out where there are none
@@ -71,8 +71,12 @@ def write_inputs(dataset: Dataset, protocol: Protocol, folder: Path) -> None:
         data=dataset.digest,
         slices=digest_outputs(slices),
         window_hu=dataset.window_hu,
+        bits=UNSET if dataset.bits == 8 else dataset.bits,
         names_key=None if dataset.names_key is None else dataset.names_key.hex(),
-        cases=tuple(_Listed(name=case.name, pixel_mm=case.pixel_mm) for case in dataset.cases),
+        cases=tuple(
+            _Listed(name=case.name, pixel_mm=case.pixel_mm, acquisition=case.acquisition or UNSET)
+            for case in dataset.cases
+        ),
         further=tuple(
             _ListedFurther(name=one.name, pixel_mm=one.pixel_mm, of=one.of, kind=one.kind) for one in dataset.further
         )
@@ -97,12 +101,21 @@ def read_inputs(folder: Path, protocol: Protocol) -> Inputs:
     files = {one.name: str(folder / "lq" / f"{one.name}.png") for one in (*cases, *further)}
     _expect(folder / "lq", "digest of the slices", note.slices, digest_outputs(read_slices(files)), fix=WRITE_INPUTS)
     return Inputs(
-        cases=tuple(NoisySlice(name=one.name, lq=files[one.name], pixel_mm=one.pixel_mm) for one in cases),
+        cases=tuple(
+            NoisySlice(
+                name=one.name,
+                lq=files[one.name],
+                pixel_mm=one.pixel_mm,
+                acquisition=one.acquisition or None,
+            )
+            for one in cases
+        ),
         further=tuple(
             FurtherSlice(name=one.name, lq=files[one.name], pixel_mm=one.pixel_mm, of=one.of, kind=one.kind)
             for one in further
         ),
         window_hu=note.window_hu,
+        bits=note.bits or 8,
         digest=note.data,
         names_key=None if note.names_key is None else bytes.fromhex(note.names_key),
     )
@@ -122,7 +135,7 @@ def _check_listed(path: Path, cases: Sequence[_Listed], further: Sequence[_Liste
 
 
 def noisy_slices(inputs: Inputs) -> Images:
-    """All slices that a container sees, uint8 (height, width), by name."""
+    """All slices that containers see, (height, width), by name."""
     return read_slices({one.name: one.lq for one in inputs.shown})
 
 
@@ -166,7 +179,7 @@ def write_run(
 def read_run(
     folder: Path, *, submission: SubmissionFacts, about: About, dataset: Dataset, protocol: Protocol
 ) -> tuple[TransferredRun, Images]:
-    """The run in a folder and its outputs, uint8 (height, width) by slice; no outputs if it failed.
+    """The run in a folder and its outputs, (height, width) by slice; no outputs if it failed.
 
     UsageError names what is missing, damaged, or of another submission, protocol or test set; OutputsError what is
     wrong with an output.
@@ -204,7 +217,7 @@ def read_run(
     if (folder / "outputs").is_symlink():
         raise UsageError(f"{folder / 'outputs'}: is a symbolic link, expected a folder", fix="give the folder itself")
     sizes = {name: (pixels.shape[0], pixels.shape[1]) for name, pixels in slices.items()}
-    outputs = pixels_of(read_folder(folder / "outputs", sizes=sizes))
+    outputs = pixels_of(read_folder(folder / "outputs", sizes=sizes, bits=dataset.bits))
     _expect(
         folder / "outputs",
         "digest of the outputs",

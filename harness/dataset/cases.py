@@ -10,18 +10,30 @@ from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
 from harness.base.structs import Strict
 from harness.base.text import first_few
+from harness.imaging.hounsfield import HU16, hu_per_level
 from harness.imaging.lesion import Lesion, Site
 
 KINDS = ("lq", "gt", "truth", "aligned_gt", "regions")
 """The images that a case may have, as the fields of `Case` name them; a phantom's has all of them."""
 
 
+class Acquisition(Strict, frozen=True, kw_only=True, omit_defaults=True):
+    """How a slice was scanned, as far as its source says: mm, kV, mAs, and the name of the reconstruction kernel."""
+
+    thickness_mm: float | None = None
+    kvp: float | None = None
+    mas: float | None = None
+    kernel: str | None = None
+
+
 class NoisySlice(Strict, frozen=True, kw_only=True):
-    """What a run may know of one slice: the path of its noisy image, an 8-bit grey PNG, and its pixel size in mm."""
+    """What a run may know of one slice: the path of its noisy image, a grey PNG, its pixel size in mm, and, of a scan,
+    how it was acquired."""
 
     name: str
     lq: str
     pixel_mm: float | None = None
+    acquisition: Acquisition | None = None
 
     @property
     def plane(self) -> str:
@@ -51,7 +63,7 @@ class FurtherSlice(NoisySlice, frozen=True, kw_only=True):
 
 
 class Case(NoisySlice, frozen=True, kw_only=True):
-    """One slice of a test set; every path names an 8-bit grey PNG of the same size.
+    """One slice of a test set; every path names a grey PNG of the same size and, but for `regions`, of the set's bits.
 
     `lq` is the low-dose slice and `gt` the normal-dose slice. Only the phantom has the others: `truth`, the noise-free
     reference aligned with `lq`; `aligned_gt`, another normal-dose scan, aligned with `lq` as well; and `regions`, the
@@ -67,7 +79,10 @@ class Case(NoisySlice, frozen=True, kw_only=True):
 
 class Inputs(Strict, frozen=True, kw_only=True):
     """The noisy slices of a test set. A run needs nothing else, so the machine that runs strangers' containers need not
-    hold any label. `window_hu` is the HU of grey 0 and of grey 255.
+    hold any label.
+
+    Slices have 8 bits, or 16: HU + 8192 (`harness.imaging.hounsfield`). `window_hu` is the HU of grey 0 and of grey
+    255: of the slices themselves, or of what is made of those of 16 bits for models, networks and eyes that take 8.
 
     `further` are more noisy images of the planes of `cases`. `digest` is that of the whole test set. The names that
     containers see are keyed by `names_key` if the protocol has a secret, else by the installation.
@@ -76,6 +91,7 @@ class Inputs(Strict, frozen=True, kw_only=True):
     cases: tuple[NoisySlice, ...]
     further: tuple[FurtherSlice, ...] = ()
     window_hu: tuple[float, float] | None
+    bits: Literal[8, 16] = 8
     digest: str
     names_key: bytes | None = None
 
@@ -83,6 +99,17 @@ class Inputs(Strict, frozen=True, kw_only=True):
     def shown(self) -> tuple[NoisySlice, ...]:
         """All that a container denoises."""
         return (*self.cases, *self.further)
+
+    @property
+    def scale_hu(self) -> tuple[float, float] | None:
+        """The window of the slices themselves: HU of value 0 and of the largest value."""
+        return HU16 if self.bits == 16 else self.window_hu
+
+    @property
+    def hu_per_level(self) -> float | None:
+        """The width in HU of one step of the slices' values; None where the window is unknown."""
+        window = self.scale_hu
+        return None if window is None else hu_per_level(window, f"uint{self.bits}")
 
 
 class Dataset(Inputs, frozen=True, kw_only=True):

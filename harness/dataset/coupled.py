@@ -26,12 +26,13 @@ from harness.base.files import cache_root
 from harness.base.private_files import installation_secret
 from harness.base.progress import Progress
 from harness.base.slice_cache import Refused, keep_slice, make_slices, slice_path
-from harness.base.slices import read_grey
+from harness.base.slices import read_grey, read_image
 from harness.base.structs import Strict
 from harness.dataset.cases import Case, Dataset, FurtherSlice, refuse_slices
 from harness.imaging.coupled import couple
 from harness.imaging.draws import generator
-from harness.protocol import Coupled, FolderData, PhantomData, Protocol
+from harness.protocol import Coupled, PhantomData, Protocol
+from harness.protocol.data import Data
 
 KINDS: tuple[Literal["plus"], Literal["minus"]] = ("plus", "minus")
 NOISE = "noise"  # the noise in HU, float32, as the bytes of a grey image: lossless, and kept like one
@@ -42,9 +43,7 @@ class Split(Strict, frozen=True, kw_only=True):
     """What is known of a coupled slice: nothing but that its images lie there."""
 
 
-def with_coupled(
-    dataset: Dataset, protocol: Protocol, data: PhantomData | FolderData, progress: Progress | None
-) -> Dataset:
+def with_coupled(dataset: Dataset, protocol: Protocol, data: Data, progress: Progress | None) -> Dataset:
     """A test set and, of each case, the further slices `<case>-plus` and `<case>-minus`, from the cache or made there;
     the set as it is where the protocol has no `coupled`.
 
@@ -60,7 +59,7 @@ def with_coupled(
     folder = cache_root() / "data" / f"coupled-{key[:20]}"
     secret = _secret(data)
     tasks = {
-        case.name: (case, dataset.window_hu, coupled, _seed(secret, case, dataset.pixels[case.name]["lq"]))
+        case.name: (case, dataset.scale_hu, coupled, _seed(secret, case, dataset.pixels[case.name]["lq"]))
         for case in dataset.cases
     }
     _, refused = make_slices(folder, tasks, _split, Split, progress=progress)
@@ -98,8 +97,8 @@ def coupled_digest(digest: str, protocol: Protocol) -> str:
     """
     if protocol.coupled is None:
         return digest
-    folder = isinstance(protocol.data, FolderData)
-    commitment = hmac.digest(_secret(protocol.data), b"commitment", "sha256").hex() if folder else None
+    own = not isinstance(protocol.data, PhantomData)
+    commitment = hmac.digest(_secret(protocol.data), b"commitment", "sha256").hex() if own else None
     return digest_json({"set": digest, "coupled": protocol.coupled, "key": commitment})
 
 
@@ -108,9 +107,9 @@ def read_noise(path: Path) -> NDArray[np.float32]:
     return np.ascontiguousarray(read_grey(path)).view(_FLOAT).astype(np.float32)
 
 
-def _secret(data: PhantomData | FolderData) -> bytes:
+def _secret(data: Data) -> bytes:
     purpose = b"harness coupled noise, 1"
-    if isinstance(data, FolderData):
+    if not isinstance(data, PhantomData):
         return hmac.digest(installation_secret(), purpose, "sha256")
     assert isinstance(data.seed, int), "load_data replaces a commitment with its secret seed"
     return hmac.digest(str(data.seed).encode(), purpose, "sha256")
@@ -139,7 +138,7 @@ def _split(case: Case, window_hu: tuple[float, float], coupled: Coupled, seed: i
     scanner = msgspec.structs.replace(coupled.scanner, photons=coupled.scanner.photons * coupled.dose)
     try:
         made = couple(
-            read_grey(Path(case.lq)),
+            read_image(Path(case.lq)),
             window_hu=window_hu,
             pixel_mm=case.pixel_mm,
             scanner=scanner,

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
 from harness.base.files import write_text
-from harness.base.slices import read_grey
+from harness.base.slices import read_image
 from harness.dataset.cases import KINDS, Dataset
 
 TRAINED_ON = "trained_on.txt"
@@ -31,7 +31,7 @@ def fingerprints(dataset: Dataset) -> dict[str, str]:
         if kind != "regions"
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = pool.map(lambda image: digest_pixels(read_grey(image[0])), images)
+        digests = pool.map(lambda image: digest_pixels(read_image(image[0])), images)
         found = {digest: name for digest, (_, name) in zip(digests, images, strict=True)}
     return found | {digest: f"patient {patient}" for patient, digest in dataset.people.items()}
 

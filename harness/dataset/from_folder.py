@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +26,8 @@ SLICE_MM = (50.0, 700.0)
 reconstructed."""
 
 
-class _Image(NamedTuple):
-    """What is kept of one image, uint8 (height, width): its file, its size, its pixels and how it looks."""
+class ReadImage(NamedTuple):
+    """What is kept of one image (height, width): its file, its size, its pixels and how it looks."""
 
     path: Path
     shape: tuple[int, ...]
@@ -35,7 +35,7 @@ class _Image(NamedTuple):
     look: Look
 
 
-_Pair = tuple[_Image, _Image]  # low dose, normal dose
+Pair = tuple[ReadImage, ReadImage]  # low dose, normal dose
 
 
 def folder_slices(data: FolderData, protocol: Protocol) -> Dataset:
@@ -50,18 +50,8 @@ def folder_slices(data: FolderData, protocol: Protocol) -> Dataset:
     files, notes = _files(root)
     patients = _patients(data.patient, list(files), protocol.name)
     pairs = _read(files)
-    kinds = {one.name: metrics.load(one.metric) for one in protocol.metrics}
-    smallest = {name: kind.smallest for name, kind in kinds.items() if isinstance(kind, metrics.ImageMetric)}
-    _refuse_sizes(pairs.values(), data.pixel_mm, smallest)
-    if len(pairs) < 2 and len(smallest) < len(kinds):
-        sets = ", ".join(name for name in kinds if name not in smallest)
-        raise UsageError(
-            f"{root / 'lq'}: holds one slice, while {sets} of the protocol compares sets of slices",
-            fix="give more slices, or leave such metrics out of the protocol",
-        )
-    found = misfits({name: (low.look, normal.look) for name, (low, normal) in pairs.items()}, patients)
-    refuse_slices([f"{name}: {reason}" for name, reason in found.certain.items()], "do not fit")
-    notes += first_few([f"slice {name} may not fit: {reason}" for name, reason in found.likely.items()], at_most=20)
+    check_pairs(root, [(pair, data.pixel_mm) for pair in pairs.values()], protocol)
+    notes += misfit_notes({name: (low.look, normal.look) for name, (low, normal) in pairs.items()}, patients)
     parts = [repr((data.window_hu, data.pixel_mm)).encode()]
     for name, (low, normal) in pairs.items():
         parts += [name.encode(), patients[name].encode(), repr(low.shape).encode(), low.pixels, normal.pixels]
@@ -98,12 +88,12 @@ def _files(root: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     return {name: (lq.slices[name], gt.slices[name]) for name in sorted(lq.slices, key="{}.png".format)}, notes
 
 
-def _read(files: Mapping[str, tuple[Path, Path]]) -> dict[str, _Pair]:
+def _read(files: Mapping[str, tuple[Path, Path]]) -> dict[str, Pair]:
     """The images of each slice; UsageError for all that cannot be read."""
-    pairs: dict[str, _Pair] = {}
+    pairs: dict[str, Pair] = {}
     wrong: list[str] = []
 
-    def read(path: Path) -> _Image | None:
+    def read(path: Path) -> ReadImage | None:
         try:
             image = read_slice(path)
         except Rejected as error:
@@ -112,7 +102,7 @@ def _read(files: Mapping[str, tuple[Path, Path]]) -> dict[str, _Pair]:
         except FileNotFoundError:
             wrong.append(f"{path} is a link to nothing")
             return None
-        return _Image(path, image.shape, image.tobytes(), look_at(image))
+        return ReadImage(path, image.shape, image.tobytes(), look_at(image))
 
     for name, paths in files.items():
         low, normal = map(read, paths)
@@ -122,13 +112,33 @@ def _read(files: Mapping[str, tuple[Path, Path]]) -> dict[str, _Pair]:
     return pairs
 
 
-def _refuse_sizes(pairs: Iterable[_Pair], pixel_mm: float | None, smallest: Mapping[str, int]) -> None:
-    """UsageError for images that are constant, differ from their partners in size, or have one that cannot be."""
+def check_pairs(root: Path, pairs: Sequence[tuple[Pair, float | None]], protocol: Protocol) -> None:
+    """UsageError for pairs, each with the width of a pixel in mm, that a protocol cannot score: too few, constant, of a
+    size that differs from the partner's, that a metric cannot take or that no scan has."""
+    kinds = {one.name: metrics.load(one.metric) for one in protocol.metrics}
+    smallest = {name: kind.smallest for name, kind in kinds.items() if isinstance(kind, metrics.ImageMetric)}
+    _refuse_sizes(pairs, smallest)
+    if len(pairs) < 2 and len(smallest) < len(kinds):
+        sets = ", ".join(name for name in kinds if name not in smallest)
+        raise UsageError(
+            f"{root / 'lq'}: holds one slice, while {sets} of the protocol compares sets of slices",
+            fix="give more slices, or leave such metrics out of the protocol",
+        )
+
+
+def misfit_notes(looks: Mapping[str, tuple[Look, Look]], patients: Mapping[str, str]) -> list[str]:
+    """Lines on the pairs that may not fit (`harness.dataset.pairs_fit`), by name; UsageError for those that do not."""
+    found = misfits(looks, patients)
+    refuse_slices([f"{name}: {reason}" for name, reason in found.certain.items()], "do not fit")
+    return first_few([f"slice {name} may not fit: {reason}" for name, reason in found.likely.items()], at_most=20)
+
+
+def _refuse_sizes(pairs: Iterable[tuple[Pair, float | None]], smallest: Mapping[str, int]) -> None:
     differ: list[str] = []
     constant: list[str] = []
     small: list[str] = []
     scale: list[str] = []
-    for low, normal in pairs:
+    for (low, normal), pixel_mm in pairs:
         constant += [str(one.path) for one in (low, normal) if len(set(one.pixels)) == 1]
         if low.shape != normal.shape:
             differ.append(f"{low.path} {low.shape} but {normal.path} {normal.shape}")
@@ -147,7 +157,7 @@ def _refuse_sizes(pairs: Iterable[_Pair], pixel_mm: float | None, smallest: Mapp
     refuse_slices(
         scale,
         f"are not {SLICE_MM[0]:g} to {SLICE_MM[1]:g} mm wide, as chest slices are",
-        "correct data.pixel_mm, the width of a pixel in mm",
+        "correct the width of a pixel in mm (data.pixel_mm)",
     )
 
 

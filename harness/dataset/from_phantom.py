@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from msgspec import UNSET
-from numpy.typing import NDArray
 
 from harness.base.code_digest import digest_code
-from harness.base.digests import digest_bytes, digest_json, digest_pixels
+from harness.base.digests import digest_bytes, digest_json, digest_pixels, pixel_bytes
 from harness.base.files import cache_root
 from harness.base.progress import Progress
 from harness.base.slice_cache import find_slice, keep_slice, make_slices, slice_path
 from harness.base.structs import Strict, canonical_json
 from harness.dataset.cases import KINDS, Case, Dataset, FurtherKind, FurtherSlice
+from harness.imaging.hounsfield import HU16, Image
 from harness.imaging.lesion import Site
 from harness.protocol import PhantomData
 
@@ -85,7 +84,7 @@ def phantom_dataset(data: PhantomData, slices: Mapping[str, Scanned], folder: Pa
     for name, (patient, number) in places(data).items():
         one = slices[name]
         paths = {kind: str(folder / slice_path(kind, name)) for kind in image_kinds(data, number)}
-        own = {kind: paths[kind] for kind in KINDS}
+        own: dict[str, Any] = {kind: paths[kind] for kind in KINDS}
         cases.append(Case(name=name, patient=f"p{patient + 1:02d}", pixel_mm=one.pixel_mm, **own))
         further += _further(cases[-1], paths)
         people[cases[-1].patient] = digest_json(["phantom", data.seed, patient, _view(data, patient)])
@@ -94,6 +93,7 @@ def phantom_dataset(data: PhantomData, slices: Mapping[str, Scanned], folder: Pa
         cases=tuple(cases),
         further=tuple(further),
         window_hu=slices[cases[0].name].window_hu,
+        bits=data.bits,
         digest=digest_bytes(*parts),
         people=people,
         pixels={name: slices[name].images for name in places(data)},
@@ -118,14 +118,14 @@ def _further(case: Case, paths: Mapping[str, str]) -> Iterator[FurtherSlice]:
             )
 
 
-def slice_digest(images: Mapping[str, NDArray[np.uint8]], sites: Sequence[Site]) -> str:
+def slice_digest(images: Mapping[str, Image], sites: Sequence[Site]) -> str:
     """The digest of all that a slice consists of: its images by kind and, where it is scanned with lesions, the sites.
 
     Nobody can try sites until they fit without the pixels, so that the digest of a secret seed's slice tells nothing.
     """
-    parts = [images[kind].tobytes() for kind in KINDS]
+    parts = [pixel_bytes(images[kind]) for kind in KINDS]
     for kind in sorted(images.keys() - set(KINDS)):
-        parts += [kind.encode(), images[kind].tobytes()]
+        parts += [kind.encode(), pixel_bytes(images[kind])]
     return digest_bytes(*parts, *([canonical_json(sites)] if LESIONS in images else []))
 
 
@@ -157,7 +157,8 @@ def _scan(name: str, data: PhantomData, patient: int, number: int, folder: str) 
         heights[number],
         size=data.size,
         dose=data.dose,
-        window_hu=data.window,
+        window_hu=data.window if data.bits == 8 else HU16,
+        bits=data.bits,
         lesions=() if lesions is UNSET else lesions.conditions,
         most=0 if lesions is UNSET else lesions.sites,
         realisations=_realisations(data, number),
@@ -166,7 +167,7 @@ def _scan(name: str, data: PhantomData, patient: int, number: int, folder: str) 
     assert tuple(images) == image_kinds(data, number)
     facts = Scanned(
         pixel_mm=scans.usual.pixel_mm,
-        window_hu=scans.usual.window_hu,
+        window_hu=data.window,
         digest=slice_digest(images, scans.sites),
         images={kind: digest_pixels(image) for kind, image in images.items()},
         sites=scans.sites,
@@ -174,7 +175,7 @@ def _scan(name: str, data: PhantomData, patient: int, number: int, folder: str) 
     return keep_slice(Path(folder), name, images, facts)
 
 
-def _images(scans: PlaneScans) -> dict[str, NDArray[np.uint8]]:
+def _images(scans: PlaneScans) -> dict[str, Image]:
     """The images of a slice by kind, in the order of `image_kinds`."""
     images = {kind: getattr(scans.usual, kind) for kind in KINDS}
     if scans.lesions_lq is not None and scans.lesions_gt is not None:

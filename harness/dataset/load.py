@@ -13,6 +13,7 @@ from harness.dataset.cases import Dataset
 from harness.dataset.coupled import coupled_digest, with_coupled
 from harness.dataset.from_folder import folder_slices
 from harness.dataset.from_phantom import phantom_slices, scanned_before
+from harness.dataset.from_scans import scan_slices
 from harness.dataset.official import (
     Imported,
     difference_note,
@@ -22,13 +23,13 @@ from harness.dataset.official import (
     official_dataset,
 )
 from harness.dataset.secret import find_secret
-from harness.protocol import OfficialSet, PhantomData, Protocol
+from harness.protocol import OfficialSet, PhantomData, Protocol, ScansData
 
 
 def load_data(
     protocol: Protocol, *, leaderboard: Path = Path("leaderboard"), progress: Progress | None = None
 ) -> Dataset:
-    """The test set of a protocol: read and checked (folder), imported, found in the cache or generated (phantom).
+    """The test set of a protocol: read and checked (folder, scans), imported, found in the cache or made (phantom).
 
     `leaderboard` is where a secret seed may have been disclosed. UsageError names the files that do not fit, or the
     secret that is missing; damaged slices in the cache are generated again. Where the set is not the official one, its
@@ -37,8 +38,9 @@ def load_data(
     """
     official = protocol.official_data
     if not isinstance(protocol.data, PhantomData):
-        dataset = with_coupled(folder_slices(protocol.data, protocol), protocol, protocol.data, progress)
-        return _compared(dataset, official, None)
+        of_files = scan_slices if isinstance(protocol.data, ScansData) else folder_slices
+        dataset = of_files(protocol.data, protocol)  # type: ignore[arg-type]
+        return _compared(with_coupled(dataset, protocol, protocol.data, progress), official, None)
     secret = find_secret(protocol, leaderboard, os.environ)
     data = protocol.data if secret is None else msgspec.structs.replace(protocol.data, seed=secret.seed)
     imported = find_imported(official) if official is not None else None

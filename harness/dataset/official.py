@@ -17,7 +17,7 @@ from harness.base.digests import digest_json
 from harness.base.errors import UsageError
 from harness.base.files import cache_root
 from harness.base.slice_cache import find_slice, slice_path
-from harness.base.slices import read_grey
+from harness.base.slices import read_image
 from harness.base.structs import Strict, read_json
 from harness.base.text import first_few
 from harness.dataset.cases import KINDS, Dataset
@@ -136,7 +136,7 @@ def grey_levels(pairs: Iterable[tuple[Path, Path]]) -> int | None:
     """How many grey levels the images of some pairs differ at most; None for images of other sizes or without pairs."""
     most: int | None = None
     for one, other in pairs:
-        left, right = read_grey(one).astype(np.int16), read_grey(other).astype(np.int16)
+        left, right = read_image(one).astype(np.int32), read_image(other).astype(np.int32)
         if left.shape != right.shape:
             return None
         most = max(most or 0, int(np.abs(left - right).max()))

@@ -21,7 +21,7 @@ from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
 from harness.base.private_files import read_private, refuse_shared_folder
 from harness.base.structs import Strict, canonical_json, read_json, write_json
-from harness.protocol import FolderData, Protocol
+from harness.protocol import PhantomData, Protocol
 
 DISCLOSED = "disclosed.json"  # beside protocol.json: the secret, once everybody may know it
 VARIABLE = "HARNESS_SECRET_FILE"
@@ -81,7 +81,7 @@ def find_secret(protocol: Protocol, leaderboard: Path, environment: Mapping[str,
 
     None for a protocol without a secret. UsageError if it is not available, or does not match the commitment.
     """
-    if isinstance(protocol.data, FolderData) or isinstance(protocol.data.seed, int):
+    if not isinstance(protocol.data, PhantomData) or isinstance(protocol.data.seed, int):
         return None
     disclosed = disclosed_file(leaderboard, protocol)
     if disclosed.is_file():

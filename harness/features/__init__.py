@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
 from harness.base.progress import Progress
-from harness.base.slices import read_grey
+from harness.base.slices import read_image
 from harness.features._extractor import Extractor, ExtractorFactory, Matrix, Output
 from harness.features._maps import Grid, region_weights
+from harness.imaging.hounsfield import Window, grey
 
 __all__ = ["Extractor", "ExtractorFactory", "Features", "Output", "extract", "extract_masked", "load", "names"]
 
@@ -70,6 +71,7 @@ def extract(
     extractors: Sequence[Extractor],
     *,
     regions: Callable[[int], Mapping[str, Mask]] | None,
+    window_hu: Window | None = None,
     batch: int = 16,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Features]]:
@@ -80,14 +82,15 @@ def extract(
     image i; with it, extractors with maps also give `pooled` features of every other region: the maps averaged over the
     region, each cell weighted by the share of it that the region covers. An image without the region (no mask of that
     name, or less than one map cell of it) has no row there; a region that no image shows has no key.
-    `progress` is told (done, total). Images are 8-bit grey or have three equal channels; UsageError names any other.
+    `progress` is told (done, total). Images have 8 bits, or 16, which the networks see through `window_hu`.
     """
     whole: dict[str, list[Matrix]] = {extractor.name: [] for extractor in extractors}
     pooled: dict[str, dict[str, list[tuple[int, Matrix]]]] = {extractor.name: {} for extractor in extractors}
     wants_maps = regions is not None and any(extractor.grid for extractor in extractors)
 
     def loaded(index: int) -> _Loaded:
-        return _load(images[index], regions(index) if regions is not None and wants_maps else None, extractors)
+        masks = regions(index) if regions is not None and wants_maps else None
+        return _load(grey(read_image(images[index]), window_hu), masks, extractors)
 
     done = 0
     for chunk in _ahead(loaded, len(images), batch):
@@ -126,6 +129,7 @@ def extract_masked(
     extractors: Sequence[Extractor],
     *,
     masks: Callable[[int], Mask],
+    window_hu: Window | None = None,
     batch: int = 16,
     progress: Progress | None = None,
 ) -> dict[str, Features]:
@@ -139,7 +143,7 @@ def extract_masked(
         mask = masks(index)
         if not mask.any():
             return None
-        image = np.where(mask, read_grey(images[index]), np.uint8(0))
+        image = np.where(mask, grey(read_image(images[index]), window_hu), np.uint8(0))
         return digest_pixels(image), [extractor.prepare(image) for extractor in extractors]
 
     rows: list[int] = []
@@ -173,9 +177,8 @@ def extract_masked(
     }
 
 
-def _load(path: Path, masks: Mapping[str, Mask] | None, extractors: Sequence[Extractor]) -> _Loaded:
+def _load(image: NDArray[np.uint8], masks: Mapping[str, Mask] | None, extractors: Sequence[Extractor]) -> _Loaded:
     """An image for the extractors; for their maps, too, where there are masks."""
-    image = read_grey(path)
     prepared = {one.name: one.prepare(image) for one in extractors}
     if masks is None:
         return _Loaded(prepared, {}, {})

@@ -10,7 +10,7 @@ Equations of IPv1 (arXiv 2510.07492) and IPv2 (arXiv 2602.19314). A low-dose sli
 | ipv2 = rb + an, remove noise at test | lungs | M N(B) + (1 - M) A | M W(A) + (1 - M) B |
 
 N adds noise (`harness.imaging.noise` as published, `harness.imaging.insertion` corrected), W is a weak denoiser.
-All images are uint8 (height, width); a mask is 255 M, as uint8.
+Images are uint8 or, in HU, uint16 (height, width), all of one type; a mask is 255 M, as uint8.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from harness.imaging.hounsfield import Image, whole_levels
+
+Mask = NDArray[np.uint8]
 StrategyName = Literal["ipv1", "rb", "an", "ipv2"]
 
 
@@ -42,21 +44,22 @@ STRATEGIES: dict[StrategyName, Strategy] = {
 }
 
 
-def blend(mask: Image, inside: Image, outside: Image) -> Image:
+def blend(mask: Mask, inside: Image, outside: Image) -> Image:
     """`M * inside + (1 - M) * outside` in float32 as published, rounded half to even."""
     if not mask.shape == inside.shape == outside.shape:
         raise ValueError(f"shapes differ: mask {mask.shape}, inside {inside.shape}, outside {outside.shape}")
     weight = mask.astype(np.float32) / np.float32(255)
-    return _grey(weight * inside.astype(np.float32) + (np.float32(1) - weight) * outside.astype(np.float32))
+    mixed = weight * inside.astype(np.float32) + (np.float32(1) - weight) * outside.astype(np.float32)
+    return whole_levels(mixed, outside.dtype)
 
 
-def label(strategy: StrategyName, mask: Image, *, low: Image, normal: Image, weak: Image | None = None) -> Image:
+def label(strategy: StrategyName, mask: Mask, *, low: Image, normal: Image, weak: Image | None = None) -> Image:
     """The label of a low-dose slice; `weak` is W(low), needed where the strategy removes noise."""
     return blend(mask, _needed("weak", weak) if STRATEGIES[strategy].remove_noise else low, normal)
 
 
 def training_input(
-    strategy: StrategyName, mask: Image, *, low: Image, normal: Image, noisy: Image | None = None
+    strategy: StrategyName, mask: Mask, *, low: Image, normal: Image, noisy: Image | None = None
 ) -> Image:
     """The input of a training pair; `noisy` is N(normal), needed where the strategy adds noise."""
     recipe = STRATEGIES[strategy]
@@ -64,15 +67,10 @@ def training_input(
         return blend(mask, _needed("noisy", noisy) if recipe.add_noise else normal, low)
     # In float64 and in this order: float32 rounds thousands of pixels another way than the published code does.
     weight, a, b = mask / 255.0, low.astype(np.float64), normal.astype(np.float64)
-    return _grey(weight * b + (1 - weight) * (a * (1 - recipe.mixed) + b * recipe.mixed))
+    return whole_levels(weight * b + (1 - weight) * (a * (1 - recipe.mixed) + b * recipe.mixed), normal.dtype)
 
 
 def _needed(name: str, image: Image | None) -> Image:
     if image is None:
         raise ValueError(f"this strategy needs the image `{name}`")
     return image
-
-
-def _grey(values: NDArray[np.floating]) -> Image:
-    grey: Image = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return grey

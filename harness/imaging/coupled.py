@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.imaging.hounsfield import Image, clipped, hu_per_level
 from harness.imaging.insertion import Scanner, project, reconstructed
 from harness.imaging.noise_level import spread
 from harness.imaging.portable import exps, gaussian_blur, logs
@@ -45,7 +46,6 @@ _CALM_RANGE = (2.0, 8.0)
 _FINE = 1.0
 """Blur in pixels that leaves the noise to be measured; anatomy is weaker here than at 2 pixels."""
 
-Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 
@@ -71,10 +71,11 @@ def couple(
 ) -> Coupled:
     """The inputs that a denoiser gets in place of a noisy slice, and the noise that they share.
 
-    `image` is uint8 (height, width), grey 0 and 255 being `window_hu`; `scanner` has the photons of this very scan,
-    not of one at normal dose. `rng` gives raw bits only (`harness.imaging.draws.generator`): its key decides every
-    byte. With `calibrate` the noise is scaled by `noise_ratio`, for a scanner that is known roughly or whose tube
-    current varies; a scanner that is known exactly needs none. ValueError unless 0 < `step` <= 1, the image is uint8
+    `image` is uint8 or uint16 (height, width) in the window `window_hu` (`harness.imaging.hounsfield`); `scanner` has
+    the photons of this very scan, not of one at normal dose. `rng` gives raw bits only
+    (`harness.imaging.draws.generator`): its key decides every byte.
+    With `calibrate` the noise is scaled by `noise_ratio`, for a scanner that is known roughly or whose tube current
+    varies; a scanner that is known exactly needs none. ValueError unless 0 < `step` <= 1, the image has 8 or 16 bits
     and the window rises; as `noise_ratio` with `calibrate`.
     """
     _check(image, window_hu)
@@ -86,8 +87,9 @@ def couple(
     if calibrate:
         noise = noise * np.float32(noise_ratio(image, noise, window_hu=window_hu))
     low, high = window_hu
-    moved = noise * np.float32(step * 255 / (high - low))
-    plus, minus = (np.clip(np.rint(image + sign * moved), 0, 255).astype(np.uint8) for sign in (1, -1))
+    largest = np.iinfo(image.dtype).max
+    moved = noise * np.float32(step * largest / (high - low))
+    plus, minus = (np.clip(np.rint(image + sign * moved), 0, largest).astype(image.dtype) for sign in (1, -1))
     return Coupled(inputs=(plus, minus), noise=noise, step=step)
 
 
@@ -100,13 +102,14 @@ def clean_paths(
     Air below vacuum, which noise makes, keeps its sign; air that the window clips gets its median. What starved rays
     read too much on average, and a slice shows of that, is taken off again.
     """
-    low, high = window_hu
-    hu = image.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low)
+    low = window_hu[0]
+    step = np.float32(hu_per_level(window_hu, image.dtype))
+    hu = image.astype(np.float32) * step + np.float32(low)
     inside = erode(field_of_view(image), 2)  # without the rim, where some scans show padding already
-    clipped = _share_around((image == 0) & inside) > 0.25
-    if clipped.any():
-        median = np.asarray(cv2.medianBlur(image, _AIR), np.float32) * np.float32((high - low) / 255) + np.float32(low)
-        hu = np.where(clipped, np.maximum(median, np.float32(-1000)), hu)
+    black = _share_around((image == 0) & inside) > 0.25
+    if black.any():
+        median = np.asarray(cv2.medianBlur(image, _AIR), np.float32) * step + np.float32(low)
+        hu = np.where(black, np.maximum(median, np.float32(-1000)), hu)
 
     def paths(hu_above_air: NDArray[np.float32]) -> NDArray[np.float32]:
         mu = np.where(inside, hu_above_air * np.float32(1e-3 * MU_WATER), np.float32(0))
@@ -134,14 +137,13 @@ def noise_ratio(image: Image, noise: NDArray[np.float32], *, window_hu: tuple[fl
     than one percent. ValueError where these are fewer than `FEWEST_CALM`, or `noise` is 0 there.
     """
     _check(image, window_hu)
-    low, high = window_hu
-    hu = image.astype(np.float32) * np.float32((high - low) / 255)
+    hu = image.astype(np.float32) * np.float32(hu_per_level(window_hu, image.dtype))
     fine, coarse = _CALM_RANGE
 
     def relief(pixels: NDArray[np.float32], reach: float) -> NDArray[np.float32]:
         return np.sqrt(gaussian_blur((gaussian_blur(pixels, fine) - gaussian_blur(pixels, coarse)) ** 2, reach))
 
-    usable = erode(field_of_view(image), _AIR) & (_share_around((image == 0) | (image == 255)) < 0.03)
+    usable = erode(field_of_view(image), _AIR) & (_share_around(clipped(image)) < 0.03)
     usable[:_AIR, :] = usable[-_AIR:, :] = usable[:, :_AIR] = usable[:, -_AIR:] = False
     wanted = int(_CALM_SHARE * np.count_nonzero(usable))
     if wanted < FEWEST_CALM:
@@ -161,7 +163,7 @@ def squared_error(
 ) -> float:
     """The mean square of a denoiser's error against the truth in a region of a slice, estimated, in HU^2.
 
-    `outputs` are what it made of `coupled.inputs`, uint8 like the slice `image` itself; `mask` is bool (height, width).
+    `outputs` are what it made of `coupled.inputs`, of the type of the slice `image`; `mask` is bool (height, width).
     Unbiased where nothing is clipped, and so now and then below 0 where the error is small: pool the slices before
     taking a root. ValueError where shapes differ or the mask is empty.
     """
@@ -170,7 +172,7 @@ def squared_error(
         raise ValueError(f"outputs, image, noise and mask differ in shape: {sorted(shapes)}")
     if not mask.any():
         raise ValueError("the region is empty in this slice: leave the slice out for this region")
-    scale = (window_hu[1] - window_hu[0]) / 255
+    scale = hu_per_level(window_hu, image.dtype)
     own, noise = image[mask].astype(np.float64), coupled.noise[mask].astype(np.float64)
     plus, minus = (output[mask].astype(np.float64) for output in outputs)
     # The mean of |f(A + a z) - (A - z/a)|^2 and of |f(A - a z) - (A + z/a)|^2, without |z|^2 / a^2: that is the same
@@ -183,10 +185,10 @@ def squared_error(
 def clipped_share(image: Image, coupled: Coupled, mask: Mask) -> float:
     """Share of a region's pixels that are black or white in a slice or in its inputs: their noise is cut off, and the
     estimate does not hold for them."""
-    clipped = np.zeros(image.shape, bool)
+    cut_off = np.zeros(image.shape, bool)
     for shown in (image, *coupled.inputs):
-        clipped |= (shown == 0) | (shown == 255)
-    return float(clipped[mask].mean()) if mask.any() else 0.0
+        cut_off |= clipped(shown)
+    return float(cut_off[mask].mean()) if mask.any() else 0.0
 
 
 def pooled(errors: Sequence[float], patients: Sequence[str]) -> Replicates:
@@ -221,7 +223,7 @@ def _share_around(mask: Mask) -> NDArray[np.float32]:
 
 
 def _check(image: Image, window_hu: tuple[float, float]) -> None:
-    if image.ndim != 2 or image.dtype != np.uint8:
-        raise ValueError(f"expected an 8-bit slice, found {image.dtype} {image.shape}")
+    if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"expected a slice of 8 or 16 bits, found {image.dtype} {image.shape}")
     if not window_hu[0] < window_hu[1]:
         raise ValueError(f"expected a window from low to high HU, found {window_hu}")

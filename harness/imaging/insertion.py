@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.structs import Strict
+from harness.imaging.hounsfield import Image, hu_per_level
 from harness.imaging.regions import field_of_view
 from harness.imaging.tomography import MU_WATER, Kernel, detect, fbp, hu_to_mu, radon
 
@@ -31,7 +32,7 @@ class Scanner(Strict, frozen=True, kw_only=True):
 
 
 def insert_noise(
-    image: NDArray[np.uint8],
+    image: Image,
     *,
     window_hu: tuple[float, float],
     pixel_mm: float,
@@ -39,8 +40,9 @@ def insert_noise(
     dose: float,
     rng: np.random.Generator,
     sinogram: NDArray[np.float32] | None = None,
-) -> NDArray[np.uint8]:
-    """A slice (uint8, height x width; grey 0 and 255 are `window_hu`) as if scanned at the fraction `dose` of its dose.
+) -> Image:
+    """A slice (uint8 or uint16, height x width, in the window `window_hu`) as if scanned at the fraction `dose` of its
+    dose.
 
     `sinogram` is the slice's own `line_integrals`, where they are known already.
     """
@@ -54,19 +56,20 @@ def insert_noise(
         dose=dose,
         rng=rng,
     )
-    low, high = window_hu
-    grey = image + np.where(field_of_view(image), noise, np.float32(0)) * np.float32(255 / (high - low))
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    (low, high), largest = window_hu, np.iinfo(image.dtype).max
+    levels = image + np.where(field_of_view(image), noise, np.float32(0)) * np.float32(largest / (high - low))
+    noisy: Image = np.clip(np.rint(levels), 0, largest).astype(image.dtype)
+    return noisy
 
 
-def line_integrals(image: NDArray[np.uint8], *, window_hu: tuple[float, float], pixel_mm: float) -> NDArray[np.float32]:
-    """Line integrals (views, channels) of a slice (uint8, height x width) on calibrated attenuation.
+def line_integrals(image: Image, *, window_hu: tuple[float, float], pixel_mm: float) -> NDArray[np.float32]:
+    """Line integrals (views, channels) of a slice (uint8 or uint16, height x width) on calibrated attenuation.
 
     They depend on neither dose nor scanner: one sinogram serves any number of realisations. A slice that fills its
     image is projected on as many channels as its diagonal is long, so that the corners get noise too.
     """
-    low, high = window_hu
-    hu = image.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low)
+    step = np.float32(hu_per_level(window_hu, image.dtype))
+    hu = image.astype(np.float32) * step + np.float32(window_hu[0])
     return project(hu_to_mu(hu), inside=field_of_view(image), pixel_mm=pixel_mm)
 
 

@@ -22,9 +22,11 @@ def project(image: NDArray[np.uint8], *, threads: int | None = None) -> NDArray[
     """Line integrals of a slice (uint8, n x n, stretched to 0..1): (n channels, n angles over 180 degrees).
 
     They depend on neither dose nor seed: one sinogram serves any number of `add_noise` calls. `threads` as in
-    `tomography.radon`. ValueError where the slice is not square (the published code would shrink it) or constant
-    (there it divides by zero).
+    `tomography.radon`. ValueError where the slice is not uint8, not square (the published code would shrink it)
+    or constant (there it divides by zero).
     """
+    if image.dtype != np.uint8:
+        raise ValueError("published Add Noise stretches 8-bit slices, and has no scale in HU: use variant: corrected")
     if image.ndim != 2 or image.shape[0] != image.shape[1]:
         raise ValueError(f"published Add Noise takes only square slices, found the shape {image.shape}")
     low, high = image.min(initial=255), image.max(initial=0)

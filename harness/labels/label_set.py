@@ -16,12 +16,13 @@ from harness.base.errors import UsageError
 from harness.base.files import atomic_folder, cache_root, refuse_existing
 from harness.base.progress import Progress
 from harness.base.slice_cache import Refused, make_slices, read_facts
-from harness.base.slices import read_grey, write_grey
+from harness.base.slices import read_grey, read_image, write_grey
 from harness.base.structs import Strict, write_json
 from harness.dataset.cases import Case, Dataset
 from harness.dataset.official import difference_note, differing_images, find_imported
 from harness.imaging import denoise
 from harness.imaging.blend import label as label_of
+from harness.imaging.hounsfield import grey
 from harness.imaging.masks import common_mask, remove_background
 from harness.imaging.regions import consensus
 from harness.imaging.segment import segment
@@ -60,7 +61,7 @@ class LabelSet(Strict, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     def path(self, name: str) -> Path:
-        """The label of the case `name`: an 8-bit grey PNG of the case's size."""
+        """The label of the case `name`: a grey PNG of the case's size and bits."""
         return Path(self.folder) / "labels" / f"{name}.png"
 
     def regions(self, case: Case) -> NDArray[np.uint8]:
@@ -179,8 +180,8 @@ def write_labels(dataset: Dataset, labels: LabelSet, purify: Purify, folder: Pat
             (part / kind).mkdir()
         for case in dataset.cases:
             # written anew: an organiser's file may hold text, such as a patient's name
-            write_grey(part / "lq" / f"{case.name}.png", read_grey(Path(case.lq)))
-            write_grey(part / "gt_bar" / f"{case.name}.png", read_grey(labels.path(case.name)))
+            write_grey(part / "lq" / f"{case.name}.png", read_image(Path(case.lq)))
+            write_grey(part / "gt_bar" / f"{case.name}.png", read_image(labels.path(case.name)))
         write_json(part / "manifest.json", manifest(dataset, purify, slices, labels=labels.digest))
 
 
@@ -211,24 +212,25 @@ def _make(
     folder: str,
 ) -> Purified | Refused:
     """Write the label of one slice, and its regions if they are not known."""
-    low, normal = read_grey(Path(case.lq)), read_grey(Path(case.gt))
+    low, normal = read_image(Path(case.lq)), read_image(Path(case.gt))
     try:
         mask = mask_of(case, low, normal, purify, window_hu=window_hu)
     except ValueError as error:
         return Refused(reason=str(error))
     if imported is not None:
-        label = read_grey(imported)
+        label = read_image(imported)
     else:
         weak = None
         if purify.removes_noise:
-            weak = read_grey(weak_output) if weak_output else denoise.load(purify.weak_denoiser)(low)
+            weak = read_image(weak_output) if weak_output else denoise.load(purify.weak_denoiser)(low)
         label = label_of(purify.strategy, mask, low=low, normal=normal, weak=weak)
     images, agreed = {"labels": label}, None
     if not case.regions:
-        quiet = denoise.load(REGIONS_DENOISER)(low)
+        low, normal = grey(low, window_hu), grey(normal, window_hu)
+        quiet = grey(denoise.load(REGIONS_DENOISER)(low), window_hu)
         ipv2 = label_of("ipv2", remove_background(common_mask(low, normal)), low=low, normal=normal, weak=quiet)
         images["regions"], agreed = consensus(
-            segment(ipv2, window_hu=window_hu, pixel_mm=case.pixel_mm),
+            segment(grey(ipv2, window_hu), window_hu=window_hu, pixel_mm=case.pixel_mm),
             segment(quiet, window_hu=window_hu, pixel_mm=case.pixel_mm),
         )
     line = quality_of(case, mask, label, low=low, normal=normal, window_hu=window_hu)

@@ -8,9 +8,10 @@ import numpy as np
 
 from harness.base.errors import UsageError
 from harness.base.progress import Progress, part_of
-from harness.base.slices import read_grey
+from harness.base.slices import read_image
 from harness.base.structs import Strict
 from harness.dataset.cases import Dataset
+from harness.imaging.hounsfield import grey
 from harness.imaging.noise_fit import Fit, fit_scanner, training_dose
 from harness.protocol import Noise
 
@@ -39,7 +40,7 @@ def fit_noise(dataset: Dataset, *, slices: int, seed: int, progress: Progress | 
         for position, kind in enumerate(("lq", "gt")):
             fits.append(
                 fit_scanner(
-                    [read_grey(Path(getattr(case, kind))) for case in chosen],
+                    [grey(read_image(Path(getattr(case, kind))), dataset.window_hu) for case in chosen],
                     window_hu=dataset.window_hu,
                     pixel_mm=[case.pixel_mm for case in chosen if case.pixel_mm is not None],
                     seed=seed,

@@ -17,12 +17,13 @@ from harness import features as extractors_of
 from harness import metrics as metrics_of
 from harness.base.errors import ScoringError, UsageError
 from harness.base.progress import Progress, part_of
-from harness.base.slices import read_grey, write_grey
+from harness.base.slices import read_image, write_grey
 from harness.base.structs import Strict
 from harness.base.workers import map_slices
 from harness.dataset.cases import Case, Dataset
 from harness.features import Extractor, Features
 from harness.imaging import denoise
+from harness.imaging.hounsfield import grey
 from harness.imaging.masks import dark_mask
 from harness.imaging.regions import Region, shrink
 from harness.labels.acceptance_gates import ACCEPTANCE_GATES, gate_values
@@ -259,8 +260,8 @@ def _slice(
     folder: str,
 ) -> _OfSlice:
     """Denoise one slice by the whole battery, and compare the labels with the truth and the battery with both."""
-    low, normal = read_grey(Path(case.lq)), read_grey(Path(case.gt))
-    images = {name: read_grey(path) for name, path in references.items()}
+    low, normal = (grey(read_image(Path(path)), window_hu) for path in (case.lq, case.gt))
+    images = {name: grey(read_image(path), window_hu) for name, path in references.items()}
     masks = shrink(region_map)
     some = next(iter(recipes.values()))  # the mask does not depend on the weak denoiser
     lung = masks["lung"] & (mask_of(case, low, normal, some, window_hu=window_hu) > 0)

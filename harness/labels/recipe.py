@@ -17,12 +17,13 @@ from harness.base.slices import read_grey
 from harness.base.structs import Strict
 from harness.dataset.cases import Case, Dataset, refuse_slices
 from harness.imaging.blend import STRATEGIES
+from harness.imaging.hounsfield import Image, grey
 from harness.imaging.lungs import corrected_masks
 from harness.imaging.masks import common_mask, remove_background
 from harness.imaging.quality import Quality, implausible, quality
 from harness.protocol import Purify
 
-Image = NDArray[np.uint8]
+Mask = NDArray[np.uint8]
 
 
 class Purified(Strict, frozen=True, kw_only=True):
@@ -34,8 +35,9 @@ class Purified(Strict, frozen=True, kw_only=True):
     consensus: float | None = None
 
 
-def mask_of(case: Case, low: Image, normal: Image, purify: Purify, *, window_hu: tuple[float, float] | None) -> Image:
-    """The recipe's mask of a slice, 255 M. ValueError says why a slice cannot have one."""
+def mask_of(case: Case, low: Image, normal: Image, purify: Purify, *, window_hu: tuple[float, float] | None) -> Mask:
+    """The recipe's mask of a slice, 255 M, found on grey levels. ValueError says why a slice cannot have one."""
+    low, normal = (grey(one, window_hu) for one in (low, normal))
     if low.shape[0] != low.shape[1] and purify.variant == "published":
         raise ValueError(
             f"not square: {low.shape[0]} x {low.shape[1]} (height x width), which the published code would shrink; "
@@ -50,14 +52,14 @@ def mask_of(case: Case, low: Image, normal: Image, purify: Purify, *, window_hu:
 
 
 def quality_of(
-    case: Case, mask: Image, purified: Image, *, low: Image, normal: Image, window_hu: tuple[float, float] | None
+    case: Case, mask: Mask, purified: Image, *, low: Image, normal: Image, window_hu: tuple[float, float] | None
 ) -> Quality:
     """How purification went, by the case's true regions or else by a segmentation of the normal-dose slice."""
     return quality(
         mask,
-        purified,
-        low=low,
-        normal=normal,
+        grey(purified, window_hu),
+        low=grey(low, window_hu),
+        normal=grey(normal, window_hu),
         window_hu=window_hu,
         pixel_mm=case.pixel_mm,
         regions=read_grey(Path(case.regions)) if case.regions else None,

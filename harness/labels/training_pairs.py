@@ -20,13 +20,14 @@ from harness.base.errors import UsageError
 from harness.base.files import cache_root, refuse_existing, write_bytes
 from harness.base.progress import Progress
 from harness.base.slice_cache import Refused, make_slices, notes_folder
-from harness.base.slices import read_grey
+from harness.base.slices import read_image
 from harness.base.structs import Strict, write_json
 from harness.dataset.cases import Case, Dataset
 from harness.dataset.fingerprints import TRAINED_ON, fingerprints, write_fingerprints
 from harness.imaging import insertion, noise
 from harness.imaging.blend import STRATEGIES, training_input
 from harness.imaging.draws import generator
+from harness.imaging.hounsfield import own_window
 from harness.labels.noise_fit import refuse_uncalibrated
 from harness.labels.recipe import (
     Purified,
@@ -102,7 +103,7 @@ def _make(
     case: Case, purify: Purify, seed: int, window_hu: tuple[float, float] | None, folder: str
 ) -> Purified | Refused:
     """Write the pair of one slice."""
-    low, normal = read_grey(Path(case.lq)), read_grey(Path(case.gt))
+    low, normal = read_image(Path(case.lq)), read_image(Path(case.gt))
     try:
         mask = mask_of(case, low, normal, purify, window_hu=window_hu)
         noisy = _with_noise(case, normal, purify, seed, window_hu) if STRATEGIES[purify.strategy].add_noise else None
@@ -122,7 +123,7 @@ def _with_noise(case: Case, normal: Image, purify: Purify, seed: int, window_hu:
     assert window_hu is not None, "refuse_uncalibrated"
     assert case.pixel_mm is not None, "refuse_uncalibrated"
     assert purify.noise is not None, "refuse_uncalibrated"
-    window, pixel_mm = window_hu, case.pixel_mm
+    window, pixel_mm = own_window(normal, window_hu), case.pixel_mm
     sinogram = _sinogram(
         lambda: insertion.line_integrals(normal, window_hu=window, pixel_mm=pixel_mm),
         "corrected",

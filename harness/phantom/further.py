@@ -6,11 +6,10 @@ What they share is cut and projected once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from harness.base.structs import Strict
+from harness.imaging.hounsfield import Image
 from harness.imaging.lesion import Lesion, Site
 from harness.phantom.lesions import PRESENT_LOW, PRESENT_NORMAL, plant
 from harness.phantom.patient import Patient
@@ -22,13 +21,13 @@ AGAIN = 10
 
 class PlaneScans(Strict, frozen=True, kw_only=True):
     """The usual scans of a plane; with lesions at `sites`, the low-dose and the normal-dose one, None where there are
-    none to plant; and more low-dose scans of the plane as it is. All images are (size, size) uint8."""
+    none to plant; and more low-dose scans of the plane as it is. All images are (size, size), of the scanner's bits."""
 
     usual: PhantomSlice
     sites: tuple[Site, ...]
-    lesions_lq: NDArray[np.uint8] | None
-    lesions_gt: NDArray[np.uint8] | None
-    again: tuple[NDArray[np.uint8], ...]
+    lesions_lq: Image | None
+    lesions_gt: Image | None
+    again: tuple[Image, ...]
 
 
 def scan_plane(
@@ -38,6 +37,7 @@ def scan_plane(
     size: int,
     dose: float,
     window_hu: tuple[float, float] = WINDOW_HU,
+    bits: Literal[8, 16] = 8,
     lesions: Sequence[Lesion] = (),
     most: int = 0,
     realisations: int = 1,
@@ -50,7 +50,7 @@ def scan_plane(
     """
     if realisations < 1:
         raise ValueError(f"expected at least one realisation, found {realisations}")
-    scanner = Scan(patient=patient, level=level, size=size, dose=dose, window_hu=window_hu)
+    scanner = Scan(patient=patient, level=level, size=size, dose=dose, window_hu=window_hu, bits=bits)
     seen = scanner.see()
     planted = plant(scanner, seen, lesions, most=most) if lesions else None
     return PlaneScans(

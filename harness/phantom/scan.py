@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.structs import Strict
 from harness.imaging.draws import generator
+from harness.imaging.hounsfield import Image
 from harness.imaging.regions import Code
 from harness.imaging.tomography import detect, fbp, hu_to_mu, mu_to_hu, radon
 from harness.phantom.anatomy import Anatomy, Breath
@@ -41,17 +42,18 @@ ROUND_VIEWS = ("full", "closed-cavity")
 
 
 class PhantomSlice(Strict, frozen=True, kw_only=True):
-    """One slice scanned twice. All images are (size, size) uint8, `window_hu` being the HU of grey 0 and 255.
+    """One slice scanned twice. All images are (size, size), `window_hu` being the HU of value 0 and of the largest one;
+    `regions` is uint8, the others have the scanner's bits.
 
     `gt` is the normal-dose scan; `lq` the low-dose scan, in another breath; `truth` the noise-free reconstruction of
     what `lq` saw, through the same kernel; `aligned_gt` a normal-dose scan of that, the best that any scan can be;
     `regions` its region map (harness.imaging.regions.Code).
     """
 
-    gt: NDArray[np.uint8]
-    lq: NDArray[np.uint8]
-    truth: NDArray[np.uint8]
-    aligned_gt: NDArray[np.uint8]
+    gt: Image
+    lq: Image
+    truth: Image
+    aligned_gt: Image
     regions: NDArray[np.uint8]
     window_hu: tuple[float, float]
     pixel_mm: float
@@ -125,14 +127,15 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """The scanner, set to one level of a patient, to images of `size` pixels and to a low dose of `dose` of the normal
-    one. ValueError as `scan_slice`."""
+    """The scanner, set to one level of a patient, to images of `size` pixels, of `bits` bits, and to a low dose of
+    `dose` of the normal one. ValueError as `scan_slice`."""
 
     patient: Patient
     level: float
     size: int
     dose: float
     window_hu: tuple[float, float] = WINDOW_HU
+    bits: Literal[8, 16] = 8
 
     def __post_init__(self) -> None:
         if self.size < 16 or not 0 < self.dose <= 1:
@@ -166,19 +169,19 @@ class Scan:
         """Noise-free line integrals of a plane in HU, as `cut` gives it."""
         return radon(hu_to_mu(hu), pixel_mm=self.pixel_mm, views=round(VIEWS_PER_CHANNEL * self.size))
 
-    def low_dose(self, sinogram: Array, *, number: int) -> NDArray[np.uint8]:
+    def low_dose(self, sinogram: Array, *, number: int) -> Image:
         """An image of these line integrals at low dose; each `number` is an exposure with noise of its own."""
         return self.image(self._exposed(sinogram, photons=NORMAL_PHOTONS * self.dose, number=number))
 
-    def normal_dose(self, sinogram: Array, *, number: int) -> NDArray[np.uint8]:
+    def normal_dose(self, sinogram: Array, *, number: int) -> Image:
         """As `low_dose`, at normal dose."""
         return self.image(self._exposed(sinogram, photons=NORMAL_PHOTONS, number=number))
 
-    def image(self, sinogram: Array) -> NDArray[np.uint8]:
-        """The reconstruction, uint8 (size, size)."""
+    def image(self, sinogram: Array) -> Image:
+        """The reconstruction, (size, size)."""
         hu = mu_to_hu(fbp(sinogram, pixel_mm=self.pixel_mm, kernel="sharp", size=self.size))
         shown = np.where(field_of_view(self.patient, self.size), hu, np.float32(-1024))
-        return to_grey(shown, window_hu=self.window_hu)
+        return to_grey(shown, window_hu=self.window_hu, bits=self.bits)
 
     def _exposed(self, sinogram: Array, *, photons: float, number: int) -> Array:
         """The line integrals as measured with `photons` a ray."""
@@ -227,11 +230,12 @@ def field_of_view(patient: Patient, size: int) -> NDArray[np.bool_]:
     return np.ones((size, size), bool)
 
 
-def to_grey(hu: Array, *, window_hu: tuple[float, float] = WINDOW_HU) -> NDArray[np.uint8]:
-    """HU -> uint8 through a window, rounded to the nearest grey level."""
-    low, high = window_hu
-    grey: NDArray[np.uint8] = np.rint(np.clip((hu - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
-    return grey
+def to_grey(hu: Array, *, window_hu: tuple[float, float] = WINDOW_HU, bits: Literal[8, 16] = 8) -> Image:
+    """HU -> uint8 or uint16 through a window, rounded to the nearest level."""
+    (low, high), largest = window_hu, 2**bits - 1
+    levels = np.rint(np.clip((hu - low) * (largest / (high - low)), 0, largest))
+    image: Image = levels.astype(np.uint8 if bits == 8 else np.uint16)
+    return image
 
 
 def _disk(size: int) -> NDArray[np.bool_]:

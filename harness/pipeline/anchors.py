@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from harness.base.digests import digest_json
 from harness.base.progress import Reporter
-from harness.base.slices import read_grey
+from harness.base.slices import read_image
 from harness.board.build import write_board
 from harness.pipeline.attachments import attachment_files
 from harness.pipeline.prepare import Benchmark, LabelledData
@@ -26,7 +26,7 @@ def evaluate_anchors(benchmark: Benchmark, reporter: Reporter) -> list[Record]:
         with reporter.stage(anchor.slug) as progress, TemporaryDirectory() as folder:
             outputs = anchor_outputs(anchor, benchmark, Path(folder))
             card = score_outputs(outputs, benchmark, progress)
-            digest = digest_outputs({name: read_grey(path) for name, path in outputs.items()})
+            digest = digest_outputs({name: read_image(path) for name, path in outputs.items()})
             result = result_of(_facts(anchor), benchmark, card, outputs=digest, device="cpu")
             record = make_record(result, observed_without_engine(benchmark.protocol))
             attachments = attachment_files(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)

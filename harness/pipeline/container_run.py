@@ -15,7 +15,7 @@ from harness.records.schema import Failure, Observed, SubmissionFacts, about, fa
 from harness.run.execute import run_submission
 from harness.run.result import Run
 from harness.sandbox import Device
-from harness.submission.manifest import Submission
+from harness.submission.manifest import InputKind, Submission
 
 
 class RunOutcome(Strict, frozen=True, kw_only=True):
@@ -24,6 +24,7 @@ class RunOutcome(Strict, frozen=True, kw_only=True):
     submission: SubmissionFacts
     failure: Failure | None = None
     device: Device | None = None
+    input: InputKind = "uint8"  # what it takes
     outputs: str | None = None  # digest of the outputs (`harness.run.result.digest_outputs`); None if it failed
     observed: Observed
 
@@ -74,4 +75,7 @@ def run_container(
         about=words,
         **msgspec.structs.asdict(run.costs),
     )
-    return RunOutcome(submission=facts, device=run.device, outputs=run.outputs_digest, observed=observed), run
+    kind = submission.manifest.input
+    return RunOutcome(
+        submission=facts, device=run.device, input=kind, outputs=run.outputs_digest, observed=observed
+    ), run

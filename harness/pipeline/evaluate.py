@@ -17,6 +17,7 @@ from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import keep_record, result_of, score_outputs
 from harness.records.observe import scored_here
 from harness.records.schema import Record, make_record
+from harness.run.input_kinds import mapping_note
 from harness.run.result import Run
 from harness.scoring.score import Scorecard
 from harness.submission.manifest import Submission
@@ -75,6 +76,9 @@ def score_and_record(
     if outcome.failure is None:
         with reporter.stage("score") as progress:
             card = score_outputs(outputs, benchmark, progress)
+        if said := mapping_note(outcome.input, benchmark.dataset):
+            reporter.note(f"{outcome.submission.slug} {said}")
+            card = msgspec.structs.replace(card, notes=(*card.notes, said))
         observed = scored_here(observed)
         attachments = attachment_files(benchmark.protocol, benchmark.dataset, benchmark.labels, outputs, card)
     result = result_of(

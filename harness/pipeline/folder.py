@@ -12,6 +12,7 @@ from harness.base.png import pixels_of
 from harness.base.progress import Reporter
 from harness.base.slices import read_slices
 from harness.board.build import write_board
+from harness.imaging.hounsfield import grey
 from harness.imaging.slips import find_slips
 from harness.pipeline.attachments import attachment_files
 from harness.pipeline.prepare import Benchmark
@@ -58,10 +59,12 @@ def evaluate_folder(
         )
     noisy = read_slices({one.name: one.lq for one in benchmark.dataset.shown if one.name in outputs})
     sizes = {name: (one.shape[0], one.shape[1]) for name, one in noisy.items()}
-    found = read_folder(folder, sizes=sizes, note=reporter.note)
+    found = read_folder(folder, sizes=sizes, bits=benchmark.dataset.bits, note=reporter.note)
     pixels = pixels_of(found)
     names = [case.name for case in benchmark.dataset.cases]
-    for line in find_slips([noisy[name] for name in names], [pixels[name] for name in names]):
+    window = benchmark.dataset.window_hu
+    shown = ([grey(images[name], window) for name in names] for images in (noisy, pixels))
+    for line in find_slips(*shown):
         reporter.note(f"looks wrong: {line}")
     with reporter.stage("score") as progress:
         card = score_outputs(outputs, benchmark, progress)

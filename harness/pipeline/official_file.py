@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
 from harness.base.files import atomic_file, atomic_folder, write_bytes
-from harness.base.png import Rejected, Slice, read_png
+from harness.base.png import Image, Rejected, Slice, read_png
 from harness.base.slice_cache import note_slice, slice_path
 from harness.base.structs import canonical_json
 from harness.base.text import shortened
@@ -148,8 +146,8 @@ def import_set(protocol: Protocol, path: Path) -> Path:
 def _take(path: Path, file: BinaryIO, one: OfficialSlice, folder: Path, *, size: int, with_sites: bool) -> list[str]:
     """Take the files of one slice from an archive into `folder`; returns their paths in it. UsageError as
     `import_set`."""
-    largest = size * size * 101 // 100 + 8192  # bytes of a PNG, compressed or not
-    images: dict[str, NDArray[np.uint8]] = {}
+    largest = 2 * size * size * 101 // 100 + 8192  # bytes of a PNG of 16 bits, compressed or not
+    images: dict[str, Image] = {}
     names: list[str] = []
     for kind, digest in (images_of(one) | {LABELS: one.label}).items():
         names.append(slice_path(kind, one.name))
@@ -192,7 +190,7 @@ def _other_set(path: Path, stated: OfficialSet, official: OfficialSet) -> UsageE
 def _image(path: Path, name: str, data: bytes, *, size: int, digest: str) -> Slice:
     """An image of an archive. UsageError if it is no plain PNG of that size, or has another digest."""
     try:
-        found = read_png(data, height=size, width=size)
+        found = read_png(data, height=size, width=size, bits=(8, 16))
     except Rejected as error:
         raise UsageError(f"{path}: {name}: {error}", fix=AGAIN) from None
     if digest_pixels(found.pixels) != digest:

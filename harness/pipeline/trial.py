@@ -13,6 +13,7 @@ from harness.base.slices import read_slices, write_grey
 from harness.base.structs import Strict
 from harness.dataset.cases import first_cases
 from harness.engines import Engine
+from harness.imaging.hounsfield import grey
 from harness.imaging.montage import lung_window, montage
 from harness.imaging.slips import Difference, difference, find_slips
 from harness.pipeline.data import prepare_data, refuse_training_set
@@ -63,7 +64,10 @@ def trial_run(
             publish_logs=protocol.publish.logs,
             progress=progress,
         )
-    noisy, outputs = read_slices({one.name: one.lq for one in dataset.cases}), read_slices(run.outputs)
+    noisy, outputs = (
+        {name: grey(image, dataset.window_hu) for name, image in read_slices(paths).items()}
+        for paths in ({one.name: one.lq for one in dataset.cases}, run.outputs)
+    )
     sheet = cache_root() / "checks" / f"{submission.slug}.png"
     write_grey(sheet, contact_sheet(noisy, outputs, window_hu=dataset.window_hu))
     return Trial(

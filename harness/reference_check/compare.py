@@ -3,6 +3,7 @@ where the outputs are here, beside that of the harness on this machine."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -14,15 +15,16 @@ import pandas
 from harness import metrics as metrics_of
 from harness.base.errors import UsageError
 from harness.base.progress import Progress
-from harness.base.slices import read_grey
+from harness.base.slices import read_grey, read_image, write_grey
 from harness.base.structs import Strict
 from harness.base.text import first_few
 from harness.base.workers import map_slices
 from harness.dataset.cases import Dataset
 from harness.features import Extractor
+from harness.imaging.hounsfield import Window, data_range, grey
 from harness.imaging.regions import shrink
 from harness.labels.label_set import LabelSet
-from harness.metrics import DATA_RANGE, ImageMetric, comparisons
+from harness.metrics import ImageMetric, comparisons
 from harness.protocol import Metric, Protocol
 from harness.records.agreement import of_tables, tolerance
 from harness.records.attachments import Store, attachment
@@ -103,18 +105,18 @@ def compare(
             progress(next(done), 2 * (len(references) + 1) + 2)
 
     networks = {one.name: tools.network(one.name) for one in extractors if one.name in tools.NETWORKS}
-    kept = _features_of_outputs(images, record, folder, store, extractors, protocol)
+    kept = _features_of_outputs(images, record, folder, store, extractors, protocol, dataset.window_hu)
     step()
-    own = _whole(images.outputs, networks)
+    own = _whole(images.outputs, networks, dataset)
     step()
     comparisons: list[Comparison] = []
     for name, paths in references.items():
-        theirs = _whole(paths, networks)
+        theirs = _whole(paths, networks, dataset)
         step()
-        regional = features_of(paths, images.region_maps, extractors, protocol)
+        regional = features_of(paths, images.region_maps, extractors, protocol, window_hu=dataset.window_hu)
         comparisons += _distances(name, record, protocol, kept, regional, own, theirs)
         step()
-    comparisons += _image_metrics(record, folder, protocol, images, dataset.window_hu)
+    comparisons += _image_metrics(record, folder, protocol, images, dataset)
     step()
     if outputs is not None:
         card = score(outputs, dataset, labels, protocol, extractors=extractors)
@@ -140,7 +142,7 @@ def _require_recorded_material(
         missing = [case.name for case in dataset.cases if case.name not in outputs]
         if missing:
             raise UsageError(f"the outputs lack {', '.join(first_few(missing))}", fix="give one <case>.png per case")
-        found["outputs"] = digest_outputs({name: read_grey(path) for name, path in outputs.items()})
+        found["outputs"] = digest_outputs({name: read_image(path) for name, path in outputs.items()})
         recorded["outputs"] = str(result.outputs)
     for name, digest in recorded.items():
         if found.get(name) != digest:
@@ -189,11 +191,17 @@ def _anew(record: Record, found: Mapping[str, Table]) -> list[Comparison]:
 Whole = Mapping[str, tools.Rows]
 
 
-def _whole(paths: Sequence[Path] | None, networks: Mapping[str, Callable[..., object]]) -> Whole:
-    """Whole-image features by the reference tools; empty without images."""
+def _whole(paths: Sequence[Path] | None, networks: Mapping[str, Callable[..., object]], dataset: Dataset) -> Whole:
+    """Whole-image features by the reference tools, of images as grey levels; empty without images."""
     if paths is None:
         return {}
-    return {name: tools.features(paths, model) for name, model in networks.items()}  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        if dataset.bits == 16:  # the tools read files, of 8 bits
+            shown = [Path(folder) / f"{index:06d}.png" for index in range(len(paths))]
+            for path, grey_path in zip(paths, shown, strict=True):
+                write_grey(grey_path, grey(read_image(path), dataset.window_hu))
+            paths = shown
+        return {name: tools.features(paths, model) for name, model in networks.items()}  # type: ignore[arg-type]
 
 
 def _features_of_outputs(
@@ -203,10 +211,11 @@ def _features_of_outputs(
     store: Store,
     extractors: Sequence[Extractor],
     protocol: Protocol,
+    window_hu: Window | None,
 ) -> FeatureSet:
     """The harness's features of the outputs: from the images where they are here, else those that the record keeps."""
     if images.outputs is not None:
-        return features_of(images.outputs, images.region_maps, extractors, protocol)
+        return features_of(images.outputs, images.region_maps, extractors, protocol, window_hu=window_hu)
     if FEATURES not in record.observed.files:
         raise UsageError(f"{folder}: the record keeps no features", fix="give the outputs: --outputs FOLDER")
     return read_features(store.get(attachment(record, folder, FEATURES))) or {}
@@ -274,12 +283,11 @@ def _comparison(
 
 # -------------------------------------------------------------------------------- image metrics
 def _image_metrics(
-    record: Record, folder: Path, protocol: Protocol, images: _Images, window_hu: tuple[float, float] | None
+    record: Record, folder: Path, protocol: Protocol, images: _Images, dataset: Dataset
 ) -> list[Comparison]:
     """Image metrics: by the reference tools from the images, and as means of the record's values per slice."""
     listed = pandas.DataFrame(map(msgspec.to_builtins, read_slices(record, folder)))
-    hu_per_grey = 1.0 if window_hu is None else (window_hu[1] - window_hu[0]) / DATA_RANGE
-    by_tools = _values_by_tools(protocol, images)
+    by_tools = _values_by_tools(protocol, images, dataset.window_hu)
     compared = []
     for name in images.references:
         for metric in protocol.metrics:
@@ -289,7 +297,7 @@ def _image_metrics(
                 for tool in tools.IMAGES.get(metric.metric, {}):
                     found = by_tools.get((name, metric.name, region, tool))
                     if found:
-                        scale = hu_per_grey if value.unit == "HU" else 1.0
+                        scale = dataset.hu_per_level or 1.0 if value.unit == "HU" else 1.0
                         mean = float(np.mean(found)) * scale
                         compared.append(_comparison(name, metric, region, value, tool, mean, "images", 1e-9))
                 if len(listed):
@@ -306,13 +314,19 @@ Key = tuple[str, str, str, str]
 """Reference, metric, region, tool."""
 
 
-def _values_by_tools(protocol: Protocol, images: _Images) -> dict[Key, list[float]]:
+def _values_by_tools(protocol: Protocol, images: _Images, window_hu: Window | None) -> dict[Key, list[float]]:
     """Values per slice by the reference tools, on all cores; empty without images."""
     if images.outputs is None:
         return {}
     wanted = [(one.name, one.metric) for one in protocol.metrics if one.metric in tools.IMAGES]
     tasks = [
-        (output, {name: paths[index] for name, paths in images.references.items()}, images.region_maps[index], wanted)
+        (
+            output,
+            {name: paths[index] for name, paths in images.references.items()},
+            images.region_maps[index],
+            wanted,
+            window_hu,
+        )
         for index, output in enumerate(images.outputs)
     ]
     found: dict[Key, list[float]] = {}
@@ -323,10 +337,15 @@ def _values_by_tools(protocol: Protocol, images: _Images) -> dict[Key, list[floa
 
 
 def _values_of_slice(
-    output: Path, references: Mapping[str, Path], region_map: Path, wanted: Sequence[tuple[str, str]]
+    output: Path,
+    references: Mapping[str, Path],
+    region_map: Path,
+    wanted: Sequence[tuple[str, str]],
+    window_hu: Window | None,
 ) -> dict[Key, float]:
-    image, masks = read_grey(output), shrink(read_grey(region_map))
-    targets = {name: read_grey(path) for name, path in references.items()}
+    image, masks = read_image(output), shrink(read_grey(region_map))
+    full = data_range(image, window_hu)
+    targets = {name: read_image(path) for name, path in references.items()}
     metrics = {display: metric for display, name in wanted if isinstance(metric := metrics_of.load(name), ImageMetric)}
     by_tool = {display: tools.IMAGES[name] for display, name in wanted}
     return {
@@ -334,5 +353,5 @@ def _values_of_slice(
         for one in comparisons(targets, metrics, masks)
         if one.mask.any()
         for tool, value in by_tool[one.name].items()
-        if (found := value(image, one.target, one.mask)) is not None
+        if (found := value(image, one.target, one.mask, full)) is not None
     }

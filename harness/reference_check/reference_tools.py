@@ -38,7 +38,7 @@ from torchmetrics.image.fid import _compute_fid  # noqa: E402
 from torchmetrics.image.kid import poly_mmd  # noqa: E402
 
 Rows = NDArray[np.float64]
-Grey = NDArray[np.uint8]
+Grey = NDArray[np.unsignedinteger[Any]]
 Mask = NDArray[np.bool_]
 CPU = torch.device("cpu")
 NETWORKS = ("inception", "inception-random", "clip", "clip-random", "efficientnet-lite0")
@@ -173,23 +173,24 @@ def _inside(image: Grey, mask: Mask) -> Tensor:
     return torch.from_numpy(image[mask].astype(np.float64))
 
 
-def _rmse(image: Grey, reference: Grey, mask: Mask) -> float:
+def _rmse(image: Grey, reference: Grey, mask: Mask, full: float) -> float:
+    del full  # every tool takes it
     return float(mean_squared_error(_inside(image, mask), _inside(reference, mask), squared=False))
 
 
-def _psnr(image: Grey, reference: Grey, mask: Mask) -> float:
+def _psnr(image: Grey, reference: Grey, mask: Mask, full: float) -> float:
     """Of images that differ by less than rounding does, the harness gives what rounding alone would."""
-    most = 10 * np.log10(255.0**2 / QUANTISATION_MSE)
-    found = peak_signal_noise_ratio(_inside(image, mask), _inside(reference, mask), data_range=255.0)
+    most = 10 * np.log10(full**2 / QUANTISATION_MSE)
+    found = peak_signal_noise_ratio(_inside(image, mask), _inside(reference, mask), data_range=full)
     return min(float(found), float(most))
 
 
-def _ssim(image: Grey, reference: Grey, mask: Mask) -> float | None:
+def _ssim(image: Grey, reference: Grey, mask: Mask, full: float) -> float | None:
     """None where the mask lies at the border of the image alone."""
     _, found = structural_similarity(
         image.astype(np.float64),
         reference.astype(np.float64),
-        data_range=255,
+        data_range=full,
         gaussian_weights=True,
         sigma=1.5,
         use_sample_covariance=False,
@@ -200,12 +201,13 @@ def _ssim(image: Grey, reference: Grey, mask: Mask) -> float | None:
     return float(chosen.mean()) if chosen.size else None
 
 
-IMAGES: dict[str, dict[str, Callable[[Grey, Grey, Mask], float | None]]] = {
+IMAGES: dict[str, dict[str, Callable[[Grey, Grey, Mask, float], float | None]]] = {
     "rmse": {"torchmetrics": _rmse},
     "psnr": {"torchmetrics": _psnr},
     "ssim": {"scikit-image": _ssim},
 }
-"""Metric -> tool -> value of an image (h, w) against its reference within a mask, in grey levels, or None."""
+"""Metric -> tool -> value of an image (h, w) against its reference within a mask, given the range of their levels, in
+levels, or None."""
 
 
 def versions() -> dict[str, Any]:

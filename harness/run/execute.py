@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from harness.base.digests import digest_file, digest_json
 from harness.base.errors import GpuRequiredError, SubmissionError
 from harness.base.files import cache_root, in_turn, write_text
-from harness.base.png import Slice, pixels_of
+from harness.base.png import Image, Slice, pixels_of
 from harness.base.progress import Progress
 from harness.base.slices import read_slices
 from harness.base.text import sanitise
@@ -25,6 +23,7 @@ from harness.engines import Engine, Exit
 from harness.run.cache import amend_run, cached_run, keep_run, run_folder
 from harness.run.container_image import checked_image, removed_if_refused
 from harness.run.failures import raise_for, withheld
+from harness.run.input_kinds import bits_of, from_container, refuse_unmapped, to_container
 from harness.run.outputs import read_outputs
 from harness.run.result import Costs, Run, Times, compare, digest_outputs
 from harness.run.staging import rounds_of, staged
@@ -43,7 +42,7 @@ from harness.sandbox import (
     policy_of,
     share_of,
 )
-from harness.submission.manifest import Submission
+from harness.submission.manifest import InputKind, Submission
 
 
 class _Job(NamedTuple):
@@ -69,10 +68,11 @@ class _Built(NamedTuple):
 
 
 class _Round(NamedTuple):
-    """What one container gets to see, by the names that it sees: slices, their pixels (uint8) and (height, width)."""
+    """What one container gets to see, by the names that it sees: slices, their pixels in the kind of its input, and
+    (height, width)."""
 
     cases: dict[str, NoisySlice]
-    slices: dict[str, NDArray[np.uint8]]
+    slices: dict[str, Image]
     sizes: dict[str, tuple[int, int]]
 
 
@@ -127,7 +127,7 @@ def run_submission(
         run = None if fresh else cached_run(folder, dataset)
         if run is not None and repeat == 1:
             return run
-        rounds = _rounds(dataset)
+        rounds = _rounds(dataset, submission.manifest.input)
         if run is None:
             found, ends = _execute(job, built, rounds, publish_logs=publish_logs, progress=progress)
             run = keep_run(folder, _finished(job, built, found, ends), found)
@@ -166,6 +166,7 @@ def _settle(
     submission: Submission, dataset: Inputs, limits: Limits, *, seed: int, engine: Engine, share: tuple[int, int]
 ) -> _Job:
     """Grant limits, choose the device and fetch declared weights."""
+    refuse_unmapped(submission.manifest.input, dataset)
     machine = share_of(engine.machine, part=share[0], parts=share[1])
     device, gpu = _device(submission, machine)
     return _Job(
@@ -211,6 +212,7 @@ def _key(job: _Job, built: _Built) -> str:
             "data": job.dataset.digest,
             "cases": [case.name for case in job.dataset.cases],
             **({"further": {one.name: (one.of, digest_file(Path(one.lq))) for one in further}} if further else {}),
+            **({"input": kind} if (kind := job.submission.manifest.input) != "uint8" else {}),
             "device": job.device,
             "seed": job.seed,
             "policy": policy_of(job.granted.limits, runtime=job.engine.runtime),
@@ -218,10 +220,11 @@ def _key(job: _Job, built: _Built) -> str:
     )
 
 
-def _rounds(dataset: Inputs) -> list[_Round]:
+def _rounds(dataset: Inputs, kind: InputKind) -> list[_Round]:
     rounds = []
     for cases in rounds_of(dataset):
-        slices = read_slices({name: one.lq for name, one in cases.items()})
+        read = read_slices({name: one.lq for name, one in cases.items()})
+        slices = {name: to_container(image, kind, dataset) for name, image in read.items()}
         rounds.append(_Round(cases, slices, {name: (one.shape[0], one.shape[1]) for name, one in slices.items()}))
     return rounds
 
@@ -241,7 +244,8 @@ def _execute(
             if len(rounds) == 1:
                 raise error from None
             raise type(error)(f"run {number} of {len(rounds)}: {error.message}", fix=error.fix) from error
-        found |= {one.cases[name].name: output for name, output in outputs.items()}
+        kind = job.submission.manifest.input
+        found |= {one.cases[name].name: from_container(out, kind, job.dataset) for name, out in outputs.items()}
         ends.append(ended)
     return found, ends
 
@@ -259,11 +263,12 @@ def _show(job: _Job, built: _Built, one: _Round, *, progress: Progress | None) -
     What it may read is laid out for it alone and gone afterwards. At an error its log is kept.
     """
     limits, total = job.granted.limits, len(one.cases)
+    bits = bits_of(job.submission.manifest.input)
     with staged(one.slices, one.cases, job.dataset.window_hu, job.weights) as (inputs, model):
         plan = plan_container(
             built.facts,
             limits=limits,
-            quota=output_quota(one.sizes.values()),
+            quota=output_quota(one.sizes.values(), bits=bits),
             input_folder=str(inputs),
             model_folder=None if model is None else str(model),
             seed=job.seed,
@@ -278,7 +283,7 @@ def _show(job: _Job, built: _Built, one: _Round, *, progress: Progress | None) -
             try:
                 raise_for(ended, device=job.device, limits=limits)
                 with contextlib.closing(container.output()) as tar:
-                    outputs = read_outputs(tar, sizes=one.sizes, quota=plan.quota)
+                    outputs = read_outputs(tar, sizes=one.sizes, quota=plan.quota, bits=bits)
             except Exception as error:
                 write_text(log_file(job.submission.slug), sanitise(f"{ended.log}\n{error}\n"))
                 raise

@@ -9,33 +9,54 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.base.errors import OutputQuotaError, OutputsError, UsageError
-from harness.base.png import Rejected, Slice, read_png
+from harness.base.png import Image, Rejected, Slice, read_png
 from harness.base.slices import find_slices, litter_note
 from harness.base.text import first_few, shortened
 from harness.dataset.cases import Inputs
+from harness.imaging.hounsfield import OFFSET_HU
 from harness.sandbox import Quota, largest_png
 
-FIX = (
-    "write one 8-bit single-channel PNG of the input's size and name per case to $HARNESS_OUTPUT, as "
-    "submissions/template does: np.uint8(np.clip(clean, 0, 255).round()), saved under case['file']"
-)
+AIR_HU = -900
+"""The lightest pixel of every slice lies above this."""
 
-FOLDER_FIX = (
-    "write one 8-bit single-channel PNG of the input's size and name per case to the folder, and nothing else: "
-    "np.uint8(np.clip(clean, 0, 255).round()); harness labels -o SET writes the inputs (SET/lq)"
-)
+LEVELS = {
+    8: "np.uint8(np.clip(clean, 0, 255).round())",
+    16: f"np.uint16(np.clip(hu + {OFFSET_HU}, 0, 65535).round())",
+}
+"""How pixels of so many bits are written."""
 
 
-def check_grey_levels(pixels: NDArray[np.uint8]) -> None:
-    """Refuse slices (uint8, height x width) that no denoiser can mean to write; Rejected says why."""
+def fix_of(bits: int) -> str:
+    """What a container is to write."""
+    return (
+        f"write one {bits}-bit single-channel PNG of the input's size and name per case to $HARNESS_OUTPUT, as "
+        f"submissions/template does: {LEVELS[bits]}, saved under case['file']"
+    )
+
+
+def folder_fix(bits: int) -> str:
+    """What a folder of outputs is to hold."""
+    return (
+        f"write one {bits}-bit single-channel PNG of the input's size and name per case to the folder, and nothing "
+        f"else: {LEVELS[bits]}; harness labels -o SET writes the inputs (SET/lq)"
+    )
+
+
+def check_levels(pixels: Image) -> None:
+    """Refuse slices (uint8 or uint16, height x width) that no denoiser can mean to write; Rejected says why."""
     low, high = int(pixels.min()), int(pixels.max())
     if low == high:
         raise Rejected(f"is constant (every pixel is {low})")
+    if pixels.dtype == np.uint16 and high < OFFSET_HU + AIR_HU:
+        raise Rejected(
+            f"holds nothing above {high - OFFSET_HU} HU: HU without the offset of {OFFSET_HU}, or grey levels; add "
+            f"{OFFSET_HU} to the HU before rounding"
+        )
     if high <= 1:
         raise Rejected("holds only 0 and 1, so it was saved on a scale of [0, 1]: multiply by 255 before rounding")
 
@@ -44,9 +65,10 @@ def check_grey_levels(pixels: NDArray[np.uint8]) -> None:
 class _Bounded(io.RawIOBase):
     """An iterator of bytes as a file that delivers at most `limit` bytes; OutputQuotaError beyond."""
 
-    def __init__(self, chunks: Iterable[bytes], limit: int) -> None:
+    def __init__(self, chunks: Iterable[bytes], limit: int, fix: str) -> None:
         self.chunks = iter(chunks)
         self.left = limit
+        self.fix = fix
         self.rest = b""
 
     def readable(self) -> bool:
@@ -59,20 +81,23 @@ class _Bounded(io.RawIOBase):
                 return 0
             self.left -= len(chunk)
             if self.left < 0:
-                raise OutputQuotaError("/output sends more bytes than its quota allows", fix=FIX)
+                raise OutputQuotaError("/output sends more bytes than its quota allows", fix=self.fix)
             self.rest = chunk
         count = min(len(buffer), len(self.rest))
         buffer[:count], self.rest = self.rest[:count], self.rest[count:]
         return count
 
 
-def read_outputs(tar: Iterable[bytes], *, sizes: Mapping[str, tuple[int, int]], quota: Quota) -> dict[str, Slice]:
+def read_outputs(
+    tar: Iterable[bytes], *, sizes: Mapping[str, tuple[int, int]], quota: Quota, bits: Literal[8, 16] = 8
+) -> dict[str, Slice]:
     """Read and check a submission's outputs from the tar stream of its /output.
 
-    `sizes` is the (height, width) of each case by the name that the container knows. Returns a slice for every case, by
-    that name. OutputsError lists everything that is missing, not expected or wrong; OutputQuotaError for files that
-    are larger than the quota (sparse ones).
+    `sizes` is the (height, width) of each case by the name that the container knows, `bits` those of a pixel. Returns
+    a slice for every case, by that name. OutputsError lists everything that is missing, not expected or wrong;
+    OutputQuotaError for files that are larger than the quota (sparse ones).
     """
+    fix = fix_of(bits)
     read: dict[str, Future[Slice]] = {}
     wrong: dict[str, str] = {}
     stray: list[str] = []
@@ -84,7 +109,7 @@ def read_outputs(tar: Iterable[bytes], *, sizes: Mapping[str, tuple[int, int]], 
     try:
         with (
             ThreadPoolExecutor(cores) as pool,
-            tarfile.open(fileobj=io.BufferedReader(_Bounded(tar, limit)), mode="r|") as members,
+            tarfile.open(fileobj=io.BufferedReader(_Bounded(tar, limit, fix)), mode="r|") as members,
         ):
             for member in members:
                 name = member.name.removeprefix("./")
@@ -92,40 +117,44 @@ def read_outputs(tar: Iterable[bytes], *, sizes: Mapping[str, tuple[int, int]], 
                     continue
                 if member.size > quota.bytes:
                     raise OutputQuotaError(
-                        f"{name!r} claims {member.size} bytes, while all of /output may hold {quota.bytes}", fix=FIX
+                        f"{name!r} claims {member.size} bytes, while all of /output may hold {quota.bytes}", fix=fix
                     )
                 case = name.removesuffix(".png")
                 if case not in sizes or not name.endswith(".png"):
                     stray.append(_shown(name) + ("" if member.isreg() else f" ({_kind(member)})"))
                     continue
                 try:
-                    data = _member_bytes(members, member, size=sizes[case])
+                    data = _member_bytes(members, member, size=sizes[case], bits=bits)
                 except Rejected as error:
                     wrong[case] = str(error)
                     continue
                 room.acquire()
-                read[case] = pool.submit(_read_slice, data, size=sizes[case])
+                read[case] = pool.submit(_read_slice, data, size=sizes[case], bits=bits)
                 read[case].add_done_callback(lambda _: room.release())
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-        raise OutputsError(f"/output cannot be read: {error}", fix=FIX) from error
+        raise OutputsError(f"/output cannot be read: {error}", fix=fix) from error
     found: dict[str, Slice] = {}
     for case, one in read.items():
         try:
             found[case] = one.result()
         except Rejected as error:
             wrong[case] = str(error)
-    return _complete(found, wrong=wrong, stray=stray, sizes=sizes)
+    return _complete(found, wrong=wrong, stray=stray, sizes=sizes, place="/output", fix=fix)
 
 
 def read_folder(
-    folder: Path, *, sizes: Mapping[str, tuple[int, int]], note: Callable[[str], None] | None = None
+    folder: Path,
+    *,
+    sizes: Mapping[str, tuple[int, int]],
+    bits: Literal[8, 16] = 8,
+    note: Callable[[str], None] | None = None,
 ) -> dict[str, Slice]:
     """Read and check outputs in a folder, `<case>.png` each (`harness.base.slices.find_slices`), as strictly as a
     container's.
 
-    `sizes` is the (height, width) of each case. Returns the slices by case. What a system left there (`.DS_Store`, ...)
-    is told to `note` and skipped; without `note` it is as wrong as anything else. UsageError if there is no such
-    folder; OutputsError as `read_outputs`.
+    `sizes` is the (height, width) of each case, `bits` those of a pixel. Returns the slices by case. What a system
+    left there (`.DS_Store`, ...) is told to `note` and skipped; without `note` it is as wrong as anything else.
+    UsageError if there is no such folder; OutputsError as `read_outputs`.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder", fix="name a folder that holds one <case>.png per case")
@@ -142,11 +171,11 @@ def read_folder(
         try:
             if path.is_symlink() or not path.is_file():
                 raise Rejected("is not a regular file")
-            _check_length(path.stat().st_size, size=sizes[case])
-            found[case] = _read_slice(path.read_bytes(), size=sizes[case])
+            _check_length(path.stat().st_size, size=sizes[case], bits=bits)
+            found[case] = _read_slice(path.read_bytes(), size=sizes[case], bits=bits)
         except Rejected as error:
             wrong[case] = str(error)
-    return _complete(found, wrong=wrong, stray=stray, sizes=sizes, place=str(folder), fix=FOLDER_FIX)
+    return _complete(found, wrong=wrong, stray=stray, sizes=sizes, place=str(folder), fix=folder_fix(bits))
 
 
 def output_files(folder: Path, dataset: Inputs) -> dict[str, Path]:
@@ -165,8 +194,8 @@ def _complete(
     wrong: dict[str, str],
     stray: list[str],
     sizes: Mapping[str, tuple[int, int]],
-    place: str = "/output",
-    fix: str = FIX,
+    place: str,
+    fix: str,
 ) -> dict[str, Slice]:
     """The slices in the order of `sizes`; OutputsError unless there is one for every case and nothing else.
 
@@ -180,24 +209,24 @@ def _complete(
     return {case: found[case] for case in sizes}
 
 
-def _check_length(length: int, *, size: tuple[int, int]) -> None:
-    height, width = size
-    if length > largest_png(height, width):
-        raise Rejected(f"has {length} bytes, while a PNG of that size needs at most {largest_png(height, width)}")
+def _check_length(length: int, *, size: tuple[int, int], bits: int) -> None:
+    most = largest_png(*size, bits=bits)
+    if length > most:
+        raise Rejected(f"has {length} bytes, while a PNG of that size needs at most {most}")
 
 
-def _read_slice(data: bytes, *, size: tuple[int, int]) -> Slice:
+def _read_slice(data: bytes, *, size: tuple[int, int], bits: int) -> Slice:
     """The slice in a file whose length was checked."""
     height, width = size
-    found = read_png(data, height=height, width=width)
-    check_grey_levels(found.pixels)
+    found = read_png(data, height=height, width=width, bits=(bits,))
+    check_levels(found.pixels)
     return found
 
 
-def _member_bytes(members: tarfile.TarFile, member: tarfile.TarInfo, *, size: tuple[int, int]) -> bytes:
+def _member_bytes(members: tarfile.TarFile, member: tarfile.TarInfo, *, size: tuple[int, int], bits: int) -> bytes:
     if not member.isreg():
         raise Rejected(f"is a {_kind(member)}, expected a regular file")
-    _check_length(member.size, size=size)
+    _check_length(member.size, size=size, bits=bits)
     file = members.extractfile(member)
     assert file is not None  # a regular file
     return file.read()

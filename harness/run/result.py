@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.base.digests import digest_bytes
+from harness.base.digests import digest_bytes, pixel_bytes
+from harness.base.png import Image
 from harness.base.structs import Strict
 from harness.sandbox import BuildPolicy, Device, Limits
 
@@ -30,8 +30,8 @@ class Costs(Strict, frozen=True, kw_only=True):
 
 
 class Repeat(Strict, frozen=True, kw_only=True):
-    """How far several runs of the same thing differ from the first: in how many slices, and by how many grey levels
-    at most."""
+    """How far several runs of the same thing differ from the first: in how many slices, and by how many levels at
+    most."""
 
     runs: int
     differing_slices: int
@@ -40,12 +40,12 @@ class Repeat(Strict, frozen=True, kw_only=True):
     def __str__(self) -> str:
         if self.largest_difference == 0:
             return "equal outputs"
-        return f"outputs of {self.differing_slices} slices differ, by {self.largest_difference} grey levels at most"
+        return f"outputs of {self.differing_slices} slices differ, by {self.largest_difference} levels at most"
 
 
 class Run(Strict, frozen=True, kw_only=True):
-    """A finished run, all outputs valid. `outputs` maps the name of every case and further slice to its 8-bit grey PNG
-    in the cache."""
+    """A finished run, all outputs valid. `outputs` maps the name of every case and further slice to its grey PNG in the
+    cache, of the bits of the data set's own."""
 
     image: str
     outputs: dict[str, str]
@@ -62,18 +62,18 @@ class Run(Strict, frozen=True, kw_only=True):
     reused: bool = False
 
 
-def digest_outputs(outputs: Mapping[str, NDArray[np.uint8]]) -> str:
+def digest_outputs(outputs: Mapping[str, Image]) -> str:
     """SHA-256 (hex) of names and pixels of outputs, in the order of names."""
     parts: list[bytes] = []
     for name in sorted(outputs):
-        parts += [name.encode(), repr(outputs[name].shape).encode(), outputs[name].tobytes()]
+        parts += [name.encode(), repr(outputs[name].shape).encode(), pixel_bytes(outputs[name])]
     return digest_bytes(*parts)
 
 
-def compare(first: Mapping[str, NDArray[np.uint8]], others: Sequence[Mapping[str, NDArray[np.uint8]]]) -> Repeat:
-    """How far repeated runs (slice -> uint8 pixels), at least one, are from the first."""
+def compare(first: Mapping[str, Image], others: Sequence[Mapping[str, Image]]) -> Repeat:
+    """How far repeated runs (slice -> pixels), at least one, are from the first."""
     largest = {
-        name: max(int(np.abs(one[name].astype(np.int16) - pixels).max()) for one in others)
+        name: max(int(np.abs(one[name].astype(np.int32) - pixels).max()) for one in others)
         for name, pixels in first.items()
     }
     return Repeat(

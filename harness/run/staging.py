@@ -8,14 +8,18 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.base.files import cache_root, private_folder
 from harness.base.private_files import installation_secret
 from harness.base.slices import write_slices
 from harness.base.structs import write_json
 from harness.dataset.cases import Inputs, NoisySlice
+from harness.imaging.hounsfield import OFFSET_HU, Image, Window
+
+PIXELS_HU = {"pixels": "uint16-hu", "offset_hu": OFFSET_HU, "slope_hu": 1}
+"""What the manifest of the inputs says where their pixels are HU: HU = slope_hu * value - offset_hu."""
 
 
 def opaque_names(dataset: Inputs) -> dict[str, NoisySlice]:
@@ -61,15 +65,16 @@ class _Keyed:
 
 @contextlib.contextmanager
 def staged(
-    slices: Mapping[str, NDArray[np.uint8]],
+    slices: Mapping[str, Image],
     cases: Mapping[str, NoisySlice],
-    window_hu: tuple[float, float] | None,
+    window_hu: Window | None,
     weights: list[tuple[str, Path]],
 ) -> Iterator[tuple[Path, Path | None]]:
     """Lay out what the container may read and yield the folders for /input and, if there are weights, /opt/ml/model.
 
-    `slices` (uint8, height x width) and `cases` are keyed by the names that the container sees; `weights` are (name,
-    file). The slices are written from their pixels, so that no text or time of the source files gets in.
+    `slices` (uint8, or uint16 in HU; height x width) and `cases` are keyed by the names that the container sees;
+    `weights` are (name, file). The slices are written from their pixels, so that no text or time of the source files
+    gets in.
     """
     with private_folder(cache_root() / "staging") as private:
         inputs = private / "input"
@@ -83,10 +88,12 @@ def staged(
                 "height": slices[name].shape[0],
                 "width": slices[name].shape[1],
                 "pixel_mm": case.pixel_mm,
+                **({} if case.acquisition is None else msgspec.to_builtins(case.acquisition)),
             }
             for name, case in cases.items()
         ]
-        write_json(inputs / "manifest.json", {"cases": listed, "window_hu": window_hu})
+        in_hu = {one.dtype for one in slices.values()} == {np.dtype(np.uint16)}
+        write_json(inputs / "manifest.json", {"cases": listed, "window_hu": window_hu} | (PIXELS_HU if in_hu else {}))
         model = None
         if weights:
             model = private / "model"

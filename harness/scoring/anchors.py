@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from harness.base.slices import read_grey, write_grey
+from harness.base.slices import read_image, write_grey
 from harness.base.structs import Strict
 from harness.base.workers import map_slices
 from harness.dataset.cases import Dataset, NoisySlice
 from harness.imaging import denoise
+from harness.imaging.hounsfield import Image, whole_levels
 from harness.protocol import Purify
 from harness.submission.manifest import ANCHOR_PREFIX, NOISY_INPUT
 
@@ -55,7 +55,7 @@ def anchors_of(dataset: Dataset, purify: Purify) -> list[Anchor]:
 def make_anchor(
     anchor: Anchor, dataset: Dataset, purify: Purify, folder: Path, *, weak_outputs: Mapping[str, Path] | None
 ) -> dict[str, Path]:
-    """Write an anchor's images to `folder` and return them like a submission's outputs: name -> 8-bit grey PNG.
+    """Write an anchor's images to `folder` and return them like a submission's outputs: name -> grey PNG.
 
     They are made of every slice that a container sees (`Dataset.shown`), as far as the anchor has an image of it: of
     further slices the truth shows none, and another normal-dose scan those with lesions.
@@ -89,13 +89,12 @@ def _source(anchor: Anchor, one: NoisySlice, weak_outputs: Mapping[str, Path] | 
 
 
 def _make(anchor: Anchor, source: _Source, weak_denoiser: str, path: Path) -> None:
-    image = read_grey(source.path)
+    image = read_image(source.path)
     if not source.finished:
         image = denoise.load(weak_denoiser)(image) if anchor.kind == "weak" else _blurred(image, anchor.sigma)
     write_grey(path, image)
 
 
-def _blurred(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
+def _blurred(image: Image, sigma: float) -> Image:
     # In float64 the order of additions, which differs between processors, cannot change a grey level.
-    found: NDArray[np.uint8] = np.rint(gaussian_filter(image.astype(np.float64), sigma)).astype(np.uint8)
-    return found
+    return whole_levels(gaussian_filter(image.astype(np.float64), sigma), image.dtype)

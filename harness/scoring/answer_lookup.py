@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.slices import read_grey
+from harness.base.slices import read_grey, read_image
 from harness.base.workers import map_slices
 from harness.dataset.cases import Case
+from harness.imaging.hounsfield import Image
 from harness.imaging.regions import Code, shrink
 from harness.scoring.answer_nearness import is_near_label, nearer_than_scan
 
@@ -53,7 +54,7 @@ def find_looked_up(
 ) -> LookedUp:
     """Compare every output with the answers for its slice (reference name -> files) and with the noisy input.
 
-    All files are 8-bit grey PNGs in the order of `cases`. An answer that the input itself shows is no secret: slices
+    All files are grey PNGs in the order of `cases`. An answer that the input itself shows is no secret: slices
     whose input matches it too well do not count.
     """
     tasks = [
@@ -82,11 +83,11 @@ def _where(name: str, found: Sequence[_Found]) -> str:
 
 
 def _compare(case: Case, produced: Path, references: Mapping[str, Path], region_map: Path) -> _Found:
-    output, noisy, codes = read_grey(produced), read_grey(Path(case.lq)), read_grey(region_map)
+    output, noisy, codes = read_image(produced), read_image(Path(case.lq)), read_grey(region_map)
     inside, masks = np.isin(codes, INSIDE), shrink(codes)
     found = _Found(bool((output == noisy).all()), set(), set(), {})
     for name, path in references.items():
-        answer = read_grey(path)
+        answer = read_image(path)
         if equal_share(noisy, answer, inside) >= LOOKED_UP_SHARE:
             continue
         if (output == answer).all():
@@ -96,13 +97,13 @@ def _compare(case: Case, produced: Path, references: Mapping[str, Path], region_
         elif name == "label" and is_near_label(output, answer, noisy=noisy, body=masks["body"]):
             found.near[name] = ["body"]
         elif name == "truth" and case.aligned_gt is not None:
-            scan = read_grey(Path(case.aligned_gt))
+            scan = read_image(Path(case.aligned_gt))
             if regions := nearer_than_scan(output, answer, scan=scan, noisy=noisy, masks=masks):
                 found.near[name] = regions
     return found
 
 
-def equal_share(image: NDArray[np.uint8], answer: NDArray[np.uint8], inside: NDArray[np.bool_]) -> float:
-    """Share of the pixels of bool `inside` in which two uint8 images of its shape agree; 0 where `inside` is empty."""
+def equal_share(image: Image, answer: Image, inside: NDArray[np.bool_]) -> float:
+    """Share of the pixels of bool `inside` in which two images of its shape agree; 0 where `inside` is empty."""
     pixels = int(np.count_nonzero(inside))
     return int(np.count_nonzero((image == answer) & inside)) / pixels if pixels else 0.0

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.imaging.hounsfield import Image
 from harness.imaging.noise_level import spread
 from harness.imaging.portable import gaussian_blur
 
-Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 SIGMAS = (1.0, 2.0, 4.0)
@@ -40,7 +40,7 @@ def nearer_than_scan(output: Image, truth: Image, *, scan: Image, noisy: Image, 
     """The regions of `masks` in which an output is nearer to the truth than another normal-dose scan of the plane is,
     and NEARER times nearer than its input, as a whole or in a part of the spectrum.
 
-    All images are uint8 of one shape (height, width) and aligned; `noisy` is what the output was made of.
+    All images are of one shape (height, width) and type, and aligned; `noisy` is what the output was made of.
     """
     own, low = distances(output, truth, masks), distances(noisy, truth, masks)
     suspects = {region: masks[region] for region in own if nearness(own[region], low[region]) < 1 / NEARER}
@@ -49,7 +49,7 @@ def nearer_than_scan(output: Image, truth: Image, *, scan: Image, noisy: Image, 
 
 
 def distances(image: Image, truth: Image, masks: Mapping[str, Mask]) -> dict[str, tuple[float, ...]]:
-    """Root mean square distances of an image from the truth, both uint8 (height, width), in each of REGIONS that
+    """Root mean square distances of an image from the truth, both (height, width), in each of REGIONS that
     `masks` has and that is large enough: of everything, then of the parts between `SIGMAS`."""
     found = {}
     for region in REGIONS:
@@ -84,7 +84,7 @@ def share_of_label(image: Image, label: Image, body: Mask) -> float:
 
 
 def is_near_label(output: Image, label: Image, *, noisy: Image, body: Mask) -> bool:
-    """Whether an output shows the noise of the label, which the noisy input does not; all uint8 (height, width)."""
+    """Whether an output shows the noise of the label, which the noisy input does not; all (height, width)."""
     return share_of_label(output, label, body) < OF_LABEL and share_of_label(noisy, label, body) >= 1
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.base.slices import read_grey
+from harness.base.slices import read_image
 from harness.base.structs import Strict
 from harness.dataset.cases import Case, Dataset
 from harness.scoring.scans import scans_of
@@ -69,11 +69,10 @@ def bias_map(
     plane = planes[len(planes) // 2]
     crop = top, left, height, width = box(plane.case)
     window = np.s_[top : top + height, left : left + width]
-    images = np.stack([read_grey(path)[window] for path in plane.outputs]).astype(np.float64)
-    scale, full = 1.0, FULL_GREY
-    if dataset.window_hu is not None:
-        scale, full = (dataset.window_hu[1] - dataset.window_hu[0]) / 255, FULL_HU
-    difference = (images.mean(axis=0) - read_grey(Path(str(plane.case.truth)))[window]) * scale
+    images = np.stack([read_image(path)[window] for path in plane.outputs]).astype(np.float64)
+    known = dataset.hu_per_level
+    scale, full = (1.0, FULL_GREY) if known is None else (known, FULL_HU)
+    difference = (images.mean(axis=0) - read_image(Path(str(plane.case.truth)))[window]) * scale
     left_over = float(np.sqrt(images.var(axis=0, ddof=1).mean() / len(images))) * scale
     buffer = io.BytesIO()
     Image.fromarray(coloured(difference / full)).save(buffer, "WEBP", quality=QUALITY, method=4)

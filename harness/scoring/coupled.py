@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ScoringError
-from harness.base.slices import read_grey
+from harness.base.slices import read_grey, read_image
 from harness.base.workers import map_slices
 from harness.dataset.cases import Case, Dataset
 from harness.dataset.coupled import KINDS, read_noise
@@ -36,7 +36,7 @@ def coupled_table(
     *,
     clipped: Mapping[str, float],
 ) -> Table:
-    """The RMSE against the unknown truth, in HU, of verified outputs (slice name -> 8-bit grey PNG) in every region of
+    """The RMSE against the unknown truth, in HU, of verified outputs (slice name -> grey PNG) in every region of
     the protocol but those of `clipped_regions`.
 
     It is the root of the mean square over slices, with a jackknife over patients. A mean square below 0, possible where
@@ -92,7 +92,7 @@ class _Slice(NamedTuple):
     step: float
 
     def coupled(self) -> Coupled:
-        plus, minus = (read_grey(path) for path in self.inputs)
+        plus, minus = (read_image(path) for path in self.inputs)
         return Coupled(inputs=(plus, minus), noise=read_noise(self.noise), step=self.step)
 
     def masks(self) -> dict[str, NDArray[np.bool_]]:
@@ -103,7 +103,7 @@ class _Slice(NamedTuple):
 
 def _slices(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> list[_Slice]:
     """The coupled cases of a test set, sorted by name; none where the protocol has no `coupled`."""
-    if protocol.coupled is None or dataset.window_hu is None:
+    if protocol.coupled is None or dataset.scale_hu is None:
         return []
     inputs = {(one.of, one.kind): Path(one.lq) for one in dataset.further}
     return [
@@ -113,7 +113,7 @@ def _slices(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> list[_Sli
             noise=Path(dataset.coupled_noise[case.name]),
             region_map=labels.regions_path(case),
             regions=protocol.regions,
-            window_hu=dataset.window_hu,
+            window_hu=dataset.scale_hu,
             step=protocol.coupled.strength,
         )
         for case in sorted(dataset.cases, key=lambda case: case.name)
@@ -135,14 +135,14 @@ def clipped_regions(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> d
 
 
 def _shares(one: _Slice) -> dict[str, float]:
-    image, coupled = read_grey(Path(one.case.lq)), one.coupled()
+    image, coupled = read_image(Path(one.case.lq)), one.coupled()
     return {region: clipped_share(image, coupled, mask) for region, mask in one.masks().items()}
 
 
 def _errors(one: _Slice, outputs: tuple[Path, Path]) -> dict[str, float]:
     """The estimated mean square of a slice's error in HU^2, by region."""
-    image, coupled = read_grey(Path(one.case.lq)), one.coupled()
-    plus, minus = (read_grey(path) for path in outputs)
+    image, coupled = read_image(Path(one.case.lq)), one.coupled()
+    plus, minus = (read_image(path) for path in outputs)
     return {
         region: squared_error((plus, minus), image, coupled, mask, window_hu=one.window_hu)
         for region, mask in one.masks().items()

@@ -19,6 +19,7 @@ from harness.base.files import cache_root, write_bytes
 from harness.base.progress import Progress
 from harness.base.slices import read_grey
 from harness.features import Extractor, Features
+from harness.imaging.hounsfield import Window
 from harness.imaging.regions import Region, shrink
 from harness.protocol import Metric, Protocol
 
@@ -41,12 +42,13 @@ def features_of(
     extractors: Sequence[Extractor],
     protocol: Protocol,
     *,
+    window_hu: Window | None = None,
     progress: Progress | None = None,
 ) -> FeatureSet:
     """Features of one set of images, from the cache where the same images were seen before.
 
-    `paths` are 8-bit grey PNGs and `region_maps` those of their regions, in the same order. Memory holds features only,
-    however many images there are. `progress` is told (done, total).
+    `paths` are grey PNGs, seen through `window_hu` where they have 16 bits, and `region_maps` those of their regions,
+    in the same order. Memory holds features only, however many images there are. `progress` is told (done, total).
     """
     masked = _masked_regions(protocol)
     key = digest_json(
@@ -54,6 +56,7 @@ def features_of(
             "images": [digest_file(path) for path in paths],
             "codes": [digest_file(path) for path in region_maps],
             "regions": protocol.regions,
+            "window": window_hu,
             "masked": {name: sorted(regions) for name, regions in masked.items()},
             "extractors": {one.name: one.digest for one in extractors},
             "code": digest_code("harness.features", "harness.imaging.regions"),
@@ -69,7 +72,7 @@ def features_of(
     def masks(index: int) -> dict[str, NDArray[np.bool_]]:
         return {name: mask for name, mask in shrink(read_grey(region_maps[index])).items() if name in protocol.regions}
 
-    features = extractors_of.extract(paths, extractors, regions=masks, progress=progress)
+    features = extractors_of.extract(paths, extractors, regions=masks, window_hu=window_hu, progress=progress)
     for name, regions in masked.items():
         of_name = [one for one in extractors if one.name == name]
         for region in regions:
@@ -77,7 +80,8 @@ def features_of(
             def mask(index: int, region: Region = region) -> NDArray[np.bool_]:
                 return shrink(read_grey(region_maps[index]))[region]
 
-            features[name][f"{_MASKED}{region}"] = extractors_of.extract_masked(paths, of_name, masks=mask)[name]
+            of_region = extractors_of.extract_masked(paths, of_name, masks=mask, window_hu=window_hu)
+            features[name][f"{_MASKED}{region}"] = of_region[name]
     write_bytes(cached, npz_of(features))
     return features
 

@@ -19,7 +19,7 @@ def further_tables(
     dataset: Dataset,
     labels: LabelSet,
     protocol: Protocol,
-    hu_per_grey: float | None,
+    hu_per_level: float | None,
     *,
     clipped: Mapping[str, float],
 ) -> dict[str, Table]:
@@ -31,7 +31,7 @@ def further_tables(
     region_maps = {case.name: labels.regions_path(case) for case in dataset.cases}
     found = {
         "lesions": lesion_table(outputs, dataset),
-        "scans": scan_table(outputs, dataset, region_maps, protocol.regions, hu_per_grey),
+        "scans": scan_table(outputs, dataset, region_maps, protocol.regions, hu_per_level),
         "coupled": coupled_table(outputs, dataset, labels, protocol, clipped=clipped),
     }
     return {name: table for name, table in found.items() if table}

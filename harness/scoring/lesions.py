@@ -1,7 +1,7 @@
 """Are lesions still seen? d' of both observers in outputs with and without lesions, beside the noisy input's.
 
-The observers are `harness.observer`'s; docs/observer.md says what they measure. Images are 8-bit: noise below what
-rounding to whole grey levels makes is taken for that much, so that an output without any noise has a finite d'.
+The observers are `harness.observer`'s; docs/observer.md says what they measure. Images have whole levels: noise below
+what rounding to them makes is taken for that much, so that an output without any noise has a finite d'.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ScoringError
-from harness.base.slices import read_grey
+from harness.base.slices import read_image
 from harness.dataset.cases import Case, Dataset
 from harness.imaging.lesion import Lesion, roi_half
 from harness.observer import cut_rois
@@ -47,7 +47,7 @@ class _Plane(NamedTuple):
 def lesion_table(outputs: Mapping[str, Path], dataset: Dataset) -> Table | None:
     """d' by condition and for all of them; None for data without lesions, or without the outputs that show them.
 
-    `outputs` are 8-bit grey PNGs by the name of what they were made of. Intervals are jackknives over patients, that of
+    `outputs` are grey PNGs by the name of what they were made of. Intervals are jackknives over patients, that of
     a difference the paired one, those of EXACT the observer's own for independent sites (`hotelling.exact_bounds`).
     Each condition is judged as if it stood alone. ScoringError as `check_sites`.
     """
@@ -104,7 +104,7 @@ def _detections(planes: Sequence[_Plane], dataset: Dataset) -> list[Detection]:
     rois: list[tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]] = [([], []) for _ in dataset.lesions]
     owners: list[list[Case]] = [[] for _ in dataset.lesions]
     for plane in planes:
-        absent, present = read_grey(plane.absent), read_grey(plane.present)
+        absent, present = read_image(plane.absent), read_image(plane.present)
         half = roi_half(absent.shape[0])
         for number, places in _places(dataset, plane.case):
             for kept, image in zip(rois[number], (absent, present), strict=True):

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import metrics
-from harness.base.slices import read_grey
+from harness.base.slices import read_grey, read_image
 from harness.base.structs import Strict
 from harness.base.workers import map_slices
 from harness.dataset.cases import Case
+from harness.imaging.hounsfield import Window, data_range, hu_per_level, own_window
 from harness.imaging.regions import shrink
-from harness.metrics import DATA_RANGE, ImageMetric, comparisons
+from harness.metrics import ImageMetric, comparisons
 from harness.protocol import Protocol
 
 SPECTRUM_STEP = 0.02
@@ -68,7 +69,7 @@ class _Task(NamedTuple):
     region_map: Path
     metrics: Mapping[str, ImageMetric]
     regions: Sequence[str]
-    hu_per_grey: float | None
+    window_hu: Window | None
 
 
 _Values = tuple[list[SliceValue], list[SliceSpectrum]]
@@ -80,12 +81,12 @@ def image_values(
     references: Mapping[str, Sequence[Path]],
     region_maps: Sequence[Path],
     protocol: Protocol,
-    hu_per_grey: float | None,
+    window_hu: Window | None,
 ) -> tuple[list[SliceValue], list[SliceSpectrum], list[SliceValue]]:
     """Every output's image metrics against every reference in every region, the spectra that some of them summarise,
     and the gate's metric of the noisy inputs.
 
-    All files are 8-bit grey PNGs in the order of `cases`.
+    All files are grey PNGs in the order of `cases`; `window_hu` is the HU of grey 0 and 255.
     """
     loaded = {one.name: metrics.load(one.metric) for one in protocol.metrics}
     wanted = {name: metric for name, metric in loaded.items() if isinstance(metric, ImageMetric)}
@@ -93,7 +94,7 @@ def image_values(
     outputs, inputs = [], []
     for index, case in enumerate(cases):
         targets = {name: paths[index] for name, paths in references.items()}
-        task = _Task(case, produced[index], targets, region_maps[index], wanted, protocol.regions, hu_per_grey)
+        task = _Task(case, produced[index], targets, region_maps[index], wanted, protocol.regions, window_hu)
         outputs.append(task)
         inputs.append(task._replace(image=Path(case.lq), metrics=gate, regions=[protocol.gate.region]))
     done = map_slices(_slice_values, [(task,) for task in (*outputs, *inputs)])
@@ -106,17 +107,19 @@ def image_values(
 
 
 def _slice_values(task: _Task) -> _Values:
-    case, image = task.case, read_grey(task.image)
+    case, image = task.case, read_image(task.image)
     all_masks = shrink(read_grey(task.region_map))
     masks = {region: all_masks[region] for region in task.regions}
-    references = {name: read_grey(path) for name, path in task.references.items()}
+    references = {name: read_image(path) for name, path in task.references.items()}
     values: list[SliceValue] = []
     spectra: list[SliceSpectrum] = []
     for one in comparisons(references, task.metrics, masks):
-        found = one.measure(image, data_range=DATA_RANGE, pixel_mm=case.pixel_mm)
+        found = one.measure(image, data_range=data_range(image, task.window_hu), pixel_mm=case.pixel_mm)
         if found.spectrum is not None:
             spectra.append(SliceSpectrum(one.reference, one.region, case.pixel_mm, *found.spectrum))
-        scale = task.hu_per_grey if task.hu_per_grey is not None and one.metric.unit == "grey" else 1.0
+        scale = 1.0
+        if task.window_hu is not None and one.metric.unit == "grey":
+            scale = hu_per_level(own_window(image, task.window_hu), image.dtype)
         values.append(
             SliceValue(
                 case=case.name,
@@ -130,7 +133,7 @@ def _slice_values(task: _Task) -> _Values:
     return values, spectra
 
 
-def mean_spectra(slices: Sequence[SliceSpectrum], hu_per_grey: float | None) -> Spectra:
+def mean_spectra(slices: Sequence[SliceSpectrum], hu_per_level: float | None) -> Spectra:
     """The mean over slices by reference and region, at common frequencies within the range of all slices."""
     groups: dict[tuple[str, str], list[SliceSpectrum]] = {}
     for one in slices:
@@ -144,8 +147,8 @@ def mean_spectra(slices: Sequence[SliceSpectrum], hu_per_grey: float | None) -> 
         power = np.mean([np.interp(frequency, one.frequency, one.power) for one in group], axis=0)
         found.setdefault(reference, {})[region] = MeanSpectrum(
             frequency=tuple(float(f"{one:.4g}") for one in frequency),
-            power=tuple(float(f"{one:.5g}") for one in power * (hu_per_grey or 1.0) ** 2),
+            power=tuple(float(f"{one:.5g}") for one in power * (hu_per_level or 1.0) ** 2),
             n=len(group),
-            unit="grey" if hu_per_grey is None else "HU",
+            unit="grey" if hu_per_level is None else "HU",
         )
     return found

@@ -19,9 +19,10 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.base.slices import read_grey
+from harness.base.slices import read_image
 from harness.base.structs import Strict, canonical_json
 from harness.dataset.cases import Case, Dataset
+from harness.imaging.hounsfield import grey
 from harness.imaging.montage import lung_window, montage
 from harness.imaging.regions import Code, Region, shrink
 from harness.labels.label_set import LabelSet
@@ -102,7 +103,7 @@ def make_pictures(
         paths = _paths(case, labels, outputs)
         names: dict[str, str] = {kind: f"{role}-{kind}.webp" for kind in paths}
         for kind, path in paths.items():
-            image = read_grey(path)[window]
+            image = grey(read_image(path), dataset.window_hu)[window]
             files[names[kind]], quality, error = compress(image)
             qualities.append(quality)
             errors.append(error)
@@ -222,7 +223,8 @@ def _strip(dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path]) -> b
     """
     case = dataset.cases[len(dataset.cases) // 4]
     tiles = [
-        lung_window(read_grey(path), window_hu=dataset.window_hu) for path in _paths(case, labels, outputs).values()
+        lung_window(grey(read_image(path), dataset.window_hu), window_hu=dataset.window_hu)
+        for path in _paths(case, labels, outputs).values()
     ]
     top, left, side = _lung_square(labels.regions(case))
     return _webp(

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.base.slices import read_grey
+from harness.base.slices import read_grey, read_image
 from harness.dataset.cases import Case, Dataset
+from harness.imaging.hounsfield import Image
 from harness.imaging.regions import shrink
 from harness.scoring.values import Table, Value
 from harness.statistics import interval, replicates
@@ -59,7 +60,7 @@ def scan_table(
     dataset: Dataset,
     region_maps: Mapping[str, Path],
     regions: Sequence[str],
-    hu_per_grey: float | None,
+    hu_per_level: float | None,
 ) -> Table | None:
     """SYSTEMATIC and RANDOM error by region, in HU where the window is known; None without several scans of a plane.
 
@@ -80,12 +81,12 @@ def scan_table(
                 if region in parts
             ]
             if rows:
-                table.setdefault(metric, {})[region] = _value(rows, hu_per_grey)
+                table.setdefault(metric, {})[region] = _value(rows, hu_per_level)
     return table
 
 
-def error_parts(images: Sequence[NDArray[np.uint8]], truth: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Parts:
-    """Squared bias and variance in a region (bool, not empty) of R >= 2 outputs of a plane, uint8 (height, width).
+def error_parts(images: Sequence[Image], truth: Image, mask: NDArray[np.bool_]) -> Parts:
+    """Squared bias and variance in a region (bool, not empty) of R >= 2 outputs of a plane (height, width).
 
     All sums are of whole numbers, and the same on every machine.
     """
@@ -100,13 +101,13 @@ def error_parts(images: Sequence[NDArray[np.uint8]], truth: NDArray[np.uint8], m
 
 
 def _parts(plane: Scans, region_map: Path, regions: Sequence[str]) -> dict[str, Parts]:
-    images = [read_grey(path) for path in plane.outputs]
-    truth, masks = read_grey(Path(str(plane.case.truth))), shrink(read_grey(region_map))
+    images = [read_image(path) for path in plane.outputs]
+    truth, masks = read_image(Path(str(plane.case.truth))), shrink(read_grey(region_map))
     return {region: error_parts(images, truth, masks[region]) for region in regions if masks[region].any()}
 
 
-def _value(rows: Sequence[tuple[str, float]], hu_per_grey: float | None) -> Value:
-    scale = (hu_per_grey or 1.0) ** 2
+def _value(rows: Sequence[tuple[str, float]], hu_per_level: float | None) -> Value:
+    scale = (hu_per_level or 1.0) ** 2
     squares = np.array([square * scale for _, square in rows])
     found = replicates(lambda chosen: float(squares[chosen].mean()), [patient for patient, _ in rows])
     bounds = interval(found)
@@ -116,7 +117,7 @@ def _value(rows: Sequence[tuple[str, float]], hu_per_grey: float | None) -> Valu
         high=None if bounds.high is None else _root(bounds.high),
         n=found.n,
         higher_is_better=False,
-        unit="grey" if hu_per_grey is None else "HU",
+        unit="grey" if hu_per_level is None else "HU",
         without={patient: _root(square) for patient, square in found.without.items()},
     )
 

@@ -18,7 +18,7 @@ from harness.base.structs import Strict
 from harness.dataset.cases import Case, Dataset
 from harness.features import Extractor
 from harness.labels.label_set import LabelSet
-from harness.metrics import DATA_RANGE, DistributionMetric, ImageMetric
+from harness.metrics import DistributionMetric, ImageMetric
 from harness.protocol import Metric, PhantomData, Protocol
 from harness.scoring.answer_lookup import find_looked_up
 from harness.scoring.coupled import METRIC as COUPLED_METRIC
@@ -131,7 +131,7 @@ def score(
     extractors: Sequence[Extractor],
     progress: Progress | None = None,
 ) -> Scorecard:
-    """Score verified outputs (case name -> 8-bit grey PNG) by every metric and region of the protocol.
+    """Score verified outputs (case name -> grey PNG) by every metric and region of the protocol.
 
     Image metrics are computed per slice and averaged, in HU instead of grey levels where the window is known;
     distribution metrics compare features of all slices, per region by the metric's definition (`pooled` where the
@@ -145,31 +145,37 @@ def score(
     produced = [outputs[case.name] for case in cases]
     region_maps = [labels.regions_path(case) for case in cases]
 
-    window = dataset.window_hu
-    hu_per_grey = None if window is None else (window[1] - window[0]) / DATA_RANGE
+    hu_per_level = dataset.hu_per_level
 
-    slices, spectra, noisy = image_values(cases, produced, references, region_maps, protocol, hu_per_grey)
+    slices, spectra, noisy = image_values(cases, produced, references, region_maps, protocol, dataset.window_hu)
     sets = [produced, *references.values()]
     features = [
-        features_of(paths, region_maps, extractors, protocol, progress=part_of(progress, index, len(sets)))
+        features_of(
+            paths,
+            region_maps,
+            extractors,
+            protocol,
+            window_hu=dataset.window_hu,
+            progress=part_of(progress, index, len(sets)),
+        )
         for index, paths in enumerate(sets)
     ]
     clipped = clipped_regions(dataset, labels, protocol)
     looked_up = find_looked_up(cases, produced, references, region_maps)
     of_slices = _by_reference(slices)
     tables = {
-        name: _table(of_slices.get(name, {}), features[0], features[index], cases, protocol, hu_per_grey)
+        name: _table(of_slices.get(name, {}), features[0], features[index], cases, protocol, hu_per_level)
         for index, name in enumerate(references, start=1)
     }
     return Scorecard(
         label=tables["label"],
         truth=tables.get("truth"),
-        further=further_tables(outputs, dataset, labels, protocol, hu_per_grey, clipped=clipped),
+        further=further_tables(outputs, dataset, labels, protocol, hu_per_level, clipped=clipped),
         gate=_gate(tables, noisy, protocol),
         extractors={one.name: ExtractorFacts(weights=one.digest, note=one.describe()) for one in extractors},
         implementations={one.name: _implementation(one) for one in protocol.metrics},
         slices=tuple(slices),
-        spectra=mean_spectra(spectra, hu_per_grey),
+        spectra=mean_spectra(spectra, hu_per_level),
         features=npz_of(features[0]),
         flags=looked_up.flags,
         notes=(*looked_up.notes, *coupled_notes(clipped)),
@@ -200,7 +206,7 @@ def _table(
     targets: FeatureSet,
     cases: Sequence[Case],
     protocol: Protocol,
-    hu_per_grey: float | None,
+    hu_per_level: float | None,
 ) -> Table:
     """Every value against one reference: its slices' values and its features."""
     table: Table = {}
@@ -220,7 +226,7 @@ def _table(
                 found,
                 interval(found),
                 higher_is_better=_higher_is_better(one, metric),
-                unit=_unit(metric, cases, hu_per_grey),
+                unit=_unit(metric, cases, hu_per_level),
                 extrapolated=sample.extrapolated,
             )
     return table
@@ -278,11 +284,11 @@ def _implementation(metric: Metric) -> str:
     return f"{clause}; features of {metric.features}, images resized as clean-fid does; {regions[metric.definition]}"
 
 
-def _unit(metric: ImageMetric | DistributionMetric, cases: Sequence[Case], hu_per_grey: float | None) -> str:
+def _unit(metric: ImageMetric | DistributionMetric, cases: Sequence[Case], hu_per_level: float | None) -> str:
     """The unit of a metric's values: HU for greys where the window is known, pixels for mm where their size is not."""
     if isinstance(metric, DistributionMetric):
         return ""
-    if metric.unit == "grey" and hu_per_grey is not None:
+    if metric.unit == "grey" and hu_per_level is not None:
         return "HU"
     if metric.unit == "1/mm" and any(case.pixel_mm is None for case in cases):
         return "1/pixel"

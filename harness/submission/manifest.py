@@ -53,6 +53,8 @@ MAX_LIST_BYTES = 64 * 2**20  # of a trained_on.txt: nearly a million slices
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
+InputKind = Literal["uint8", "uint16-hu"]
+
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -90,6 +92,7 @@ class Manifest(Strict, frozen=True, kw_only=True):
     version: Text  # your model's
     authors: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
     image: Image
+    input: InputKind = "uint8"  # what its slices are: grey levels in 8 bits, or HU + 8192 in 16
     gpu: Literal["none", "optional", "required"] = "none"  # optional: use a GPU if there is one, else the CPU
     anchor: bool = False  # a reference row (the noisy input itself): shown, never ranked
     description: str = ""

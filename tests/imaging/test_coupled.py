@@ -253,7 +253,7 @@ def test_what_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             couple(scan.lq, **(given_ | change))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="8-bit slice, found float64"):
+    with pytest.raises(ValueError, match="slice of 8 or 16 bits, found float64"):
         couple(scan.lq.astype(float), **given_)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="calm pixels that are not clipped, found 0"):
         noise_ratio(np.zeros((SIZE, SIZE), np.uint8), np.ones((SIZE, SIZE), np.float32), window_hu=WIDE)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -54,7 +55,7 @@ def dataset(tmp_path: Path) -> Dataset:
         noisy = disc + rng.normal(0, 15, (height, width))
         for kind, image in (("lq", noisy), ("gt", disc)):
             write_grey(tmp_path / kind / f"s{number}.png", np.clip(image, 0, 255).astype(np.uint8))
-        paths = {kind: str(tmp_path / kind / f"s{number}.png") for kind in ("lq", "gt")}
+        paths: dict[str, Any] = {kind: str(tmp_path / kind / f"s{number}.png") for kind in ("lq", "gt")}
         cases.append(Case(name=f"s{number}", patient="p", pixel_mm=0.5 + number, **paths))
     return Dataset(cases=tuple(cases), window_hu=(-1024.0, 1200.0), digest="discs")
 

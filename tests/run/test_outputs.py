@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.base.errors import OutputQuotaError, OutputsError
 from harness.base.png import Rejected, Slice
-from harness.run.outputs import check_grey_levels, read_outputs
+from harness.run.outputs import check_levels, read_outputs
 from harness.sandbox import output_quota
 from tests.png_files import GOOD, HEIGHT, PIXELS, WIDTH
 
@@ -23,13 +23,13 @@ QUOTA = output_quota(SIZES.values())
 @pytest.mark.parametrize(("level", "said"), [(0, "constant"), (128, "constant")])
 def test_a_constant_slice_is_refused(level: int, said: str) -> None:
     with pytest.raises(Rejected, match=said):
-        check_grey_levels(np.full((4, 4), level, dtype=np.uint8))
+        check_levels(np.full((4, 4), level, dtype=np.uint8))
 
 
 def test_a_slice_scaled_to_one_is_refused_with_a_hint() -> None:
     with pytest.raises(Rejected, match="multiply by 255"):
-        check_grey_levels(np.array([[0, 1]], dtype=np.uint8))
-    check_grey_levels(np.array([[0, 2]], dtype=np.uint8))
+        check_levels(np.array([[0, 1]], dtype=np.uint8))
+    check_levels(np.array([[0, 2]], dtype=np.uint8))
 
 
 # -------------------------------------------------------------------------------- the tar

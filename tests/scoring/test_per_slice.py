@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -45,7 +46,8 @@ def measured(
         outputs.append(paths["out"])
         labels.append(paths["label"])
         codes.append(paths["codes"])
-    values, spectra, _ = image_values(cases, outputs, {"label": labels}, codes, protocol, hu_per_grey)
+    window = None if hu_per_grey is None else (0.0, 255 * hu_per_grey)
+    values, spectra, _ = image_values(cases, outputs, {"label": labels}, codes, protocol, window)
     return values, mean_spectra(spectra, hu_per_grey)
 
 
@@ -81,7 +83,7 @@ def test_equal_images_have_no_spectrum(protocol: Protocol, tmp_path: Path) -> No
         path.write_bytes((tmp_path / "label" / path.name).read_bytes())
     case = Case(name="0", patient="0", lq=str(tmp_path / "lq/0.png"), gt=str(tmp_path / "lq/0.png"), pixel_mm=0.7)
     paths = [[tmp_path / kind / "0.png"] for kind in ("out", "label", "codes")]
-    values, found, _ = image_values([case], paths[0], {"label": paths[1]}, paths[2], protocol, 1.0)
+    values, found, _ = image_values([case], paths[0], {"label": paths[1]}, paths[2], protocol, (0.0, 255.0))
     assert mean_spectra(found, 1.0) == {}
     assert {one.value for one in values if one.metric == "NPS frequency"} == {None}
 
@@ -99,7 +101,7 @@ def test_values_by_torch_do_not_depend_on_its_threads(protocol: Protocol, tmp_pa
         for kind, pixels in images.items():
             write_grey(tmp_path / kind / f"s{number}.png", pixels.astype(np.uint8))
         write_grey(tmp_path / "codes" / f"s{number}.png", np.full((512, 512), Code.BODY, np.uint8))
-        paths = {kind: str(tmp_path / kind / f"s{number}.png") for kind in ("lq", "gt")}
+        paths: dict[str, Any] = {kind: str(tmp_path / kind / f"s{number}.png") for kind in ("lq", "gt")}
         cases.append(Case(name=f"s{number}", patient="p", pixel_mm=0.7, **paths))
     found = []
     before = torch.get_num_threads()
@@ -109,7 +111,7 @@ def test_values_by_torch_do_not_depend_on_its_threads(protocol: Protocol, tmp_pa
             outputs, targets, codes = (
                 [tmp_path / kind / f"{one.name}.png" for one in cases] for kind in ("out", "gt", "codes")
             )
-            values, _, _ = image_values(cases, outputs, {"label": targets}, codes, wanted, 1.0)
+            values, _, _ = image_values(cases, outputs, {"label": targets}, codes, wanted, (0.0, 255.0))
             found.append([one for one in values if one.metric in ("SSIM", "VIF")])
             assert torch.get_num_threads() == threads
     finally:

@@ -14,7 +14,7 @@ from harness.base.structs import Strict, read_json
 from harness.board.ranking import Row, comparable
 from harness.board.tables import reference_table
 from harness.dataset.secret import DISCLOSED
-from harness.protocol import FolderData, Protocol
+from harness.protocol import PhantomData, Protocol
 from harness.records.schema import Record
 from harness.records.slice_table import read_slices
 from harness.records.store import record_folder
@@ -145,7 +145,7 @@ def unrepeatable(leaderboard: Path, protocol: Protocol, record: Record) -> str:
     """Why no command repeats a record for whoever reads its page; "" where one does."""
     if record.result.self_reported:
         return "The outputs were handed in: nobody but their author can make them again."
-    if isinstance(protocol.data, FolderData):
+    if not isinstance(protocol.data, PhantomData):
         return f"The slices are not public: only who has them ({protocol.data.path}) can run it again."
     secret = isinstance(protocol.data.seed, str)
     if secret and not (leaderboard / "records" / protocol.identity / DISCLOSED).is_file():

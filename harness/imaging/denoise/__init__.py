@@ -10,13 +10,11 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.base.errors import UsageError
+from harness.imaging.hounsfield import Image
 
-Denoise = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""A slice, uint8 (height, width), to the same."""
+Denoise = Callable[[Image], Image]
+"""A slice, uint8 or uint16 (height, width), to the same."""
 
 
 def names() -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness.base.digests import digest_file
 from harness.base.errors import InfrastructureError
+from harness.imaging.hounsfield import Image, whole_levels
 from harness.imaging.noise_level import noise_level
 
 SHA256 = "4a6094190c3a290b8744d0034d0f8f0bcf17c8cb18b19048a8e58ff7ebdcf22a"
@@ -27,8 +28,8 @@ Array = NDArray[np.float64]
 Weights = tuple[tuple[Array, Array], ...]
 
 
-def denoise(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Denoise a slice, uint8 (height, width) to the same: STRENGTH times the network's residual is subtracted.
+def denoise(image: Image) -> Image:
+    """Denoise a slice, uint8 or uint16 (height, width) to the same: less STRENGTH times the network's residual.
 
     The training penalises what is taken from anatomy five times as much as noise that is left, so that contrast and
     structure hardly depend on the strength (docs/weak_denoisers.md compares them). The network learnt from other
@@ -37,8 +38,8 @@ def denoise(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return denoise_by(image, strength=STRENGTH)
 
 
-def denoise_by(image: NDArray[np.uint8], *, strength: float) -> NDArray[np.uint8]:
-    """Subtract `strength` times the network's residual from a slice, uint8 (height, width) to the same.
+def denoise_by(image: Image, *, strength: float) -> Image:
+    """Subtract `strength` times the network's residual from a slice, uint8 or uint16 (height, width) to the same.
 
     The network sees the slice in units of its noise, so that it serves any dose. A slice without noise comes back
     unchanged. InfrastructureError where the weights are not those of `SHA256`.
@@ -52,7 +53,7 @@ def denoise_by(image: NDArray[np.uint8], *, strength: float) -> NDArray[np.uint8
     residual = np.concatenate(
         [_network(wide[top : min(top + _BAND, height) + 2 * MARGIN], weights) for top in range(0, height, _BAND)]
     )
-    return np.clip(np.rint(image - strength * sigma * residual), 0, 255).astype(np.uint8)
+    return whole_levels(image - strength * sigma * residual, image.dtype)
 
 
 @lru_cache(maxsize=2)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from harness.base.digests import digest_json
 from harness.base.errors import UsageError
@@ -14,89 +13,47 @@ from harness.base.shipped import shipped
 from harness.base.structs import Strict, read_json, read_yaml
 from harness.imaging.blend import STRATEGIES, StrategyName
 from harness.imaging.insertion import Scanner
-from harness.imaging.lesion import Lesion
 from harness.imaging.regions import Region
+from harness.protocol.data import (
+    PHANTOM_WINDOW_HU,
+    Data,
+    FolderData,
+    Lesions,
+    PhantomData,
+    Positive,
+    ScansData,
+)
 from harness.sandbox import Limits
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+__all__ = [
+    "PHANTOM_WINDOW_HU",
+    "Coupled",
+    "FidelityGate",
+    "FolderData",
+    "LesionGate",
+    "Lesions",
+    "Metric",
+    "Noise",
+    "OfficialSet",
+    "OfficialSlice",
+    "PhantomData",
+    "Protocol",
+    "Publish",
+    "Purify",
+    "RankBy",
+    "Reference",
+    "ScansData",
+    "find_protocol",
+    "load_protocol",
+    "official_file",
+    "protocol_names",
+    "protocol_path",
+]
+
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
-Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 UNREAD = ("title", "description", "publish", "official", "use")
-PHANTOM_WINDOW_HU = (-1024.0, 1200.0)
-
-
-def _check_window(window: tuple[float, float]) -> None:
-    if not -1e5 <= window[0] < window[1] <= 1e5:
-        raise ValueError(f"window_hu is {list(window)}, expected the HU of grey 0 below that of grey 255; 1e5 at most")
-
-
-class Lesions(Strict, frozen=True, kw_only=True):
-    """Lesions for the model observers: each plane is scanned once more with one at every site, of at most `sites`
-    sites, which take the conditions in turn (`harness.phantom.lesions`)."""
-
-    conditions: Annotated[tuple[Lesion, ...], msgspec.Meta(min_length=1)]
-    sites: Positive = 20  # of each plane, at most
-
-    def __post_init__(self) -> None:
-        if not all(lesion.contrast_hu for lesion in self.conditions):
-            raise ValueError("a lesion's contrast_hu is 0: nothing could be seen of it")
-
-
-class PhantomData(Strict, frozen=True, kw_only=True, tag_field="source", tag="phantom"):
-    """The embedded procedural thorax: `patients` x `slices` slices of `size` x `size` pixels from one seed.
-
-    `view` is a field of view: `full` shows the whole patient and table. In the difficult ones the body crosses the
-    image border (`tight`), the table reaches both borders (`table-across`), or the table contains a closed air cavity
-    (`closed-cavity`); `mixed` gives patients these three in turn. Slices are evenly spaced, except that up to
-    `nodule_slices` of each patient's move to the middle of a nodule. A patient with fewer nodules, or with nodules
-    close together, gets fewer of these. A `seed` of the form `sha256:...` is the commitment to a secret seed.
-    Left out, `window_hu` is [-1024, 1200], which cuts off the noise of air and of the darkest lung at grey 0; a wide
-    one such as [-1424, 1200] does not.
-
-    With `lesions` every slice is scanned once more, with lesions; with `realisations` the middle slice of each patient
-    is scanned that often at low dose. All of these scans have noise of their own. Containers denoise them, too.
-    """
-
-    patients: Positive
-    slices: Positive  # of each patient
-    size: Annotated[int, msgspec.Meta(ge=64, le=1024)] = 512  # pixels, height and width
-    dose: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02  # of the low-dose scan, as a share of the normal dose
-    view: Literal["full", "tight", "table-across", "closed-cavity", "mixed"] = "full"
-    nodule_slices: Annotated[int, msgspec.Meta(ge=0)] = 0  # of each patient, at most
-    seed: Annotated[int, msgspec.Meta(ge=0)] | Commitment = 2602
-    # Younger than the first records: left out where they say nothing, so that those digest as written.
-    window_hu: tuple[float, float] | UnsetType = UNSET  # HU of grey 0 and of grey 255
-    lesions: Lesions | UnsetType = UNSET
-    realisations: Annotated[int, msgspec.Meta(ge=2)] | UnsetType = UNSET  # low-dose scans of a patient's middle slice
-
-    def __post_init__(self) -> None:
-        if self.nodule_slices > self.slices:
-            raise ValueError(f"nodule_slices is {self.nodule_slices}, more than the {self.slices} slices of a patient")
-        _check_window(self.window)
-
-    @property
-    def window(self) -> tuple[float, float]:
-        """HU of grey 0 and of grey 255, also where the protocol does not say."""
-        return PHANTOM_WINDOW_HU if self.window_hu is UNSET else self.window_hu
-
-
-class FolderData(Strict, frozen=True, kw_only=True, tag_field="source", tag="folder"):
-    """Your own slices in the authors' layout: `lq/*.png` and `gt/*.png` with the same names under `path`.
-
-    `path` may contain `${VARIABLES}` of the environment. `patient` is a regular expression, matched at the start of a
-    file's name; its first group is the patient. Without it every slice is a patient of its own for the intervals.
-    """
-
-    path: str
-    window_hu: tuple[float, float] | None = None  # HU of grey 0 and of grey 255; without it errors are in grey levels
-    pixel_mm: Annotated[float, msgspec.Meta(gt=0)] | None = None  # width of a pixel in mm
-    patient: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.window_hu is not None:
-            _check_window(self.window_hu)
 
 
 class Noise(Strict, frozen=True, kw_only=True):
@@ -250,7 +207,7 @@ class Protocol(Strict, frozen=True, kw_only=True):
     name: Name
     version: Positive  # raise it with every change of the benchmark
     title: str
-    data: PhantomData | FolderData
+    data: Data
     description: str = ""
     purify: Purify = Purify()
     regions: tuple[Region, ...] = ("whole", "background", "body", "lung")  # every metric is computed in each

@@ -1,0 +1,90 @@
+"""Scans in 16-bit HU, as `harness import` wrote them: `dataset.json`, lq/NAME.png and gt/NAME.png."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.base.digests import digest_bytes, digest_json, digest_pixels
+from harness.base.errors import UsageError
+from harness.base.png import Rejected
+from harness.base.slices import read_slice
+from harness.base.structs import expand_variables, read_json
+from harness.dataset.cases import Acquisition, Case, Dataset, refuse_slices
+from harness.dataset.from_folder import Pair, ReadImage, check_pairs, misfit_notes
+from harness.dataset.pairs_fit import Look, look_at
+from harness.dataset.scans_file import DATASET, ScanCase, ScansFile
+from harness.imaging.hounsfield import Window, grey
+from harness.protocol import Protocol, ScansData
+
+AGAIN = "import them again: harness import SOURCE -o DATA"
+
+
+def scan_slices(data: ScansData, protocol: Protocol) -> Dataset:
+    """The slice pairs of imported scans, read and checked for `protocol`.
+
+    UsageError names the folder, or every file that is missing, damaged, too small for a metric of the protocol, or
+    shows something else than its partner (`harness.dataset.pairs_fit`; partners that show different planes are not
+    compared). What may not fit is told in the set's notes.
+    """
+    path = expand_variables(data.path, where=f"protocol {protocol.name}, data.path")
+    root = Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's raises where `~name` is nobody
+    if not (root / DATASET).is_file():
+        raise UsageError(
+            f"{root / DATASET}: no such file", fix="give a folder that harness import wrote (docs/import.md)"
+        )
+    listed = read_json(root / DATASET, ScansFile).cases
+    pairs: list[tuple[Pair, float | None]] = []
+    looks: dict[str, tuple[Look, Look]] = {}
+    wrong: list[str] = []
+    for one in listed:
+        low, normal = (
+            _read(root / kind / f"{one.name}.png", digest, data.window_hu, wrong)
+            for kind, digest in _digests(one).items()
+        )
+        if low is not None and normal is not None:
+            pairs.append(((low, normal), one.pixel_mm))
+            looks |= {one.name: (low.look, normal.look)} if one.paired else {}
+    refuse_slices(wrong, f"are not as {DATASET} says", AGAIN)
+    check_pairs(root, pairs, protocol)
+    notes = misfit_notes(looks, {one.name: one.patient for one in listed})
+    return Dataset(
+        cases=tuple(_case(one, root) for one in listed),
+        window_hu=data.window_hu,
+        bits=16,
+        digest=digest_bytes(digest_json(listed).encode(), repr(data.window_hu).encode()),
+        pixels={one.name: _digests(one) for one in listed},
+        notes=tuple(notes),
+    )
+
+
+def _digests(one: ScanCase) -> dict[str, str]:
+    return {"lq": one.lq, "gt": one.gt}
+
+
+def _read(path: Path, digest: str, window_hu: Window, wrong: list[str]) -> ReadImage | None:
+    """The file of that digest; None, and a line in `wrong`, if it is another one."""
+    try:
+        image = read_slice(path, bits=(16,))
+    except Rejected as error:
+        wrong.append(f"{path} {error}")
+        return None
+    except FileNotFoundError:
+        wrong.append(f"{path} is missing")
+        return None
+    if digest_pixels(image) != digest:
+        wrong.append(f"{path} has other pixels")
+        return None
+    shown = grey(image, window_hu)
+    return ReadImage(path, shown.shape, shown.tobytes(), look_at(shown))
+
+
+def _case(one: ScanCase, root: Path) -> Case:
+    return Case(
+        name=one.name,
+        patient=one.patient,
+        lq=str(root / "lq" / f"{one.name}.png"),
+        gt=str(root / "gt" / f"{one.name}.png"),
+        pixel_mm=one.pixel_mm,
+        acquisition=Acquisition(thickness_mm=one.thickness_mm, kvp=one.kvp, mas=one.mas, kernel=one.kernel),
+    )
