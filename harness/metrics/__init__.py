@@ -11,11 +11,12 @@ import importlib
 import pkgutil
 
 from harness.base.errors import UsageError
-from harness.metrics._comparisons import Comparison, Measured, comparisons
+from harness.metrics._comparisons import WINDOW_FIX, Comparison, Measured, comparisons
 from harness.metrics._metric import DistributionMetric, ImageMetric, SpectralMetric, Spectrum, Unit
 
 __all__ = [
     "DATA_RANGE",
+    "WINDOW_FIX",
     "Comparison",
     "DistributionMetric",
     "ImageMetric",

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.errors import ScoringError
-from harness.metrics._metric import Image, Mask
+from harness.imaging.hounsfield import Image
+from harness.metrics._metric import Mask
 
 Map = NDArray[np.float64]
 
 
-def within(image: Image, reference: Image, mask: Mask) -> tuple[Map, Map]:
-    """Grey values of both images inside the mask, as float64 vectors.
+def within(image: NDArray[Any], reference: NDArray[Any], mask: Mask) -> tuple[Map, Map]:
+    """Values of both images inside the mask, as float64 vectors.
 
     ScoringError unless all three are (h, w) of one size and the mask is not empty.
     """
@@ -31,6 +32,21 @@ def within(image: Image, reference: Image, mask: Mask) -> tuple[Map, Map]:
     return image[mask].astype(np.float64), reference[mask].astype(np.float64)
 
 
+Content = tuple[bytes, str, tuple[int, ...]]
+"""All of an array, as a key: bytes, type and shape."""
+
+
+def content(array: NDArray[Any]) -> Content:
+    return array.tobytes(), array.dtype.str, array.shape
+
+
+def as_array(of: Content) -> NDArray[Any]:
+    """The array of that content, read-only."""
+    pixels, dtype, shape = of
+    found: NDArray[Any] = np.frombuffer(pixels, dtype).reshape(shape)
+    return found
+
+
 def once_per_slice(compute: Callable[[Map, Map, float], Map]) -> Callable[[Image, Image, float], Map]:
     """Cache a quality map of two images and a data range while the regions of their slice are scored.
 
@@ -38,11 +54,10 @@ def once_per_slice(compute: Callable[[Map, Map, float], Map]) -> Callable[[Image
     """
 
     @lru_cache(maxsize=2)  # a slice's label and truth
-    def kept(image: bytes, reference: bytes, shape: tuple[int, ...], data_range: float) -> Map:
-        a, b = (np.frombuffer(pixels, np.uint8).reshape(shape).astype(np.float64) for pixels in (image, reference))
-        return compute(a, b, data_range)
+    def kept(image: Content, reference: Content, data_range: float) -> Map:
+        return compute(as_array(image).astype(np.float64), as_array(reference).astype(np.float64), data_range)
 
-    return lambda image, reference, data_range: kept(image.tobytes(), reference.tobytes(), image.shape, data_range)
+    return lambda image, reference, data_range: kept(content(image), content(reference), data_range)
 
 
 class Moments(NamedTuple):
@@ -79,7 +94,7 @@ def moments(image: Map, reference: Map, *, width: int, sigma: float) -> Moments:
     return Moments(means[0], means[1], variances[0], variances[1], covariance)
 
 
-def recovered_contrast(image: Image, reference: Image, inside: Mask, around: Mask) -> float | None:
+def recovered_contrast(image: NDArray[Any], reference: NDArray[Any], inside: Mask, around: Mask) -> float | None:
     """Contrast of `inside` against `around` in the image over that in the reference: a ratio of mean differences.
 
     None where either mask has fewer than 20 pixels (noise would decide their means), or nothing stands out.

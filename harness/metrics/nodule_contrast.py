@@ -10,16 +10,17 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from harness.imaging.hounsfield import Image
 from harness.imaging.regions import dilate
 from harness.metrics._images import recovered_contrast, within
-from harness.metrics._metric import Image, ImageMetric, Mask
+from harness.metrics._metric import ImageMetric, Mask
 
 _GAP, _REACH = 2, 10  # pixels from the nodule between which the lung around it is taken
 _SMOOTHED = 1.0
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
-    """Contrast of the nodules, bool `mask` (h, w), in uint8 `image` (h, w), over the contrast in `reference`.
+    """Contrast of the nodules, bool `mask` (h, w), in `image` (h, w), over the contrast in `reference`.
 
     Vessels and chest wall beside a nodule do not count as the lung around it: pixels that are brighter, in the smoothed
     reference, than a quarter of the way from the darkest quarter of the surroundings to the nodule. All nodules of a

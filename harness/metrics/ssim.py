@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from harness.base.errors import ScoringError
+from harness.imaging.hounsfield import Image
 from harness.metrics._images import Map, moments, once_per_slice, within
-from harness.metrics._metric import Image, ImageMetric, Mask
+from harness.metrics._metric import ImageMetric, Mask
 
 WINDOW = 11
 _SIGMA = 1.5
@@ -28,7 +29,7 @@ def _similarity(image: Map, reference: Map, data_range: float) -> Map:
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
-    """Mean of the SSIM map of uint8 (h, w) over bool `mask` (h, w); 1 for equal images, never more.
+    """Mean of the SSIM map of (h, w) images over bool `mask` (h, w); 1 for equal images, never more.
 
     None where the mask has only pixels within 5 of the border. ScoringError for different sizes, an empty mask, or
     images smaller than the window of 11 pixels.

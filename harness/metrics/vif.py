@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from harness.base.errors import ScoringError
+from harness.imaging.hounsfield import Image
 from harness.metrics._images import Map, moments, windowed, within
-from harness.metrics._metric import Image, ImageMetric, Mask
+from harness.metrics._metric import ImageMetric, Mask
 
 _SMALLEST = 41  # pixels that the fourth scale's window needs
 _WINDOWS = (17, 9, 5, 3)  # pixels; their standard deviation is a fifth of that
@@ -22,7 +23,7 @@ _LEAST = 1e-3  # log10 of a window's information, on average; slices have 0.6 to
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
-    """VIF of uint8 `image` (h, w) against `reference`; pixels outside bool `mask` (h, w) count as equal.
+    """VIF of `image` (h, w) against `reference`; pixels outside bool `mask` (h, w) count as equal.
 
     None where the reference holds no information to speak of: constant, or but for a few pixels.
     ScoringError for different sizes, an empty mask, or images smaller than 41 pixels.

@@ -14,6 +14,7 @@ from harness.base.slices import read_grey
 from harness.base.structs import Strict
 from harness.base.workers import map_slices
 from harness.dataset.cases import Case
+from harness.imaging.hounsfield import Window
 from harness.imaging.regions import shrink
 from harness.metrics import DATA_RANGE, ImageMetric, comparisons
 from harness.protocol import Protocol
@@ -69,6 +70,7 @@ class _Task(NamedTuple):
     metrics: Mapping[str, ImageMetric]
     regions: Sequence[str]
     hu_per_grey: float | None
+    window_hu: Window | None
 
 
 _Values = tuple[list[SliceValue], list[SliceSpectrum]]
@@ -81,6 +83,7 @@ def image_values(
     region_maps: Sequence[Path],
     protocol: Protocol,
     hu_per_grey: float | None,
+    window_hu: Window | None,
 ) -> tuple[list[SliceValue], list[SliceSpectrum], list[SliceValue]]:
     """Every output's image metrics against every reference in every region, the spectra that some of them summarise,
     and the gate's metric of the noisy inputs.
@@ -93,7 +96,8 @@ def image_values(
     outputs, inputs = [], []
     for index, case in enumerate(cases):
         targets = {name: paths[index] for name, paths in references.items()}
-        task = _Task(case, produced[index], targets, region_maps[index], wanted, protocol.regions, hu_per_grey)
+        shown = (case, produced[index], targets, region_maps[index])
+        task = _Task(*shown, wanted, protocol.regions, hu_per_grey, window_hu)
         outputs.append(task)
         inputs.append(task._replace(image=Path(case.lq), metrics=gate, regions=[protocol.gate.region]))
     done = map_slices(_slice_values, [(task,) for task in (*outputs, *inputs)])
@@ -113,7 +117,7 @@ def _slice_values(task: _Task) -> _Values:
     values: list[SliceValue] = []
     spectra: list[SliceSpectrum] = []
     for one in comparisons(references, task.metrics, masks):
-        found = one.measure(image, data_range=DATA_RANGE, pixel_mm=case.pixel_mm)
+        found = one.measure(image, data_range=DATA_RANGE, pixel_mm=case.pixel_mm, window_hu=task.window_hu)
         if found.spectrum is not None:
             spectra.append(SliceSpectrum(one.reference, one.region, case.pixel_mm, *found.spectrum))
         scale = task.hu_per_grey if task.hu_per_grey is not None and one.metric.unit == "grey" else 1.0

@@ -74,7 +74,7 @@ def test_comparisons_go_through_references_metrics_and_regions_in_order() -> Non
     assert [(one.reference, one.name, one.region) for one in found] == [
         (reference, *rest) for reference in ("label", "truth") for rest in of_one
     ]
-    measured = [one.measure(grey, data_range=255, pixel_mm=None) for one in found]
+    measured = [one.measure(grey, data_range=255, pixel_mm=None, window_hu=None) for one in found]
     assert [one.value for one in measured if one.value is not None] == [0, 1]  # no lung; nothing to learn of a constant
     assert all(one.spectrum is None for one in measured)
 
@@ -84,7 +84,7 @@ def test_a_spectral_metric_gives_its_spectrum_beside_the_value() -> None:
     assert isinstance(metric, SpectralMetric)
     image = np.random.default_rng(4).integers(0, 255, (64, 64)).astype(np.uint8)
     (one,) = comparisons({"label": np.zeros_like(image)}, {"NPS": metric}, {"whole": np.ones((64, 64), bool)})
-    found = one.measure(image, data_range=255, pixel_mm=0.7)
+    found = one.measure(image, data_range=255, pixel_mm=0.7, window_hu=None)
     assert found.spectrum is not None
     assert found.value == metric.of_spectrum(found.spectrum)
     assert found.value == metric.value(image, one.target, one.mask, data_range=255, pixel_mm=0.7)

@@ -45,7 +45,7 @@ def measured(
         outputs.append(paths["out"])
         labels.append(paths["label"])
         codes.append(paths["codes"])
-    values, spectra, _ = image_values(cases, outputs, {"label": labels}, codes, protocol, hu_per_grey)
+    values, spectra, _ = image_values(cases, outputs, {"label": labels}, codes, protocol, hu_per_grey, None)
     return values, mean_spectra(spectra, hu_per_grey)
 
 
@@ -81,7 +81,7 @@ def test_equal_images_have_no_spectrum(protocol: Protocol, tmp_path: Path) -> No
         path.write_bytes((tmp_path / "label" / path.name).read_bytes())
     case = Case(name="0", patient="0", lq=str(tmp_path / "lq/0.png"), gt=str(tmp_path / "lq/0.png"), pixel_mm=0.7)
     paths = [[tmp_path / kind / "0.png"] for kind in ("out", "label", "codes")]
-    values, found, _ = image_values([case], paths[0], {"label": paths[1]}, paths[2], protocol, 1.0)
+    values, found, _ = image_values([case], paths[0], {"label": paths[1]}, paths[2], protocol, 1.0, None)
     assert mean_spectra(found, 1.0) == {}
     assert {one.value for one in values if one.metric == "NPS frequency"} == {None}
 
@@ -109,7 +109,7 @@ def test_values_by_torch_do_not_depend_on_its_threads(protocol: Protocol, tmp_pa
             outputs, targets, codes = (
                 [tmp_path / kind / f"{one.name}.png" for one in cases] for kind in ("out", "gt", "codes")
             )
-            values, _, _ = image_values(cases, outputs, {"label": targets}, codes, wanted, 1.0)
+            values, _, _ = image_values(cases, outputs, {"label": targets}, codes, wanted, 1.0, None)
             found.append([one for one in values if one.metric in ("SSIM", "VIF")])
             assert torch.get_num_threads() == threads
     finally:
