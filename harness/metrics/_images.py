@@ -61,7 +61,7 @@ def once_per_slice(compute: Callable[[Map, Map, float], Map]) -> Callable[[Image
 
 
 class Moments(NamedTuple):
-    """Means, variances and covariance of two images in Gaussian windows, one value for each window."""
+    """Means, variances and covariance of two images in weighted windows, one value for each window."""
 
     mean: Map
     reference_mean: Map
@@ -70,28 +70,41 @@ class Moments(NamedTuple):
     covariance: Map
 
 
-def windowed(image: Map, *, width: int, sigma: float) -> Map:
-    """Gaussian-weighted means of an image (h, w) in all windows of `width` pixels, an odd number, that lie within it:
-    (h - width + 1, w - width + 1)."""
+def gaussian(width: int, sigma: float) -> Map:
+    """The weights (width,) of a Gaussian window, an odd number of pixels wide."""
     reach = width // 2
-    kernel = np.exp(-(np.arange(-reach, reach + 1.0) ** 2) / (2 * sigma**2))
+    kernel: Map = np.exp(-(np.arange(-reach, reach + 1.0) ** 2) / (2 * sigma**2))
     kernel /= kernel.sum()
+    return kernel
+
+
+def windowed(image: Map, kernel: Map) -> Map:
+    """Weighted means of an image (h, w) in all windows of `kernel`'s width, an odd number, that lie within it:
+    (h - width + 1, w - width + 1)."""
+    reach = len(kernel) // 2
     means = np.asarray(cv2.sepFilter2D(image, cv2.CV_64F, kernel, kernel), dtype=np.float64)
     return means[reach:-reach, reach:-reach]
 
 
-def moments(image: Map, reference: Map, *, width: int, sigma: float) -> Moments:
+def moments(image: Map, reference: Map, kernel: Map) -> Moments:
     """The moments of two images (h, w) in the windows of `windowed`.
 
     In float64: a variance is a small difference of large squares, of which float32 loses all in a bright flat window.
     """
-    means = [windowed(one, width=width, sigma=sigma) for one in (image, reference)]
+    means = [windowed(one, kernel) for one in (image, reference)]
     variances = [
-        np.maximum(windowed(one**2, width=width, sigma=sigma) - mean**2, 0)
-        for one, mean in zip((image, reference), means, strict=True)
+        np.maximum(windowed(one**2, kernel) - mean**2, 0) for one, mean in zip((image, reference), means, strict=True)
     ]
-    covariance = windowed(image * reference, width=width, sigma=sigma) - means[0] * means[1]
+    covariance = windowed(image * reference, kernel) - means[0] * means[1]
     return Moments(means[0], means[1], variances[0], variances[1], covariance)
+
+
+def similarity(of: Moments, data_range: float) -> Map:
+    """The structural similarity in each window: eq. 13 of Wang et al., IEEE TIP 13 (2004), with K1 0.01 and K2 0.03."""
+    a, b, a_variance, b_variance, covariance = of
+    c1, c2 = ((k * data_range) ** 2 for k in (0.01, 0.03))
+    found: Map = (2 * a * b + c1) * (2 * covariance + c2) / ((a**2 + b**2 + c1) * (a_variance + b_variance + c2))
+    return found
 
 
 def recovered_contrast(image: NDArray[Any], reference: NDArray[Any], inside: Mask, around: Mask) -> float | None:

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from harness.imaging.regions import Region
 
+HU = NDArray[np.float64]
+"""A slice in Hounsfield units, (h, w)."""
 Mask = NDArray[np.bool_]
 Spectrum = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Frequencies (k,) and the noise power at them (k,)."""
