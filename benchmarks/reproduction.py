@@ -257,7 +257,7 @@ def real_values(run: Callable[[Image], Image], slices: Sequence[RealSlice]) -> d
     for one, made, masks in slices:
         output = run(one.noisy)
         for found in comparisons({"truth": one.truth}, wanted, masks):
-            value = found.measure(output, data_range=DATA_RANGE, pixel_mm=one.pixel_mm).value
+            value = found.measure(output, data_range=DATA_RANGE, pixel_mm=one.pixel_mm, window_hu=WIDE).value
             if value is not None:
                 keep(found.name, found.region, value * (PER_GREY if found.metric.unit == "grey" else 1))
         split = run(made.inputs[0]), run(made.inputs[1])

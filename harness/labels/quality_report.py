@@ -279,7 +279,7 @@ def _slice(
         for column in columns:
             assert isinstance(column.metric, ImageMetric), "_slices hands in no others"
             for one in comparisons(images, {column.name: column.metric}, {column.region: masks[column.region]}):
-                found = one.measure(output, data_range=DATA_RANGE, pixel_mm=case.pixel_mm).value
+                found = one.measure(output, data_range=DATA_RANGE, pixel_mm=case.pixel_mm, window_hu=window_hu).value
                 if found is not None:
                     values[column.name][one.reference][denoiser] = float(found)
     return _OfSlice(gates, values)

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from harness.metrics._metric import Image, ImageMetric, Mask, SpectralMetric, Spectrum
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.base.errors import ScoringError
+from harness.imaging.hounsfield import Image, Window, hounsfield, hu_per_level
+from harness.metrics._images import Content, as_array, content
+from harness.metrics._metric import ImageMetric, Mask, SpectralMetric, Spectrum
+
+WINDOW_FIX = "state data.window_hu, the HU of grey 0 and of grey 255, or leave the metric out of the protocol"
 
 
 class Measured(NamedTuple):
@@ -16,7 +25,7 @@ class Measured(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """One reference image, metric and region, by name and by content: uint8 (h, w), bool (h, w)."""
+    """One reference image, metric and region, by name and by content: uint8 or uint16 (h, w), bool (h, w)."""
 
     reference: str
     target: Image
@@ -25,17 +34,32 @@ class Comparison(NamedTuple):
     region: str
     mask: Mask
 
-    def measure(self, image: Image, *, data_range: float, pixel_mm: float | None) -> Measured:
-        """The metric's value for uint8 `image` (h, w), and its spectrum where it has one.
+    def measure(self, image: Image, *, data_range: float, pixel_mm: float | None, window_hu: Window | None) -> Measured:
+        """The metric's value for `image` (h, w), of the reference's type, and its spectrum where it has one.
 
-        No value where the slice does not show the region. ScoringError as the metric.
+        `data_range` is in levels of the images, whose window is `window_hu`. No value where the slice does not show the
+        region. ScoringError as the metric, and of a metric in HU where the window is unknown.
         """
         if not self.mask.any():
             return Measured(None)
+        own: NDArray[Any] = image
+        target: NDArray[Any] = self.target
+        if self.metric.in_hu:
+            if window_hu is None:
+                raise ScoringError(f"{self.name} is computed in HU, but the slices' window is unknown", fix=WINDOW_FIX)
+            own, target = (_in_hu(content(one), window_hu) for one in (image, self.target))
+            data_range *= hu_per_level(window_hu, image.dtype)
         if isinstance(self.metric, SpectralMetric):
-            found = self.metric.spectrum(image, self.target, self.mask, pixel_mm=pixel_mm)
+            found = self.metric.spectrum(own, target, self.mask, pixel_mm=pixel_mm)
             return Measured(None if found is None else self.metric.of_spectrum(found), found)
-        return Measured(self.metric.value(image, self.target, self.mask, data_range=data_range, pixel_mm=pixel_mm))
+        return Measured(self.metric.value(own, target, self.mask, data_range=data_range, pixel_mm=pixel_mm))
+
+
+@lru_cache(maxsize=3)  # a slice, its label and its truth: all metrics in HU share them
+def _in_hu(image: Content, window_hu: Window) -> NDArray[np.float64]:
+    hu = hounsfield(as_array(image), window_hu)
+    hu.flags.writeable = False
+    return hu
 
 
 def comparisons(
@@ -43,7 +67,8 @@ def comparisons(
 ) -> Iterator[Comparison]:
     """Every reference, metric and region of a slice, in this order, without the regions a metric does not apply to.
 
-    References are uint8 (h, w) and masks bool (h, w), by name. Empty masks are yielded too: the slice lacks the region.
+    References are uint8 or uint16 (h, w) and masks bool (h, w), by name. Empty masks are yielded too: the slice lacks
+    the region.
     """
     for reference, target in references.items():
         for name, metric in metrics.items():

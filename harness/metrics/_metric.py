@@ -9,25 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.imaging.regions import Region
 
-Image = NDArray[np.uint8]
+HU = NDArray[np.float64]
+"""A slice in Hounsfield units, (h, w)."""
 Mask = NDArray[np.bool_]
 Spectrum = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Frequencies (k,) and the noise power at them (k,)."""
 
-Unit = Literal["grey", "1/mm", ""]
-"""Of an image metric's value: `grey` (HU where the window is known), `1/mm` (1/pixel where the width of a pixel is
-unknown), or nothing for a value without unit or, as PSNR, with one of its own."""
+Unit = Literal["grey", "HU", "%", "1/mm", ""]
+"""Of an image metric's value: `grey` (levels of the slice's values; HU where the window is known), `HU` (of a metric in
+HU), `%`, `1/mm` (1/pixel where the width of a pixel is unknown), or nothing for a value without unit or, as PSNR, with
+one of its own."""
 
 
 class ImageFunction(Protocol):
-    """Compare uint8 `image` with `reference` (h, w) inside bool `mask` (h, w).
+    """Compare `image` with `reference` (h, w), both uint8 or uint16, inside bool `mask` (h, w).
+
+    A metric `in_hu` gets both as float64 HU. `data_range` is the width of the protocol's grey window in the images' own
+    unit: levels of their values, or HU.
 
     None where this slice and region hold nothing to measure (no vessel, no nodule, no residual noise). Such a slice is
     left out of the mean, as is one without the region. ScoringError for arguments that no slice has: different sizes,
@@ -35,17 +40,19 @@ class ImageFunction(Protocol):
     """
 
     def __call__(
-        self, image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None
+        self, image: NDArray[Any], reference: NDArray[Any], mask: Mask, *, data_range: float, pixel_mm: float | None
     ) -> float | None: ...
 
 
 class SpectrumFunction(Protocol):
-    """The radial noise power spectrum of uint8 `image` - `reference` (h, w) inside bool `mask` (h, w); None if empty.
+    """The radial noise power spectrum of `image` - `reference` (h, w) inside bool `mask` (h, w); None if empty.
 
     Frequencies in 1/mm and power in grey levels^2 mm^2, or per pixel where `pixel_mm` is None.
     """
 
-    def __call__(self, image: Image, reference: Image, mask: Mask, *, pixel_mm: float | None) -> Spectrum | None: ...
+    def __call__(
+        self, image: NDArray[Any], reference: NDArray[Any], mask: Mask, *, pixel_mm: float | None
+    ) -> Spectrum | None: ...
 
 
 class SpectrumSummary(Protocol):
@@ -73,7 +80,8 @@ class ImageMetric:
     """A metric of one slice, averaged over slices.
 
     `regions` are the regions in which it means something, None for all of them. `smallest` is the number of pixels that
-    an image needs in height and width.
+    an image needs in height and width. A metric `in_hu` is computed from HU, not from the slice's values: only data
+    whose window is known have it.
     """
 
     value: ImageFunction
@@ -82,6 +90,7 @@ class ImageMetric:
     implementation: str
     regions: tuple[Region, ...] | None = None
     smallest: int = 1
+    in_hu: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

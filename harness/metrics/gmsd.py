@@ -12,8 +12,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from harness.imaging.hounsfield import Image
 from harness.metrics._images import Map, once_per_slice, within
-from harness.metrics._metric import Image, ImageMetric, Mask
+from harness.metrics._metric import ImageMetric, Mask
 
 _CONSTANT = 170 / 255**2
 _PREWITT = np.array([[1, 0, -1]] * 3) / 3
@@ -41,7 +42,7 @@ def _gradient(grey: Map) -> Map:
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
-    """Standard deviation of the similarity of uint8 (h, w) over the 2 x 2 blocks in bool `mask` (h, w); 0 if equal.
+    """Standard deviation of the similarity of (h, w) images over the 2 x 2 blocks in bool `mask` (h, w); 0 if equal.
 
     None where the mask contains no block. ScoringError for different sizes or an empty mask.
     """

@@ -7,33 +7,22 @@ alone leaves the ratio at 1 on average. Above 1 nodules are exaggerated.
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
-
-from harness.imaging.regions import dilate
+from harness.imaging.hounsfield import Image
 from harness.metrics._images import recovered_contrast, within
-from harness.metrics._metric import Image, ImageMetric, Mask
-
-_GAP, _REACH = 2, 10  # pixels from the nodule between which the lung around it is taken
-_SMOOTHED = 1.0
+from harness.metrics._metric import ImageMetric, Mask
+from harness.metrics._nodules import lung_around
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
-    """Contrast of the nodules, bool `mask` (h, w), in uint8 `image` (h, w), over the contrast in `reference`.
+    """Contrast of the nodules, bool `mask` (h, w), in `image` (h, w), over the contrast in `reference`.
 
-    Vessels and chest wall beside a nodule do not count as the lung around it: pixels that are brighter, in the smoothed
-    reference, than a quarter of the way from the darkest quarter of the surroundings to the nodule. All nodules of a
-    slice are one object. None where the nodules have fewer than 20 pixels or no lung surrounds them.
-    ScoringError for different sizes or an empty mask.
+    None where the nodules have fewer than 20 pixels or no lung surrounds them. ScoringError for different sizes or an
+    empty mask.
     """
     del data_range, pixel_mm  # every image metric takes them; this one needs neither
-    _, inside = within(image, reference, mask)
-    smooth = cv2.GaussianBlur(reference.astype(np.float32), (0, 0), _SMOOTHED, borderType=cv2.BORDER_REPLICATE)
-    around = dilate(mask, _REACH) & ~dilate(mask, _GAP)
-    if not around.any():
-        return None
-    dark = float(np.percentile(smooth[around], 25))
-    return recovered_contrast(image, reference, mask, around & (smooth < dark + (inside.mean() - dark) / 4))
+    within(image, reference, mask)
+    lung = lung_around(reference, mask)
+    return None if lung is None else recovered_contrast(image, reference, mask, lung)
 
 
 METRIC = ImageMetric(

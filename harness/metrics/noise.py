@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.imaging.hounsfield import Image
 from harness.metrics._images import within
-from harness.metrics._metric import Image, ImageMetric, Mask
+from harness.metrics._metric import ImageMetric, Mask
 
 _MAD_TO_STD = 1.482602218505602  # 1 / the normal distribution's third quartile
 _CLIP = 3.0
@@ -19,7 +20,7 @@ _CLIPPED_STD = 0.9866  # standard deviation of a unit normal cut at +-3: sqrt(1 
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float:
-    """Noise standard deviation of uint8 `image` (h, w) over bool `mask` (h, w), in grey levels.
+    """Noise standard deviation of `image` (h, w) over bool `mask` (h, w), in grey levels.
 
     The details (a - b - c + d) / 2 of all 2 x 2 blocks in the mask have the standard deviation of white noise. Their
     median absolute deviation only starts the clipping, since whole grey levels move it in steps of 0.74.

@@ -17,8 +17,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.fft import fft2
 
+from harness.imaging.hounsfield import Image
 from harness.metrics._images import within
-from harness.metrics._metric import Image, Mask, SpectralMetric, Spectrum
+from harness.metrics._metric import Mask, SpectralMetric, Spectrum
 
 _PATCH = 64
 _HANN = np.hanning(_PATCH + 1)[:_PATCH].astype(np.float32)
@@ -63,7 +64,7 @@ def _detrended(patches: NDArray[np.float32], weights: NDArray[np.float32]) -> ND
 
 
 def spectrum(image: Image, reference: Image, mask: Mask, *, pixel_mm: float | None) -> Spectrum | None:
-    """`radial_spectrum` of uint8 `image` - `reference` (h, w) over bool `mask` (h, w).
+    """`radial_spectrum` of `image` - `reference` (h, w) over bool `mask` (h, w).
 
     None where the images differ by no more than a constant or a slope, or no patch fits. ScoringError for different
     sizes or an empty mask.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.imaging.hounsfield import Image
 from harness.metrics._images import within
-from harness.metrics._metric import Image, ImageMetric, Mask
+from harness.metrics._metric import ImageMetric, Mask
 
-# Rounding to whole grey levels alone has this error variance, so 8-bit images cannot be known to agree better. It also
-# keeps infinity out of records: with data_range 255 the ratio is at most 58.9 dB.
+# Rounding to whole levels alone has this error variance, so slices cannot be known to agree better. It also keeps
+# infinity out of records: with data_range 255 the ratio is at most 58.9 dB.
 QUANTISATION_MSE = 1.0 / 12.0
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float:
-    """10 log10(data_range^2 / max(MSE, 1/12)) of uint8 (h, w) over bool `mask` (h, w), in dB.
+    """10 log10(data_range^2 / max(MSE, 1/12)) of (h, w) images over bool `mask` (h, w), in dB.
 
     ScoringError for different sizes or an empty mask.
     """

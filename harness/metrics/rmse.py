@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.imaging.hounsfield import Image
 from harness.metrics._images import within
-from harness.metrics._metric import Image, ImageMetric, Mask
+from harness.metrics._metric import ImageMetric, Mask
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float:
-    """sqrt(mean((image - reference)^2)) of uint8 (h, w) over bool `mask` (h, w), in grey levels.
+    """sqrt(mean((image - reference)^2)) of (h, w) images over bool `mask` (h, w), in grey levels.
 
     ScoringError for different sizes or an empty mask.
     """

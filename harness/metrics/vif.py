@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from harness.base.errors import ScoringError
-from harness.metrics._images import Map, moments, windowed, within
-from harness.metrics._metric import Image, ImageMetric, Mask
+from harness.imaging.hounsfield import Image
+from harness.metrics._images import Map, gaussian, moments, windowed, within
+from harness.metrics._metric import ImageMetric, Mask
 
 _SMALLEST = 41  # pixels that the fourth scale's window needs
 _WINDOWS = (17, 9, 5, 3)  # pixels; their standard deviation is a fifth of that
@@ -22,7 +23,7 @@ _LEAST = 1e-3  # log10 of a window's information, on average; slices have 0.6 to
 
 
 def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
-    """VIF of uint8 `image` (h, w) against `reference`; pixels outside bool `mask` (h, w) count as equal.
+    """VIF of `image` (h, w) against `reference`; pixels outside bool `mask` (h, w) count as equal.
 
     None where the reference holds no information to speak of: constant, or but for a few pixels.
     ScoringError for different sizes, an empty mask, or images smaller than 41 pixels.
@@ -36,7 +37,7 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
     windows = 0
     for scale, width in enumerate(_WINDOWS):
         if scale:
-            seen, target = (windowed(one, width=width, sigma=width / 5)[::2, ::2] for one in (seen, target))
+            seen, target = (windowed(one, gaussian(width, width / 5))[::2, ::2] for one in (seen, target))
         information = _information(seen, target, width, _VISUAL_NOISE * data_range**2)
         kept += float(information[0].sum())
         there += float(information[1].sum())
@@ -47,7 +48,7 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
 def _information(image: Map, reference: Map, width: int, noise: float) -> tuple[Map, Map]:
     """What the image has of the reference's information, and what there is, in each window: log10 as in the paper's
     model, an image being its reference times a gain, plus noise."""
-    found = moments(image, reference, width=width, sigma=width / 5)
+    found = moments(image, reference, gaussian(width, width / 5))
     known = (found.reference_variance >= _NOTHING) & (found.variance >= _NOTHING) & (found.covariance > 0)
     gain = np.where(known, found.covariance / (found.reference_variance + _NOTHING), 0)
     variance = np.where(found.reference_variance >= _NOTHING, found.reference_variance, 0)

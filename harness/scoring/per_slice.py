@@ -111,15 +111,20 @@ def _slice_values(task: _Task) -> _Values:
     all_masks = shrink(read_grey(task.region_map))
     masks = {region: all_masks[region] for region in task.regions}
     references = {name: read_image(path) for name, path in task.references.items()}
+    full = data_range(image, task.window_hu)
+    window = None if task.window_hu is None else own_window(image, task.window_hu)
     values: list[SliceValue] = []
     spectra: list[SliceSpectrum] = []
     for one in comparisons(references, task.metrics, masks):
-        found = one.measure(image, data_range=data_range(image, task.window_hu), pixel_mm=case.pixel_mm)
+        found = one.measure(
+            image,
+            data_range=full,
+            pixel_mm=case.pixel_mm,
+            window_hu=window,
+        )
         if found.spectrum is not None:
             spectra.append(SliceSpectrum(one.reference, one.region, case.pixel_mm, *found.spectrum))
-        scale = 1.0
-        if task.window_hu is not None and one.metric.unit == "grey":
-            scale = hu_per_level(own_window(image, task.window_hu), image.dtype)
+        scale = 1.0 if window is None or one.metric.unit != "grey" else hu_per_level(window, image.dtype)
         values.append(
             SliceValue(
                 case=case.name,

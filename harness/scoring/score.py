@@ -75,7 +75,8 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
 
     UsageError for an unknown metric or extractor, a distribution metric without features (or an image metric with
     them), a gate that is not an error of images, a gate or ranking by a descriptive metric, a ranking against what the
-    data do not hold, a lesion gate without lesions, and missing weights (with the fix).
+    data do not hold, a lesion gate without lesions, a metric in HU of data without a window, and missing weights (with
+    the fix).
     """
     _check_ranking(protocol)
     for one in protocol.metrics:
@@ -84,6 +85,12 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
         if isinstance(metric, DistributionMetric) != (one.features is not None):
             wants = "needs `features: <extractor>`" if one.features is None else "takes no `features`"
             raise UsageError(f"protocol {protocol.name}: metric {one.name} ({one.metric}) {wants}")
+        if isinstance(metric, ImageMetric) and metric.in_hu and not _has_window(protocol):
+            raise UsageError(
+                f"protocol {protocol.name}: metric {one.name} ({one.metric}) is computed in HU, but data.window_hu is "
+                "not stated",
+                fix=metrics_of.WINDOW_FIX,
+            )
         if one.name == protocol.gate.metric and not is_error:
             raise UsageError(f"protocol {protocol.name}: gate.metric {one.name} must be an error of images, as rmse is")
         for role, by in (("rank_by", protocol.rank_by.metric), ("gate", protocol.gate.metric)):
@@ -95,6 +102,10 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
                 )
     names = dict.fromkeys(one.features for one in protocol.metrics if one.features is not None)
     return [extractors_of.load(name, device=device) for name in names]
+
+
+def _has_window(protocol: Protocol) -> bool:
+    return isinstance(protocol.data, PhantomData) or protocol.data.window_hu is not None
 
 
 def _check_ranking(protocol: Protocol) -> None:

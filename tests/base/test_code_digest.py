@@ -40,7 +40,9 @@ def loaded_by(*modules: str) -> set[str]:
 @pytest.mark.parametrize("modules", KEYS, ids=lambda modules: modules[0])
 def test_a_key_covers_every_pure_module_that_is_loaded(modules: tuple[str, ...]) -> None:
     loaded = loaded_by(*modules)
-    if "harness/protocol/__init__.py" in loaded:  # it takes types from `imaging`; its values stand in the keys themselves
+    if (
+        "harness/protocol/__init__.py" in loaded
+    ):  # it takes types from `imaging`; its values stand in the keys themselves
         loaded -= loaded_by("harness.protocol")
     pure = {path for path in loaded if path.startswith(tuple(room.replace(".", "/") for room in code_digest.PURE))}
     assert pure

@@ -56,6 +56,25 @@ def test_refuses(metric: ImageMetric) -> None:
         metric.value(image, image, np.zeros(image.shape, bool), data_range=255, pixel_mm=None)
 
 
+@pytest.mark.parametrize("name", [name for name, one in ALL.items() if not one.in_hu])
+def test_sixteen_bits_have_the_values_of_eight(name: str) -> None:
+    """Nothing depends on the type of a slice, and nothing is cut off at 255."""
+    metric = ALL[name]
+    reference = picture(0, 128)
+    mask = np.hypot(*np.ogrid[-64:64, -64:64]) < 20
+    reference[np.hypot(*np.ogrid[-64:64, -64:64]) < 8] = 240
+    image = noisy(reference, 6)
+    expected = metric.value(image, reference, mask, data_range=255, pixel_mm=0.7)
+    assert expected is not None
+    wide, wide_reference = (one.astype(np.uint16) for one in (image, reference))
+    assert metric.value(wide, wide_reference, mask, data_range=255, pixel_mm=0.7) == expected
+    if name not in ("ssim", "vif"):  # these see how bright a slice is, too
+        above = metric.value(
+            wide + np.uint16(9000), wide_reference + np.uint16(9000), mask, data_range=255, pixel_mm=0.7
+        )
+        assert above == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("metric", [bias.METRIC, rmse.METRIC, psnr.METRIC, noise.METRIC])
 def test_sees_only_its_region(metric: ImageMetric) -> None:
     image, mask = picture(0), half(picture(0))
