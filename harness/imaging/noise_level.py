@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from harness.imaging.hounsfield import OFFSET_HU, Image, clipped
 from harness.imaging.portable import gaussian_blur
 
-_VACUUM_HU = -1024
+VACUUM_HU = -1024
+"""Darker than anything: padding, and noise of air."""
+
 _ROUNDING = 0.289  # 1 / sqrt(12)
 
 
@@ -22,7 +24,7 @@ def noise_level(image: Image) -> float:
     clipped, and for noise below that of rounding to grey levels. At 16 bits what is darker than vacuum counts as
     clipped, so that air and padding are left out there, too.
     """
-    cut_off = clipped(image) if image.dtype == np.uint8 else image <= OFFSET_HU + _VACUUM_HU
+    cut_off = clipped(image) if image.dtype == np.uint8 else image <= OFFSET_HU + VACUUM_HU
     usable = np.asarray(cv2.blur(cut_off.astype(np.float32), (15, 15))) < 0.25
     level = spread(fine_detail(image)[usable])
     return level if level > _ROUNDING else 0.0

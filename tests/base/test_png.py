@@ -125,3 +125,24 @@ def test_any_bytes_are_read_or_rejected(tail: bytes, chunks: list[tuple[bytes, b
         except Rejected:
             continue
         assert read.pixels.shape == (HEIGHT, WIDTH)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.data())
+def test_16_bits_are_read_where_they_may_be(height: int, width: int, data: st.DataObject) -> None:
+    values = data.draw(st.lists(st.integers(0, 65535), min_size=height * width, max_size=height * width))
+    pixels = np.array(values, np.uint16).reshape(height, width)
+    file = pillow_png(Image.fromarray(pixels))
+    read = read_png(file, height=height, width=width, bits=(8, 16))
+    assert read.pixels.dtype == np.uint16
+    np.testing.assert_array_equal(read.pixels, pixels)
+    np.testing.assert_array_equal(read_png(read.png, height=height, width=width, bits=(16,)).pixels, pixels)
+    with pytest.raises(Rejected, match="has 16 bits per channel, expected 8"):
+        read_png(file, height=height, width=width)
+
+
+def test_only_16_bits_may_be_asked_for() -> None:
+    with pytest.raises(Rejected, match="has 8 bits per channel, expected 16"):
+        read_png(GOOD, height=HEIGHT, width=WIDTH, bits=(16,))
+    colour = png((b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(7))), IEND)
+    with pytest.raises(Rejected, match="three channels of 16 bits"):
+        read_png(colour, height=1, width=1, bits=(8, 16))

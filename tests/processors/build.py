@@ -42,6 +42,9 @@ FURTHER = PhantomData(
 )
 
 
+IN_HU = PhantomData(patients=1, slices=1, size=128, dose=0.02, seed=2603, pixels="uint16-hu")
+
+
 def digests() -> dict[str, str]:
     """What was built -> its digest, in the order in which one follows from the other."""
     dataset = phantom_slices(DATA, None)
@@ -74,7 +77,14 @@ def digests() -> dict[str, str]:
             calibrate=True,
         )
         found[f"coupled inputs of {case.name}"] = digest_bytes(*(image.tobytes() for image in coupled.inputs))
-    return found | _lesions() | _further() | _labels(dataset)
+    return found | _lesions() | _further() | _labels(dataset) | _in_hu()
+
+
+def _in_hu() -> dict[str, str]:
+    """A slice of 16 bits, and its labels by every weak denoiser."""
+    dataset = phantom_slices(IN_HU, None)
+    labels = {weak: build_labels(dataset, Purify(weak_denoiser=weak)).digest for weak in denoise.names()}
+    return {"data in HU": dataset.digest} | {f"labels in HU, {weak}": digest for weak, digest in labels.items()}
 
 
 def _further() -> dict[str, str]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from harness.base.digests import digest_file
 from harness.base.errors import InfrastructureError
-from harness.imaging.hounsfield import Image, whole_levels
-from harness.imaging.noise_level import noise_level
+from harness.imaging.hounsfield import OFFSET_HU, Image, whole_levels
+from harness.imaging.noise_level import VACUUM_HU, noise_level
 
 SHA256 = "4a6094190c3a290b8744d0034d0f8f0bcf17c8cb18b19048a8e58ff7ebdcf22a"
 """Digest of the weights. It is part of the source, so that the cache key of labels covers the weights too."""
@@ -47,7 +47,8 @@ def denoise_by(image: Image, *, strength: float) -> Image:
     sigma = noise_level(image)
     if sigma == 0:
         return image.copy()
-    wide = np.pad(image.astype(np.float64), MARGIN, mode="reflect") / sigma
+    black = 0 if image.dtype == np.uint8 else OFFSET_HU + VACUUM_HU  # as in the slices that it learnt from
+    wide = np.pad(image.astype(np.float64) - black, MARGIN, mode="reflect") / sigma
     weights = load(Path(__file__).with_name("cnn.safetensors"), sha256=SHA256)
     height = image.shape[0]
     residual = np.concatenate(
