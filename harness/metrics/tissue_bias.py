@@ -2,7 +2,7 @@
 
 A tissue is where the reference lies in its range of HU: smoothed by a median of 5 x 5 pixels, so that a normal-dose
 scan's noise does not choose, and more than 2 pixels from anything else, so that partial volume does not decide. A blur
-by one pixel then moves no tissue of the phantom by more than 2 HU but bone (20 HU: its cortex is thin).
+by one pixel then moves a wide tissue by less than 2 HU; thin bone still reads too low.
 HU alone tell no unenhanced blood from muscle, with which it is counted, nor the marrow of bone from enhanced blood.
 The reference must be aligned with the image: against a label of another breath, edges of ribs and diaphragm show.
 The error in air is that of the noise, too, where the window cuts it off.

@@ -92,7 +92,7 @@ class Purify(Strict, frozen=True, kw_only=True):
 
 
 class Metric(Strict, frozen=True, kw_only=True):
-    """One metric: its name on the board, its file in `harness/metrics`, and the extractor of its features, if any.
+    """One metric: its name on the board and in `harness/metrics`, and the extractor of its features, if any.
 
     `definition` says how features of a region are computed: `pooled` averages the extractor's maps over the region,
     `masked` blanks everything outside it and runs the whole network again. Never compare values of the two.
@@ -100,7 +100,7 @@ class Metric(Strict, frozen=True, kw_only=True):
     """
 
     name: str  # on the board; no two metrics may share one
-    metric: str  # the name of a file in harness/metrics
+    metric: str  # the name of a file in harness/metrics, or `file.name` of one that holds several
     features: str | None = None  # the extractor: required for distribution metrics, forbidden for image metrics
     definition: Literal["pooled", "masked"] = "pooled"
     descriptive: bool = False  # shown without saying which value is better

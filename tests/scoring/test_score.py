@@ -294,6 +294,50 @@ def test_further_slices_give_further_tables(dataset: Dataset, labels: LabelSet, 
     assert handed_in.label == card.label
 
 
+def test_metrics_in_hu_are_values_in_hu_with_intervals(
+    dataset: Dataset, labels: LabelSet, protocol: Protocol, tmp_path: Path
+) -> None:
+    """Nothing scales them a second time, and a table has their unit. The outputs read one grey level too high."""
+    named = {"bias": "bias", "muscle": "tissue_bias.muscle", "lung": "tissue_bias.lung", "RMSE": "rmse"}
+    named |= {"Perc15": "densitometry.perc15_bias", "emphysema": "densitometry.emphysema_index_bias"}
+    wanted = tuple(Metric(name=name, metric=metric) for name, metric in named.items())
+    few = msgspec.structs.replace(protocol, metrics=wanted, rank_by=RankBy(metric="RMSE"))
+    assert load_extractors(few, device="cpu") == []
+    outputs = {}
+    for case in dataset.cases:
+        outputs[case.name] = tmp_path / f"{case.name}.png"
+        write_grey(outputs[case.name], np.minimum(read_grey(Path(str(case.truth))), 254) + np.uint8(1))
+    table = score(outputs, dataset, labels, few, extractors=[]).truth
+    assert table is not None
+    grey = 2224 / 255
+    for metric, region in (("bias", "lung"), ("lung", "lung"), ("Perc15", "lung"), ("muscle", "body")):
+        found = table[metric][region]
+        assert (found.unit, found.higher_is_better) == ("HU", None)
+        assert found.value == pytest.approx(grey, abs=1e-6)
+        assert found.low is not None
+    assert set(table["muscle"]) == {"whole", "body"} & set(few.regions)
+    assert table["emphysema"]["lung"].unit == "%"
+    assert table["emphysema"]["lung"].value <= 0
+
+
+@pytest.mark.parametrize("metric", ["tissue_bias.fat", "red_cnn.rmse"])
+def test_a_metric_in_hu_is_refused_where_no_window_is_known(metric: str, tmp_path: Path) -> None:
+    protocol = msgspec.structs.replace(
+        load_protocol("phantom-mini"),
+        data=FolderData(path=str(tmp_path)),
+        metrics=(Metric(name="RMSE", metric="rmse"), Metric(name="mine", metric=metric)),
+        rank_by=RankBy(metric="RMSE"),
+    )
+    with pytest.raises(
+        UsageError, match=rf"metric mine \({metric}\) is computed in HU, but data.window_hu is not"
+    ) as no:
+        load_extractors(protocol, device="cpu")
+    assert no.value.exit_code == 2
+    assert "data.window_hu" in str(no.value.fix)
+    known = msgspec.structs.replace(protocol, data=FolderData(path=str(tmp_path), window_hu=(-1024, 1200)))
+    assert load_extractors(known, device="cpu") == []
+
+
 def test_nothing_is_ranked_by_a_descriptive_metric() -> None:
     protocol = load_protocol("phantom-mini")
     with pytest.raises(UsageError, match="descriptive"):
