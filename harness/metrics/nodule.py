@@ -3,8 +3,8 @@
 A pixel is nodule where it is above the midpoint between nodule and surrounding lung, as diameters are measured at half
 maximum. The midpoint is the reference's in both images: a nodule that is erased or faded loses its area, one that has
 grown has more than 1. Both images are smoothed by one pixel first, or noise around a nodule would count as nodule;
-strong noise still adds some area. The bias is that of the same pixels in both images, those of the reference's nodule;
-blur lowers it.
+strong noise still adds some area. Whole pixels are counted: one small nodule's area is coarse, many average out. The
+bias is that of the same pixels in both images, those of the reference's nodule; blur lowers it.
 """
 
 from __future__ import annotations

@@ -138,9 +138,10 @@ def test_percentile_by_hand() -> None:
     assert value_of("densitometry.perc15_bias", hu - 7, hu, lung) == pytest.approx(-7)
 
 
-@given(radius=st.floats(6, 10), grown=st.sampled_from([0.8, 0.9, 1.0, 1.1]), seed=st.integers(0, 100))
+@given(radius=st.floats(9, 14), grown=st.sampled_from([0.8, 0.9, 1.0, 1.1]), seed=st.integers(0, 100))
 @settings(max_examples=15)
 def test_the_area_of_nodules(radius: float, grown: float, seed: int) -> None:
+    # whole pixels are counted: a nodule of 6 pixels can be 11 % off, one of 9 no more than 6 %
     distance = np.hypot(*np.ogrid[-64:64, -64:64])
 
     def nodule(of: float) -> HU:
