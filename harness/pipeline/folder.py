@@ -37,8 +37,7 @@ def with_metrics(protocol: Protocol, *, only: Sequence[str], skip: Sequence[str]
     kept = tuple(
         one
         for one in protocol.metrics
-        if one.name == protocol.gate.metric
-        or (one.name.casefold() in chosen and (features or one.features is None))
+        if one.name == protocol.gate.metric or (one.name.casefold() in chosen and (features or one.features is None))
     )
     return msgspec.structs.replace(protocol, metrics=kept)
 
