@@ -20,6 +20,7 @@ from PIL import Image as Pillow
 from benchmarks.spoils import SPOILS, STEPS
 from harness.base.files import write_text
 from harness.base.slices import read_grey, write_grey
+from harness.base.text import figures
 from harness.dataset.cases import Case, Dataset
 from harness.dataset.load import load_data
 from harness.imaging.montage import lung_window, montage
@@ -116,7 +117,7 @@ def _panel(found: dict[str, list[Table]], metric: str) -> str:
     title = metric if region == "whole" else f"{metric} ({region})"
     parts = [f'<text x="{LEFT}" y="16" font-weight="bold">{escape(title)}</text>']
     for value, y in ((high, TOP + 4), (low, HEIGHT - BOTTOM)):
-        parts.append(f'<text x="{LEFT - 6}" y="{y}" text-anchor="end" fill="#555">{value:.2g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y}" text-anchor="end" fill="#555">{figures(value, 2)}</text>')
     axis = f"M{LEFT},{TOP} V{HEIGHT - BOTTOM + 4} H{WIDTH - RIGHT}"
     parts.append(f'<path d="{axis}" fill="none" stroke="#bbb"/>')
     for kind, line in lines.items():
@@ -130,6 +131,8 @@ def main() -> None:
     parser.add_argument("-p", "--protocol", default="phantom-mini")
     parser.add_argument("--pictures", type=Path, help="folder to write three pictures to")
     options = parser.parse_args()
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
     protocol = load_protocol(options.protocol)
     dataset = load_data(protocol)
     found = scored(protocol, dataset)

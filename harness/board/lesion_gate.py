@@ -29,7 +29,7 @@ class Lesions(Strict, frozen=True, kw_only=True):
         words: str = self.said
         if self.said == "no difference seen":
             kept = "keeps lesions" if found.low >= -self.margin else "no loss of lesions shown"
-            words = "loses lesions, not surely beyond the margin" if found.high < 0 else kept
+            words = "some loss of lesions, not surely beyond the margin" if found.high < 0 else kept
         return f"{words} (d' {_signed(found.value)}, {_plain(found.low)} to {_plain(found.high)})"
 
 

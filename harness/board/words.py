@@ -106,7 +106,7 @@ def lesion_gate(protocol: Protocol) -> str:
             f"or the difference itself beyond {100 * SURE * gate.margin:g} %"
         )
     return (
-        f"Lesion gate: a submission that loses lesions ranks below all that keep them. It loses them if the {observer} "
+        f"Lesion gate: a submission that loses lesions ranks below all others. It loses them if the {observer} "
         f"sees the planted lesions worse in its outputs than in the noisy input, averaged over the conditions: {rule}."
     )
 

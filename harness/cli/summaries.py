@@ -24,11 +24,11 @@ LOG_LINES = 12  # of a failed container's log: the end of a traceback
 
 
 def print_scores(result: Result, protocol: Protocol, noisy: Mapping[str, Values] | None = None) -> None:
-    """Tables of a result's scores, metric x region, against the label, against the truth and of further slices; its
-    flags and notes. Below each value stand that of the noisy input (`noisy`, by the names of `Result.tables`) and how
-    much more the result's is."""
+    """Tables of a result's scores, metric x region, against the label, against the truth and of further slices, first
+    the one that ranks; its flags and notes. Below each value stand that of the noisy input (`noisy`, by the names of
+    `Result.tables`) and how much more the result's is, unless the value is such a difference itself."""
     from harness.board.words import conditions, names_in
-    from harness.scoring.lesions import EXACT
+    from harness.scoring.lesions import EXACT, EYE, HOTELLING, less_input
 
     if result.status != "scored":
         return
@@ -42,13 +42,17 @@ def print_scores(result: Result, protocol: Protocol, noisy: Mapping[str, Values]
         "lesions": "lesions",
     }
     tables = result.tables
-    for name in (name for name in titles if tables.get(name)):
+    first_what_ranks = sorted(titles, key=lambda one: one != protocol.rank_by.reference)
+    for name in (name for name in first_what_ranks if tables.get(name)):
         values, columns = tables[name], list[str](protocol.regions)
+        inputs = dict((noisy or {}).get(name, {}))
         if name == "lesions":
             named = [one for one in names_in(protocol, name) if one in values and one != EXACT]
             values = {one: values[one] for one in named}
             columns = conditions(protocol, values)
-        _print_values(f"{subject}, {titles[name]}", values, columns, (noisy or {}).get(name, {}))
+            for metric in (HOTELLING, EYE):
+                inputs.pop(less_input(metric), None)
+        _print_values(f"{subject}, {titles[name]}", values, columns, inputs)
     screen.print("± half the width of the 95 % interval over patients", highlight=False)
     if noisy:
         screen.print("second lines: the noisy input's value, and how much more the output's is", highlight=False)

@@ -138,7 +138,7 @@ def find(extractor: str) -> tuple[WeightFile, Path]:
         f"is in {' or '.join(map(str, folders()))}",
         fix=f"online: harness weights download {extractor}; offline: download {files[0].url} on another machine, then "
         f"run harness weights import FILE (or put FILE into a folder and set HARNESS_WEIGHTS to it); "
-        f"or choose a protocol that uses {extractor}-random",
+        f"or choose a protocol whose features need no download, such as those of efficientnet-lite0",
     )
 
 

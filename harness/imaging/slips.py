@@ -30,6 +30,7 @@ WRAPPED_SHARE = 0.0005  # of the pixels: from here on they are no accident of ed
 WHITE_SHARE = 0.5  # of the pixels, white in the output alone
 MATCHED = 0.2  # correlation of edges: from here on two images show the same, if in another place
 SURELY_MOVED = 0.93  # of the best correlation of edges: the most that may be left where nothing is moved
+HARDLY = 0.5  # grey levels of RMS between output and input: rounding alone moves a pixel by as much
 FAR, NEAR = 200.0, 48.0  # grey levels between output and input: as numbers, and around the circle of 256
 UNLIKE = "unlike the input in grey levels and shapes: axes mixed up, or a wrong scale that wrapped around?"
 BIN = 4.0  # grey levels of the input that share one mean of the output
@@ -74,6 +75,8 @@ def _slip(noisy: Grey, output: Grey, others: Sequence[Grey]) -> str | None:
     """The first slip that explains an output, None if it looks like its input without noise."""
     if np.array_equal(noisy, output):
         return "unchanged: equal to the input in every pixel"
+    if difference(noisy, output).rms < HARDLY:
+        return "hardly changed: less than half a grey level (RMS) from the input"
     given, made = _averages(noisy), _averages(output)
     likeness = _correlation(given, made)
     white = float(np.mean((output == 255) & (noisy < 255)))

@@ -25,18 +25,20 @@ from harness.run.result import digest_outputs
 
 def with_metrics(protocol: Protocol, *, only: Sequence[str], skip: Sequence[str], features: bool) -> Protocol:
     """The protocol with a part of its metrics, for a quick look: `only` these (all, if none is named), without those of
-    `skip`, and without those that need `features`. The gate's metric always stays. UsageError for an unknown name."""
+    `skip`, and without those that need `features`. The gate's metric always stays. Capitals do not matter in `only` and
+    `skip`. UsageError for an unknown name."""
     names = [one.name for one in protocol.metrics]
-    unknown = [name for name in (*only, *skip) if name not in names]
+    known = {name.casefold() for name in names}
+    unknown = [name for name in (*only, *skip) if name.casefold() not in known]
     if unknown:
         raise UsageError(
             f"protocol {protocol.name} has no metric {', '.join(unknown)}", fix=f"choose of: {', '.join(names)}"
         )
+    chosen = {name.casefold() for name in only or names} - {name.casefold() for name in skip}
     kept = tuple(
         one
         for one in protocol.metrics
-        if one.name == protocol.gate.metric
-        or ((not only or one.name in only) and one.name not in skip and (features or one.features is None))
+        if one.name == protocol.gate.metric or (one.name.casefold() in chosen and (features or one.features is None))
     )
     return msgspec.structs.replace(protocol, metrics=kept)
 

@@ -90,7 +90,8 @@ def test_the_margin_is_a_share_of_the_inputs_own() -> None:
     for high, loses in ((-0.29, False), (-0.31, True)):
         (row,) = rank([under(protocol, with_lesions("a", 1.0, high - 0.1))], protocol)
         assert (row.loses_lesions, row.rank) == (loses, 1)
-        assert row.lesions.startswith("loses lesions (" if loses else "loses lesions, not surely beyond the margin (")
+        words = "loses lesions" if loses else "some loss of lesions, not surely beyond the margin"
+        assert row.lesions.startswith(f"{words} (")
 
 
 def test_the_gate_asks_the_observer_that_the_protocol_names() -> None:

@@ -135,7 +135,7 @@ def test_a_folder_is_scored_and_its_record_audited(tmp_path: Path) -> None:
     assert_refused(harness(*scoring, "--record", "anchor-mine", HARNESS_CACHE=cache), "anchor-mine")
     assert_refused(harness(*scoring, "--only", "SIM", HARNESS_CACHE=cache), "no metric SIM", "SSIM")
     assert_refused(harness(*scoring, "--only", "SSIM", "--record", "mine", HARNESS_CACHE=cache), "--only")
-    quick = harness(*scoring, "--only", "SSIM", "-q", HARNESS_CACHE=cache)
+    quick = harness(*scoring, "--only", "ssim", "-q", HARNESS_CACHE=cache)
     assert {"SSIM", "RMSE HU"} <= set(re.findall(r"│ (\S+(?: HU)?) ", quick.stdout))
     assert "GMSD" not in quick.stdout
     assert "done in" not in quick.stderr

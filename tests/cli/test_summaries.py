@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -68,6 +69,19 @@ def test_a_terminal_folds_what_does_not_fit_and_cuts_nothing(monkeypatch: pytest
     assert cells == [cell.replace(" ", "") for cell in ROW.values()]
     if width >= 50:
         assert ROW["id"] in screen.file.getvalue()
+
+
+def test_the_table_that_ranks_comes_first_and_a_difference_has_none_below_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = with_further("mine", 30.0, lost=0.5).result
+    print_scores(result, GATED, result.tables)
+    said = capsys.readouterr().out
+    assert GATED.rank_by.reference == "truth"
+    assert said.index("against the truth") < said.index("against the label") < said.index(", lesions")
+    lines = said[said.index(", lesions") :].splitlines()
+    below = [second for first, second in itertools.pairwise(lines) if "d' (" in first]
+    assert ["input, difference" in one for one in below] == [True, False, True, False]
 
 
 def test_further_slices_have_tables_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,13 @@ def test_missing_weights_say_what_to_do(cache: Path, name: str) -> None:
     file = weights.known(name)[0]
     assert file.name in caught.value.message
     assert str(cache) in caught.value.message
-    for part in (f"harness weights download {name}", "harness weights import", file.url, "HARNESS_WEIGHTS", "-random"):
+    for part in (
+        f"harness weights download {name}",
+        "harness weights import",
+        file.url,
+        "HARNESS_WEIGHTS",
+        "efficientnet-lite0",
+    ):
         assert part in caught.value.fix
 
 

@@ -76,6 +76,16 @@ def test_a_slip_is_named(slip: Callable[[NDArray[np.float32]], Grey], said: str)
     assert " 0 pixels" not in line
 
 
+def test_an_output_that_hardly_differs_is_named() -> None:
+    """One pixel in eight moved by a grey level is 0.35 of RMS, half of them is 0.71."""
+    slight, more = (one.copy() for one in NOISY[:2])
+    slight.flat[::8] ^= 1
+    more.flat[::2] ^= 1
+    assert find_slips(NOISY[:2], [slight, more]) == [
+        "1 of 2 outputs hardly changed: less than half a grey level (RMS) from the input"
+    ]
+
+
 def test_unchanged_and_exchanged_slices_are_counted() -> None:
     made = [as_grey(one) for one in CLEAN]
     assert find_slips(NOISY, [NOISY[0], made[2], made[1]]) == [

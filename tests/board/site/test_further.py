@@ -101,7 +101,7 @@ def test_index_and_protocol_say_what_ranks_and_what_the_gate_asks(board: tuple[P
     assert "Ranked by <strong>RMSE</strong> of the region <em>lung</em> against the truth" in index
     assert "Ranked by <strong>RMSE</strong> (lung) against the noise-free truth" in own
     for text in (index, own):
-        assert "Lesion gate: a submission that loses lesions ranks below all that keep them." in text
+        assert "Lesion gate: a submission that loses lesions ranks below all others." in text
         assert '<td class="lesions lost" data-v="-0.5">loses lesions<small>d&#39; −0.50, −0.60 to −0.40</small>' in text
         heads = re.findall(r'data-metric="(\w+)"', text)
         assert heads[0] == "RMSE"
