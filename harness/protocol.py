@@ -25,11 +25,19 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 UNREAD = ("title", "description", "publish", "official", "use")
 PHANTOM_WINDOW_HU = (-1024.0, 1200.0)
+NARROWEST_HU = 100.0
+"""Width of a window: the narrowest of those in use for the chest has 350 HU."""
+MOST_HU = 32768.0
+"""What 16 bits hold, as CT is stored."""
 
 
 def _check_window(window: tuple[float, float]) -> None:
-    if not -1e5 <= window[0] < window[1] <= 1e5:
-        raise ValueError(f"window_hu is {list(window)}, expected the HU of grey 0 below that of grey 255; 1e5 at most")
+    low, high = window
+    if not (-MOST_HU <= low < 0 and low + NARROWEST_HU <= high <= MOST_HU):
+        raise ValueError(
+            f"window_hu is {list(window)}, expected the HU of grey 0 (below 0, where air, lung and fat lie) and, at least "
+            f"{NARROWEST_HU:g} higher, that of grey 255, both within {MOST_HU:g} of 0"
+        )
 
 
 class Lesions(Strict, frozen=True, kw_only=True):
