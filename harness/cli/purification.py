@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import rich_click as click
 
-from harness.base.text import first_few
+from harness.base.text import counted, first_few
 from harness.cli._common import (
     complete_protocol,
     console,
@@ -63,7 +63,7 @@ def labels(
     data = prepare_labels(chosen, reporter, leaderboard=leaderboard)
     if output is not None:
         write_labels(data.dataset, data.labels, chosen.purify, output)
-        click.echo(f"wrote {len(data.dataset.cases)} labels to {output}", err=as_json)
+        click.echo(f"wrote {counted(len(data.dataset.cases), 'label')} to {output}", err=as_json)
     if report:
         from rich.table import Table
 
@@ -116,10 +116,12 @@ def pairs(
     if chosen.use == "test" and not from_test_set:
         _refuse_test_set(chosen)
 
+    from harness.base.files import refuse_existing
     from harness.cli.terminal import TerminalReporter
     from harness.labels.training_pairs import write_pairs
     from harness.pipeline.data import prepare_data
 
+    refuse_existing(output)
     reporter = TerminalReporter()
     dataset = prepare_data(chosen, reporter, leaderboard=leaderboard)
     with reporter.stage("pairs") as progress:
@@ -133,7 +135,7 @@ def pairs(
         )
     _warn("left out", written.left_out)
     _warn("implausible, please inspect", written.implausible)
-    click.echo(f"wrote {written.count} pairs to {output}")
+    click.echo(f"wrote {counted(written.count, 'pair')} to {output}")
     click.echo(
         "next: copy trained_on.txt into the submission that you train on them, and state trained_on: trained_on.txt"
     )
@@ -174,11 +176,13 @@ def noise(protocol: str, slices: int, output: Path | None, leaderboard: Path, as
     import msgspec
     import yaml
 
-    from harness.base.files import write_text
+    from harness.base.files import refuse_unwritable, write_text
     from harness.cli.terminal import TerminalReporter
     from harness.labels.noise_fit import fit_noise
     from harness.pipeline.data import prepare_data
 
+    if output is not None:
+        refuse_unwritable(output.parent)
     reporter = TerminalReporter()
     dataset = prepare_data(chosen, reporter, leaderboard=leaderboard)
     with reporter.stage("fit") as progress:

@@ -9,18 +9,20 @@ between sound pairs (the phantom's, and real slices through five windows) and th
 | error in another orientation, as a multiple of the own | 1.4 and more, 8 in the median | the reciprocal |
 | error with another patient's normal dose, likewise | 2.3 and more, 20 in the median | 1 or less |
 | normal dose over low dose in tissue | 0.98 to 1.003 | 0.86 to 0.97, 1.09 and more where one was stretched |
+| rim over middle, as a share of the grey levels | 0 at most | 0.3 in the median where both are inverted |
 | grain of the low dose over that of the normal dose | 1.1 and more, 3 in the median | the reciprocal |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.digests import digest_pixels
+from harness.imaging.turns import TURNS
 
 Map = NDArray[np.int64]
 
@@ -41,18 +43,10 @@ CLIPPED = 0.02
 """Share of white pixels from which on clipped noise darkens the tissue of a noisy image, by a seventh at most."""
 SMOOTH = 0.8
 """Grain of the low dose over that of the normal dose, below which the low dose is the less noisy one."""
+BRIGHT_RIM = 0.1
+"""Share of the grey levels by which a rim is brighter than the middle, from which on both images are inverted."""
 FEW = 4
 """White pixels of an image whose own brightest pixel was made white, at most."""
-
-ORIENTATIONS: dict[str, Callable[[Map], Map]] = {
-    "mirrored left to right": lambda image: image[:, ::-1],
-    "mirrored top to bottom": lambda image: image[::-1],
-    "rotated by 180 degrees": lambda image: image[::-1, ::-1],
-    "transposed": lambda image: image.T,
-    "rotated by 90 degrees": np.rot90,
-    "rotated by 270 degrees": lambda image: np.rot90(image, 3),
-    "transposed about the other diagonal": lambda image: image[::-1, ::-1].T,
-}
 
 
 class Look(NamedTuple):
@@ -148,6 +142,8 @@ def _judged(low: Look, normal: Look, other: tuple[float, str]) -> tuple[bool, st
     if abs(gain - 1) > (0.3 if clipped else 0.05):
         certain = own > ALIKE and abs(gain - 1) > (0.5 if clipped else 0.2)
         return certain, f"tissue is {gain:.2f} times as bright at normal dose: its images are on two grey scales"
+    if min(_rim(low.coarse), _rim(normal.coarse)) > BRIGHT_RIM:
+        return False, "both of its images seem to be inverted: what surrounds the patient is bright, while air is dark"
     if low.grain < SMOOTH * normal.grain:
         return False, "its low-dose image is less noisy than its normal-dose image: the two may be swapped"
     return False, ""
@@ -198,9 +194,23 @@ def _aligned(one: Map, other: Map) -> float:
 
 def _turned(low: Map, normal: Map, plain: float) -> tuple[float, str]:
     """How well the maps fit in the best other orientation, and which one that is; (-1, "") if none fits better."""
-    found = {how: _correlation(low, turn(normal)) for how, turn in ORIENTATIONS.items()}
+    found = {how: _correlation(low, turn(normal)) for how, turn in TURNS.items()}
     how = max(found, key=lambda one: found[one])
-    return (_aligned(low, ORIENTATIONS[how](normal)), how) if found[how] > plain else (-1.0, "")
+    return (_aligned(low, TURNS[how](normal)), how) if found[how] > plain else (-1.0, "")
+
+
+def _rim(image: Map) -> float:
+    """By how much the rim, where there is room beside the patient, is brighter than the middle, as a share of the
+    image's grey levels: of three corners at least, since one may hold a mark, and of two sides, since padding fills
+    all four corners."""
+    last, half = CELLS - 3, CELLS // 2 - 1
+    corners, sides = (
+        sorted(int(image[down : down + 3, right : right + 3].sum()) / 9 for down, right in places)
+        for places in (((0, 0), (0, last), (last, 0), (last, last)), ((0, half), (last, half), (half, 0), (half, last)))
+    )
+    middle = np.sort(image[CELLS // 4 : -CELLS // 4, CELLS // 4 : -CELLS // 4], axis=None)
+    spread = int(image.max()) - int(image.min())
+    return float(min(corners[1], sides[2]) - middle[middle.size // 2]) / spread if spread else 0.0
 
 
 def _gain(low: Map, normal: Map) -> float:

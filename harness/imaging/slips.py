@@ -7,7 +7,7 @@ them away from it in its own way. Nothing here scores: a finding is a question t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from harness.base.text import counted
 from harness.imaging.portable import gaussian_blur
+from harness.imaging.turns import TURNS
 
 Grey = NDArray[np.uint8]
 Averages = NDArray[np.float64]
@@ -34,16 +35,6 @@ HARDLY = 0.5  # grey levels of RMS between output and input: rounding alone move
 FAR, NEAR = 200.0, 48.0  # grey levels between output and input: as numbers, and around the circle of 256
 UNLIKE = "unlike the input in grey levels and shapes: axes mixed up, or a wrong scale that wrapped around?"
 BIN = 4.0  # grey levels of the input that share one mean of the output
-
-TURNS: dict[str, Callable[[Averages], Averages]] = {
-    "transposed (rows and columns exchanged)": np.transpose,
-    "flipped upside down": np.flipud,
-    "flipped left to right": np.fliplr,
-    "turned by 180 degrees": lambda image: np.rot90(image, 2),
-    "turned by 90 degrees": np.rot90,
-    "turned by 270 degrees": lambda image: np.rot90(image, 3),
-    "transposed along the other diagonal": lambda image: np.rot90(image, 2).T,
-}
 
 
 class Difference(NamedTuple):

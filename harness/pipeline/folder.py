@@ -34,7 +34,10 @@ def with_metrics(protocol: Protocol, *, only: Sequence[str], skip: Sequence[str]
         raise UsageError(
             f"protocol {protocol.name} has no metric {', '.join(unknown)}", fix=f"choose of: {', '.join(names)}"
         )
-    chosen = {name.casefold() for name in only or names} - {name.casefold() for name in skip}
+    left_out = {name.casefold() for name in skip}
+    if both := [name for name in only if name.casefold() in left_out]:
+        raise UsageError(f"{', '.join(sorted(both))}: asked for and left out", fix="give either --only or --skip")
+    chosen = {name.casefold() for name in only or names} - left_out
     kept = tuple(
         one
         for one in protocol.metrics

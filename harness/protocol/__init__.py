@@ -341,9 +341,7 @@ def load_protocol(name: str, *, official: bool = True) -> Protocol:
     if not official or not digests.exists():
         return protocol
     if not digests.is_file():
-        raise UsageError(
-            f"{digests}: expected a plain file of digests, found something else", fix="restore or remove it"
-        )
+        raise UsageError(f"{digests}: expected a plain file, found something else", fix="restore or remove it")
     protocol = msgspec.structs.replace(protocol, official=read_json(digests, OfficialSet))
     found = protocol.official
     if found is None or found != protocol.official_labels or f"{found.name}-{found.version}" != protocol.identity:

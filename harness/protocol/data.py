@@ -16,9 +16,13 @@ Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 PHANTOM_WINDOW_HU = (-1024.0, 1200.0)
 
 
+NARROWEST_HU, MOST_HU = 100.0, 32768.0  # of a window: those for the chest have 350 HU and more; CT has 16 bits
+
+
 def _check_window(window: tuple[float, float]) -> None:
-    if not -1e5 <= window[0] < window[1] <= 1e5:
-        raise ValueError(f"window_hu is {list(window)}, expected the HU of grey 0 below that of grey 255; 1e5 at most")
+    if not (-MOST_HU <= window[0] < 0 and window[0] + NARROWEST_HU <= window[1] <= MOST_HU):
+        wants = f"the HU of grey 0 (below 0, as air, lung and fat are) and of grey 255 ({NARROWEST_HU:g} above or more)"
+        raise ValueError(f"window_hu is {list(window)}, expected {wants}; {MOST_HU:g} at most")
 
 
 class Lesions(Strict, frozen=True, kw_only=True):

@@ -120,7 +120,7 @@ def compare(
     step()
     if outputs is not None:
         card = score(outputs, dataset, labels, protocol, extractors=extractors)
-        comparisons += _anew(record, {"label": card.label, "truth": card.truth or {}} | card.further)
+        comparisons += _anew(record, card.tables)
     step()
     return comparisons
 

@@ -176,7 +176,7 @@ def no_folder(root: Path) -> None:
         (four_bits, r"lq/P1_02\.png has 4 bits per channel"),
         (transparent, r"lq/P1_02\.png has transparent pixels"),
         (twice, r"P9_02: its low-dose image is that of P1_02"),
-        (mirrored, r"P1_02: one of its images is mirrored left to right"),
+        (mirrored, r"P1_02: one of its images is flipped left to right"),
     ],
 )
 def test_folder_faults_name_the_file(authors_layout: Path, spoil: Callable[[Path], None], complaint: str) -> None:
@@ -226,9 +226,15 @@ def test_a_pixel_in_another_unit_is_refused(authors_layout: Path, changes: dict[
         folder(authors_layout, **changes)
 
 
-@pytest.mark.parametrize("window", [(1200, -1024), (0, 0), (float("-inf"), 0), (0, float("nan")), (0, 1e300)])
-def test_a_window_that_does_not_rise_is_refused(window: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match="grey 0 below that of grey 255; 1e5 at most"):
+@pytest.mark.parametrize(
+    "window",
+    [
+        *[(1200, -1024), (0, 0), (float("-inf"), 0), (-1024, float("nan")), (-1024, 1e300)],
+        *[(0, 1e-9), (0, 1), (-1, 1), (0, 255), (0, 4095)],  # other units: shares, grey levels, stored values
+    ],
+)
+def test_a_window_that_is_none_of_hu_is_refused(window: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="expected the HU of grey 0 "):
         FolderData(path=".", window_hu=window)
 
 

@@ -48,11 +48,11 @@ def test_any_patient_fits_itself(patient: int) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda image: image[:, ::-1], "mirrored left to right"),
-        (lambda image: image[::-1], "mirrored top to bottom"),
-        (lambda image: image[::-1, ::-1], "rotated by 180"),
+        (lambda image: image[:, ::-1], "flipped left to right"),
+        (lambda image: image[::-1], "flipped upside down"),
+        (lambda image: image[::-1, ::-1], "turned by 180"),
         (lambda image: image.T, "transposed"),
-        (lambda image: np.rot90(image), "rotated by 270 degrees"),
+        (lambda image: np.rot90(image), "turned by 270 degrees"),
         (lambda image: 255 - image, "inverted"),
         (lambda image: np.clip(image * 1.3, 0, 255).astype(np.uint8), "times as bright"),
     ],
@@ -66,7 +66,7 @@ def test_an_image_in_another_form_than_its_partner_is_certain(spoil: Callable[[G
     assert found.likely == {}
 
 
-def test_a_patient_who_moved_is_not_taken_for_a_mirrored_one() -> None:
+def test_a_patient_who_moved_is_not_taken_for_a_flipped_one() -> None:
     pairs = sound()
     low, normal = pairs["p3-s1"]
     assert judged(pairs | {"p3-s1": (low, np.roll(normal, 5, axis=1))}) == Misfits({}, {})
@@ -89,6 +89,23 @@ def test_two_images_that_were_swapped_are_named() -> None:
     assert found.certain == {}
     assert list(found.likely) == ["p3-s1"]
     assert "swapped" in found.likely["p3-s1"]
+
+
+def test_pairs_of_which_both_images_are_inverted_are_named() -> None:
+    pairs = sound()
+    low, normal = pairs["p3-s1"]
+    found = judged(pairs | {"p3-s1": (255 - low, 255 - normal)})
+    assert found.certain == {}
+    assert list(found.likely) == ["p3-s1"]
+    assert "both of its images seem to be inverted" in found.likely["p3-s1"]
+
+
+def test_bright_padding_around_a_round_field_of_view_is_not_taken_for_inverted_air() -> None:
+    low, normal = (image.copy() for image in chest_pair(patient=3))
+    across, down = np.meshgrid(*[np.arange(len(low)) - len(low) / 2] * 2)
+    for image in (low, normal):
+        image[np.hypot(across, down) > 0.48 * len(low)] = 255
+    assert judged({"a": (low, normal)}) == Misfits({}, {})
 
 
 def test_something_else_is_named() -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
 
 from harness.imaging.hounsfield import HU16, OFFSET_HU, data_range, grey, hounsfield, levels, own_window, remap
 
@@ -14,14 +17,14 @@ WINDOWS = st.tuples(st.floats(-3000, 0), st.floats(1, 5000))
 
 
 @given(SLICES)
-def test_at_16_bits_a_value_is_hu_and_8192(image: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_at_16_bits_a_value_is_hu_and_8192(image: NDArray[np.uint16]) -> None:
     np.testing.assert_array_equal(hounsfield(image, HU16), image.astype(float) - OFFSET_HU)
     np.testing.assert_array_equal(levels(hounsfield(image, HU16), HU16, np.uint16), image)
 
 
 @given(arrays.arrays(np.uint8, (4, 5)), WINDOWS)
 def test_grey_levels_come_back_from_hu_where_a_level_is_a_hu_or_more(
-    image: np.ndarray,  # type: ignore[type-arg]
+    image: NDArray[np.unsignedinteger[Any]],
     window: tuple[float, float],
 ) -> None:
     if (window[1] - window[0]) / 255 > 1.01:
@@ -31,7 +34,7 @@ def test_grey_levels_come_back_from_hu_where_a_level_is_a_hu_or_more(
 
 @given(SLICES, WINDOWS)
 def test_hu_come_back_from_grey_levels_within_half_a_level(
-    image: np.ndarray,  # type: ignore[type-arg]
+    image: NDArray[np.unsignedinteger[Any]],
     window: tuple[float, float],
 ) -> None:
     back = remap(grey(image, window), window, HU16, np.uint16)

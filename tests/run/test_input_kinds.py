@@ -13,7 +13,7 @@ from harness.base.errors import OutputsError, UsageError
 from harness.base.slices import read_image, write_grey
 from harness.dataset.cases import Acquisition, Case, Dataset
 from harness.engines import Engine
-from harness.imaging.hounsfield import HU16, OFFSET_HU, hounsfield
+from harness.imaging.hounsfield import HU16, OFFSET_HU, hounsfield, whole_levels
 from harness.run.execute import run_submission
 from harness.run.input_kinds import mapping_note
 from harness.sandbox import Limits
@@ -48,7 +48,8 @@ def data(folder: Path, bits: int) -> Dataset:
     rows, columns = np.mgrid[:64, :64]
     hu = np.where((rows - 32) ** 2 + (columns - 32) ** 2 < 400, 40, -1000) + rng.normal(0, 150, (64, 64))
     hu[30:34, 30:34] = 3000
-    image = np.uint16(np.rint(hu + OFFSET_HU)) if bits == 16 else np.uint8(np.clip((hu + 1024) / STEP, 0, 255))
+    values = hu + OFFSET_HU if bits == 16 else (hu + 1024) / STEP
+    image = whole_levels(values, f"uint{bits}")
     for kind in ("lq", "gt"):
         write_grey(folder / str(bits) / kind / "s.png", image)
     lq, gt = (str(folder / str(bits) / kind / "s.png") for kind in ("lq", "gt"))
