@@ -41,7 +41,10 @@ RUN_BYTES = 1 << 20  # of run.json: most of it is the log, of 64 KiB
 class _Listed(Strict, frozen=True, kw_only=True):
     name: str
     pixel_mm: float | None
-    acquisition: Acquisition | UnsetType = UNSET  # younger: left out where nothing is known
+    # younger: left out where nothing is known
+    acquisition: Acquisition | UnsetType = UNSET
+    series: str | UnsetType = UNSET
+    position_mm: float | UnsetType = UNSET
 
 
 class _ListedFurther(_Listed, frozen=True, kw_only=True):
@@ -74,7 +77,13 @@ def write_inputs(dataset: Dataset, protocol: Protocol, folder: Path) -> None:
         bits=UNSET if dataset.bits == 8 else dataset.bits,
         names_key=None if dataset.names_key is None else dataset.names_key.hex(),
         cases=tuple(
-            _Listed(name=case.name, pixel_mm=case.pixel_mm, acquisition=case.acquisition or UNSET)
+            _Listed(
+                name=case.name,
+                pixel_mm=case.pixel_mm,
+                acquisition=case.acquisition or UNSET,
+                series=UNSET if case.series is None else case.series,
+                position_mm=UNSET if case.position_mm is None else case.position_mm,
+            )
             for case in dataset.cases
         ),
         further=tuple(
@@ -107,6 +116,8 @@ def read_inputs(folder: Path, protocol: Protocol) -> Inputs:
                 lq=files[one.name],
                 pixel_mm=one.pixel_mm,
                 acquisition=one.acquisition or None,
+                series=None if one.series is UNSET else one.series,
+                position_mm=None if one.position_mm is UNSET else one.position_mm,
             )
             for one in cases
         ),

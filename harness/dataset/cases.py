@@ -28,12 +28,18 @@ class Acquisition(Strict, frozen=True, kw_only=True, omit_defaults=True):
 
 class NoisySlice(Strict, frozen=True, kw_only=True):
     """What a run may know of one slice: the path of its noisy image, a grey PNG, its pixel size in mm, and, of a scan,
-    how it was acquired."""
+    how it was acquired.
+
+    `series` names the scan of a patient that it belongs to, and `position_mm` is its place along the patient's axis,
+    towards the head. Both are None where the source does not state them; a further slice is where its case is.
+    """
 
     name: str
     lq: str
     pixel_mm: float | None = None
     acquisition: Acquisition | None = None
+    series: str | None = None
+    position_mm: float | None = None
 
     @property
     def plane(self) -> str:
@@ -99,6 +105,23 @@ class Inputs(Strict, frozen=True, kw_only=True):
     def shown(self) -> tuple[NoisySlice, ...]:
         """All that a container denoises."""
         return (*self.cases, *self.further)
+
+    def planes(self) -> dict[str, list[NoisySlice]]:
+        """All images of each plane, by the name of the first case that shows it, in the order of the cases.
+
+        Cases of a series at one position, to 0.01 mm, show one plane.
+        """
+        first: dict[tuple[str, float], str] = {}
+        plane_of = {
+            case.name: case.name
+            if case.series is None or case.position_mm is None
+            else first.setdefault((case.series, round(case.position_mm, 2)), case.name)
+            for case in self.cases
+        }
+        planes: dict[str, list[NoisySlice]] = {}
+        for one in self.shown:
+            planes.setdefault(plane_of[one.plane], []).append(one)
+        return planes
 
     @property
     def scale_hu(self) -> tuple[float, float] | None:

@@ -85,7 +85,9 @@ def phantom_dataset(data: PhantomData, slices: Mapping[str, Scanned], folder: Pa
         one = slices[name]
         paths = {kind: str(folder / slice_path(kind, name)) for kind in image_kinds(data, number)}
         own: dict[str, Any] = {kind: paths[kind] for kind in KINDS}
-        cases.append(Case(name=name, patient=f"p{patient + 1:02d}", pixel_mm=one.pixel_mm, **own))
+        who = f"p{patient + 1:02d}"
+        # In order, without positions: a plane that is not evenly spaced would tell a container of a nodule.
+        cases.append(Case(name=name, patient=who, series=who, pixel_mm=one.pixel_mm, **own))
         further += _further(cases[-1], paths)
         people[cases[-1].patient] = digest_json(["phantom", data.seed, patient, _view(data, patient)])
         parts += [name.encode(), repr((one.pixel_mm, one.window_hu)).encode(), one.digest.encode()]

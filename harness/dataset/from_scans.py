@@ -86,5 +86,7 @@ def _case(one: ScanCase, root: Path) -> Case:
         lq=str(root / "lq" / f"{one.name}.png"),
         gt=str(root / "gt" / f"{one.name}.png"),
         pixel_mm=one.pixel_mm,
+        series=one.patient,
+        position_mm=one.position_mm,
         acquisition=Acquisition(thickness_mm=one.thickness_mm, kvp=one.kvp, mas=one.mas, kernel=one.kernel),
     )

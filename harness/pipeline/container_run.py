@@ -12,10 +12,11 @@ from harness.engines import Engine
 from harness.protocol import Protocol
 from harness.records.observe import observe
 from harness.records.schema import Failure, Observed, SubmissionFacts, about, failure_of, submission_facts
+from harness.run.context import refuse_unordered
 from harness.run.execute import run_submission
 from harness.run.result import Run
 from harness.sandbox import Device
-from harness.submission.manifest import InputKind, Submission
+from harness.submission.manifest import Context, InputKind, Submission
 
 
 class RunOutcome(Strict, frozen=True, kw_only=True):
@@ -25,6 +26,7 @@ class RunOutcome(Strict, frozen=True, kw_only=True):
     failure: Failure | None = None
     device: Device | None = None
     input: InputKind = "uint8"  # what it takes
+    context: Context | None = None  # what it sees beside each slice
     outputs: str | None = None  # digest of the outputs (`harness.run.result.digest_outputs`); None if it failed
     observed: Observed
 
@@ -45,6 +47,8 @@ def run_container(
     A submission that fails is an outcome; every other error is raised. `fresh`, `share` and `repeat` are those of
     `harness.run.execute.run_submission`.
     """
+    context = submission.manifest.context
+    refuse_unordered(context, inputs, protocol=protocol.identity)
     facts, words = submission_facts(submission), about(submission)
     try:
         with reporter.stage("run") as progress:
@@ -63,7 +67,7 @@ def run_container(
             )
     except SubmissionError as error:
         observed = observe(engine=engine.description, image=None, limits=protocol.limits, lowered=(), about=words)
-        return RunOutcome(submission=facts, failure=failure_of(error), observed=observed), None
+        return RunOutcome(submission=facts, failure=failure_of(error), context=context, observed=observed), None
     observed = observe(
         engine=run.engine,
         image=run.image,
@@ -77,5 +81,10 @@ def run_container(
     )
     kind = submission.manifest.input
     return RunOutcome(
-        submission=facts, device=run.device, input=kind, outputs=run.outputs_digest, observed=observed
+        submission=facts,
+        device=run.device,
+        input=kind,
+        context=context,
+        outputs=run.outputs_digest,
+        observed=observed,
     ), run

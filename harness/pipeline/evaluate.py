@@ -17,6 +17,7 @@ from harness.pipeline.prepare import Benchmark
 from harness.pipeline.result import keep_record, result_of, score_outputs
 from harness.records.observe import scored_here
 from harness.records.schema import Record, make_record
+from harness.run.context import context_note
 from harness.run.input_kinds import mapping_note
 from harness.run.result import Run
 from harness.scoring.score import Scorecard
@@ -76,7 +77,7 @@ def score_and_record(
     if outcome.failure is None:
         with reporter.stage("score") as progress:
             card = score_outputs(outputs, benchmark, progress)
-        if said := mapping_note(outcome.input, benchmark.dataset):
+        for said in filter(None, (mapping_note(outcome.input, benchmark.dataset), context_note(outcome.context))):
             reporter.note(f"{outcome.submission.slug} {said}")
             card = msgspec.structs.replace(card, notes=(*card.notes, said))
         observed = scored_here(observed)

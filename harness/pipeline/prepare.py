@@ -23,6 +23,7 @@ from harness.pipeline.engine import connect_with_base
 from harness.protocol import Protocol, Purify
 from harness.records.signing import signing_key
 from harness.records.store import keep_protocol, protocol_file
+from harness.run.context import refuse_unordered
 from harness.run.execute import run_submission
 from harness.scoring.coupled import check_ranked
 from harness.scoring.lesions import check_sites
@@ -138,6 +139,7 @@ def _weak_outputs(
     if folder is None or not protocol.purify.removes_noise:
         return None
     weak = load_submission(folder)
+    refuse_unordered(weak.manifest.context, dataset, protocol=protocol.identity)
     # no label is made from a further slice, so none need be shown
     cases_alone = msgspec.structs.replace(dataset, further=())
     connection = connect_with_base(reporter) if engine is None else nullcontext(engine)

@@ -18,6 +18,7 @@ from harness.imaging.montage import lung_window, montage
 from harness.imaging.slips import Difference, difference, find_slips
 from harness.pipeline.data import prepare_data, refuse_training_set
 from harness.protocol import Protocol
+from harness.run.context import refuse_unordered
 from harness.run.execute import run_submission
 from harness.run.result import Run
 from harness.submission.manifest import Submission
@@ -52,6 +53,7 @@ def trial_run(
         )
     test = prepare_data(protocol, reporter, leaderboard=leaderboard)
     refuse_test_slices(submission, test)
+    refuse_unordered(submission.manifest.context, test, protocol=protocol.identity)
     dataset = first_cases(test, slices)
     with reporter.stage("run") as progress:
         run = run_submission(

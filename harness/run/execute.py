@@ -22,6 +22,7 @@ from harness.dataset.cases import Inputs, NoisySlice
 from harness.engines import Engine, Exit
 from harness.run.cache import amend_run, cached_run, keep_run, run_folder
 from harness.run.container_image import checked_image, removed_if_refused
+from harness.run.context import Told, told
 from harness.run.failures import raise_for, withheld
 from harness.run.input_kinds import bits_of, from_container, refuse_unmapped, to_container
 from harness.run.outputs import read_outputs
@@ -42,7 +43,7 @@ from harness.sandbox import (
     policy_of,
     share_of,
 )
-from harness.submission.manifest import InputKind, Submission
+from harness.submission.manifest import Manifest, Submission
 
 
 class _Job(NamedTuple):
@@ -69,11 +70,12 @@ class _Built(NamedTuple):
 
 class _Round(NamedTuple):
     """What one container gets to see, by the names that it sees: slices, their pixels in the kind of its input, and
-    (height, width)."""
+    (height, width); and what it is told of their order."""
 
     cases: dict[str, NoisySlice]
     slices: dict[str, Image]
     sizes: dict[str, tuple[int, int]]
+    told: Told
 
 
 LOG_BYTES = 64 * 1024
@@ -98,7 +100,8 @@ def run_submission(
     """Build or fetch the submission's image, run it on the data's noisy slices and verify every output.
 
     Where the data have further slices several containers run one after another, each on a part in which no plane occurs
-    twice (`harness.run.staging.rounds_of`). The limits hold for each of them. If one fails, the submission fails.
+    twice (`harness.run.staging.rounds_of`). The limits hold for each of them. If one fails, the submission fails. Of a
+    slice that several show, as its neighbours need it, the first output stands.
 
     A run of the same image, weights, data, device, seed and limits is taken from the cache unless `fresh`. Of a run
     that fails only the end of its log is kept (`log_file`). With `publish_logs=False` no message holds anything that
@@ -127,10 +130,10 @@ def run_submission(
         run = None if fresh else cached_run(folder, dataset)
         if run is not None and repeat == 1:
             return run
-        rounds = _rounds(dataset, submission.manifest.input)
+        rounds = _rounds(dataset, submission.manifest)
         if run is None:
             found, ends = _execute(job, built, rounds, publish_logs=publish_logs, progress=progress)
-            run = keep_run(folder, _finished(job, built, found, ends), found)
+            run = keep_run(folder, _finished(job, built, rounds, found, ends), found)
         if repeat > 1:
             others = [
                 pixels_of(_execute(job, built, rounds, publish_logs=publish_logs, progress=progress)[0])
@@ -204,7 +207,8 @@ def _build(job: _Job, policy: BuildPolicy) -> _Built:
 
 def _key(job: _Job, built: _Built) -> str:
     """The key of the run in the cache: all that can change its outputs."""
-    further = job.dataset.further
+    further, context = job.dataset.further, job.submission.manifest.context
+    places = [(case.series, case.position_mm) for case in job.dataset.cases]
     return digest_json(
         {
             "image": built.facts.id,
@@ -213,6 +217,7 @@ def _key(job: _Job, built: _Built) -> str:
             "cases": [case.name for case in job.dataset.cases],
             **({"further": {one.name: (one.of, digest_file(Path(one.lq))) for one in further}} if further else {}),
             **({"input": kind} if (kind := job.submission.manifest.input) != "uint8" else {}),
+            **({"context": context, "places": places} if context is not None else {}),
             "device": job.device,
             "seed": job.seed,
             "policy": policy_of(job.granted.limits, runtime=job.engine.runtime),
@@ -220,12 +225,13 @@ def _key(job: _Job, built: _Built) -> str:
     )
 
 
-def _rounds(dataset: Inputs, kind: InputKind) -> list[_Round]:
-    rounds = []
-    for cases in rounds_of(dataset):
+def _rounds(dataset: Inputs, manifest: Manifest) -> list[_Round]:
+    rounds, kind, context = [], manifest.input, manifest.context
+    for cases in rounds_of(dataset, complete=context is not None):
         read = read_slices({name: one.lq for name, one in cases.items()})
         slices = {name: to_container(image, kind, dataset) for name, image in read.items()}
-        rounds.append(_Round(cases, slices, {name: (one.shape[0], one.shape[1]) for name, one in slices.items()}))
+        sizes = {name: (one.shape[0], one.shape[1]) for name, one in slices.items()}
+        rounds.append(_Round(cases, slices, sizes, told(context, dataset, cases)))
     return rounds
 
 
@@ -235,10 +241,10 @@ def _execute(
     """Show all rounds, each to a container of its own: the verified outputs by slice, and how the containers ended."""
     found: dict[str, Slice] = {}
     ends: list[Exit] = []
-    total = sum(len(one.cases) for one in rounds)
+    done, total = 0, sum(len(one.cases) for one in rounds)
     for number, one in enumerate(rounds, start=1):
         try:
-            outputs, ended = _show(job, built, one, progress=_later_part(progress, len(found), total))
+            outputs, ended = _show(job, built, one, progress=_later_part(progress, done, total))
         except KeyboardInterrupt as stop:
             stop.add_note("the container is removed")
             raise
@@ -248,8 +254,11 @@ def _execute(
                 raise error from None
             raise type(error)(f"run {number} of {len(rounds)}: {error.message}", fix=error.fix) from error
         kind = job.submission.manifest.input
-        found |= {one.cases[name].name: from_container(out, kind, job.dataset) for name, out in outputs.items()}
+        for name, out in outputs.items():
+            if one.cases[name].name not in found:
+                found[one.cases[name].name] = from_container(out, kind, job.dataset)
         ends.append(ended)
+        done += len(one.cases)
     return found, ends
 
 
@@ -267,7 +276,7 @@ def _show(job: _Job, built: _Built, one: _Round, *, progress: Progress | None) -
     """
     limits, total = job.granted.limits, len(one.cases)
     bits = bits_of(job.submission.manifest.input)
-    with staged(one.slices, one.cases, job.dataset.window_hu, job.weights) as (inputs, model):
+    with staged(one.slices, one.cases, one.told, job.dataset.window_hu, job.weights) as (inputs, model):
         plan = plan_container(
             built.facts,
             limits=limits,
@@ -295,13 +304,13 @@ def _show(job: _Job, built: _Built, one: _Round, *, progress: Progress | None) -
     return outputs, ended
 
 
-def _finished(job: _Job, built: _Built, found: dict[str, Slice], ends: list[Exit]) -> Run:
+def _finished(job: _Job, built: _Built, rounds: list[_Round], found: dict[str, Slice], ends: list[Exit]) -> Run:
     """What a run was and what it cost; its outputs are still to be kept."""
     seconds = sum(one.seconds for one in ends)
     times = Times(
         build_s=built.seconds,
         run_s=seconds,
-        seconds_per_slice=seconds / len(found),
+        seconds_per_slice=seconds / sum(len(one.cases) for one in rounds),
         first_output_s=ends[0].first_output_s,
     )
     return Run(

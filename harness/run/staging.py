@@ -17,6 +17,7 @@ from harness.base.slices import write_slices
 from harness.base.structs import write_json
 from harness.dataset.cases import Inputs, NoisySlice
 from harness.imaging.hounsfield import OFFSET_HU, Image, Window
+from harness.run.context import Told
 
 PIXELS_HU = {"pixels": "uint16-hu", "offset_hu": OFFSET_HU, "slope_hu": 1}
 """What the manifest of the inputs says where their pixels are HU: HU = slope_hu * value - offset_hu."""
@@ -28,27 +29,22 @@ def opaque_names(dataset: Inputs) -> dict[str, NoisySlice]:
     return dict(sorted((keyed(one.name)[:16], one) for one in dataset.shown))
 
 
-def rounds_of(dataset: Inputs) -> list[dict[str, NoisySlice]]:
+def rounds_of(dataset: Inputs, *, complete: bool = False) -> list[dict[str, NoisySlice]]:
     """The slices of each run of the container by the names that it sees (`opaque_names`).
 
     No run shows two images of one plane: from two, a container could average the noise, find lesions by subtraction or
     compute the noise that was added. Images of one plane are put into an order that the secret decides, and the i-th
     goes to run i, so that no container can tell from its run which kind of image it sees. Without further slices one
-    run shows all.
+    run shows all. Where `complete`, planes of few images are shown again in later runs, their images in turn, so that
+    every slice has its neighbours in every run.
     """
-    keyed = _Keyed(dataset)
-    planes: dict[str, list[NoisySlice]] = {}
-    for one in dataset.shown:
-        planes.setdefault(one.plane, []).append(one)
+    keyed, names = _Keyed(dataset), opaque_names(dataset)
     # a NUL is part of no name, so no digest here is one of `opaque_names`, which the container knows
-    turn = {
-        one.name: number
-        for images in planes.values()
-        for number, one in enumerate(sorted(images, key=lambda one: keyed(f"run\0{one.name}")))
-    }
-    rounds: list[dict[str, NoisySlice]] = [{} for _ in range(max(turn.values(), default=0) + 1)]
-    for name, one in opaque_names(dataset).items():
-        rounds[turn[one.name]][name] = one
+    planes = [sorted(images, key=lambda one: keyed(f"run\0{one.name}")) for images in dataset.planes().values()]
+    rounds = []
+    for number in range(max(map(len, planes), default=1)):
+        chosen = {images[number % len(images)].name for images in planes if complete or number < len(images)}
+        rounds.append({name: one for name, one in names.items() if one.name in chosen})
     return rounds
 
 
@@ -67,14 +63,15 @@ class _Keyed:
 def staged(
     slices: Mapping[str, Image],
     cases: Mapping[str, NoisySlice],
+    told: Told,
     window_hu: Window | None,
     weights: list[tuple[str, Path]],
 ) -> Iterator[tuple[Path, Path | None]]:
     """Lay out what the container may read and yield the folders for /input and, if there are weights, /opt/ml/model.
 
-    `slices` (uint8, or uint16 in HU; height x width) and `cases` are keyed by the names that the container sees;
-    `weights` are (name, file). The slices are written from their pixels, so that no text or time of the source files
-    gets in.
+    `slices` (uint8, or uint16 in HU; height x width) and `cases` are keyed by the names that the container sees; `told`
+    is what it learns of their order; `weights` are (name, file). The slices are written from their pixels, so that no
+    text or time of the source files gets in.
     """
     with private_folder(cache_root() / "staging") as private:
         inputs = private / "input"
@@ -89,11 +86,13 @@ def staged(
                 "width": slices[name].shape[1],
                 "pixel_mm": case.pixel_mm,
                 **({} if case.acquisition is None else msgspec.to_builtins(case.acquisition)),
+                **told.cases.get(name, {}),
             }
             for name, case in cases.items()
         ]
         in_hu = {one.dtype for one in slices.values()} == {np.dtype(np.uint16)}
-        write_json(inputs / "manifest.json", {"cases": listed, "window_hu": window_hu} | (PIXELS_HU if in_hu else {}))
+        about = {"window_hu": window_hu, **told.whole, **(PIXELS_HU if in_hu else {})}
+        write_json(inputs / "manifest.json", {"cases": listed, **about})
         model = None
         if weights:
             model = private / "model"

@@ -25,7 +25,8 @@ NAME_ONE = f"name a folder with a {MANIFEST}, or one of harness list submissions
 
 FORMS = {
     "image": "write image: {build: .} for a folder with a Dockerfile, {archive: image.tar} for a file that docker save "
-    'wrote, or {ref: "name@sha256:<64 hex digits>"} for an image of a registry (docker images --digests shows them)'
+    'wrote, or {ref: "name@sha256:<64 hex digits>"} for an image of a registry (docker images --digests shows them)',
+    "context": "write context: 1 for a neighbour on each side (up to 8), or context: series for whole series",
 }
 """How keys of the manifest are written that people tend to write otherwise."""
 
@@ -56,6 +57,9 @@ MAX_LIST_BYTES = 64 * 2**20  # of a trained_on.txt: nearly a million slices
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 InputKind = Literal["uint8", "uint16-hu"]
+
+Context = Annotated[int, msgspec.Meta(ge=1, le=8)] | Literal["series"]
+"""What of its series a slice is shown with: so many neighbours on each side, or all of it."""
 
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
@@ -95,6 +99,7 @@ class Manifest(Strict, frozen=True, kw_only=True):
     authors: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
     image: Image
     input: InputKind = "uint8"  # what its slices are: grey levels in 8 bits, or HU + 8192 in 16
+    context: Context | None = None  # so many neighbours on each side of a slice, or all of its series, in order
     gpu: Literal["none", "optional", "required"] = "none"  # optional: use a GPU if there is one, else the CPU
     anchor: bool = False  # a reference row (the noisy input itself): shown, never ranked
     description: str = ""

@@ -79,6 +79,17 @@ def test_without_further_slices_the_note_is_as_it_was(tmp_path: Path, dataset: D
     assert read_inputs(tmp_path / "inputs", protocol).further == ()
 
 
+def test_series_and_positions_travel_with_the_inputs(tmp_path: Path, dataset: Dataset, protocol: Protocol) -> None:
+    first, second = dataset.cases
+    placed = (msgspec.structs.replace(first, series="p", position_mm=0.0), msgspec.structs.replace(second, series="p"))
+    write_inputs(msgspec.structs.replace(dataset, cases=placed), protocol, tmp_path / "inputs")
+    found = read_inputs(tmp_path / "inputs", protocol)
+    assert [(case.series, case.position_mm) for case in found.cases] == [("p", 0.0), ("p", None)]
+    write_inputs(dataset, protocol, tmp_path / "unplaced")
+    listed = json.loads((tmp_path / "unplaced" / "inputs.json").read_text())["cases"]
+    assert all(set(one) == {"name", "pixel_mm"} for one in listed)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -48,6 +48,9 @@ def test_every_plane_has_lesions_and_the_middle_ones_more_scans() -> None:
         for more in (["lesions", "again-1", "again-2"] if name.endswith("s02") else ["lesions"])
     ]  # of two slices the second is the middle one: 2 // 2
     assert len({one.name for one in dataset.shown}) == len(dataset.shown) == 4 + 8
+    assert [(case.series, case.position_mm) for case in dataset.cases] == [
+        (case.patient, None) for case in dataset.cases
+    ]
     assert dataset.lesions == CONDITIONS
     assert list(dataset.sites) == NAMES
     sizes = {case.name: case.pixel_mm for case in dataset.cases}

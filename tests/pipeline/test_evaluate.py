@@ -127,6 +127,21 @@ def test_a_submission_becomes_a_record_and_a_row(
     assert "Total variation" in (leaderboard / "README.md").read_text()
 
 
+def test_the_row_of_a_submission_that_sees_neighbours_says_so(
+    run: Callable[..., Evaluation], tmp_path: Path, leaderboard: Path
+) -> None:
+    folder = shutil.copytree(ROOT / "submissions" / "median", tmp_path / "between")
+    with (folder / "submission.yaml").open("a") as file:
+        file.write("context: 1\n")
+    reporter = Quiet()
+    record = run(folder, reporter).record
+    said = "sees 1 neighbour on each side of each slice"
+    assert said in (record.result.notes or ())
+    assert f"between {said}" in reporter.stages
+    pages = list((leaderboard / "site").rglob(f"between/{record.id}.html"))
+    assert [said in page.read_text() for page in pages] == [True]
+
+
 def test_a_protocol_that_publishes_no_images_keeps_none(cache: Path, protocol: Protocol, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     assert cache.is_dir()

@@ -85,6 +85,14 @@ def test_every_slice_is_shown_once_and_no_plane_twice_in_a_run(counts: list[int]
     assert all({a.plane for a in one.values()} >= {b.plane for b in other.values()} for one, other in pairwise(rounds))
     alone = msgspec.structs.replace(inputs, further=())
     assert rounds_of(alone) == [opaque_names(alone)]
+    # complete runs show every plane, and a slice for the first time in the run that it had anyway
+    complete, seen = rounds_of(inputs, complete=True), set[str]()
+    assert len(complete) == len(rounds)
+    for each, own in zip(complete, rounds, strict=True):
+        assert sorted(one.plane for one in each.values()) == sorted(case.name for case in inputs.cases)
+        assert list(each) == sorted(each)
+        assert {name for name in each if name not in seen} == set(own)
+        seen |= set(each)
 
 
 def test_the_secret_decides_which_kind_a_run_shows() -> None:
