@@ -33,7 +33,7 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_pixels(image: NDArray[np.uint8]) -> str:
+def digest_pixels(image: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
     """SHA-256 (hex) of an image's shape and pixels, however it is stored."""
     return digest_bytes(repr(image.shape).encode(), image.tobytes())
 
