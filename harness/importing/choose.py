@@ -68,8 +68,9 @@ def choose(planes: Sequence[Plane], stated: Stated) -> tuple[list[Patient], list
         has, lacks = ("low", "normal") if low else ("normal", "low")
         left += [Left(one.where, f"is {has} dose of a patient without {lacks} dose") for one in (*low, *normal)]
     if not patients:
-        there = _several(_folders(planes)) if planes else " no plane of a CT scan that can be taken"
-        raise UsageError(f"no patient has a low-dose and a normal-dose series; found:{there}", fix=CHOOSE)
+        raise UsageError(
+            f"no patient has a low-dose and a normal-dose series; found:{_several(_folders(planes))}", fix=CHOOSE
+        )
     return patients, left
 
 

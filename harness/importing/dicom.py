@@ -25,6 +25,12 @@ MOST_FRAMES = 20_000
 CT, MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.2", ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 DEFLATED, JPEG_2000 = "1.2.840.10008.1.2.1.99", ("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203")
 LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
+DECODERS = {
+    "1.2.840.10008.1.2.4.57": "python-gdcm",  # lossless JPEG
+    "1.2.840.10008.1.2.4.70": "python-gdcm",
+    "1.2.840.10008.1.2.4.80": "pyjpegls",
+}
+"""The packages that decode what is compressed without loss; JPEG 2000 is left."""
 HU_TYPES = frozenset({"HU", "US", ""})
 """RescaleType of Hounsfield units: an image that states none has them (PS3.3, C.11.1.1.2), US is "unspecified"."""
 
@@ -149,8 +155,8 @@ def _need_decoder(syntax: str) -> None:
     except NotImplementedError:
         raise Rejected("is compressed in a way that pydicom does not read") from None
     if not decoder.is_available:
-        missing = " or ".join(sorted(text.split(" ")[0] for text in decoder.missing_dependencies))
-        raise Rejected(f"is compressed as {UID(syntax).name}, whose decoder is missing: pip install {missing}")
+        package = DECODERS.get(syntax, "pylibjpeg pylibjpeg-openjpeg")
+        raise Rejected(f"is compressed as {UID(syntax).name}, whose decoder is missing: pip install {package}")
 
 
 def _plane(root: Path, file: Path, frame: int, facts: Facts, shape: tuple[int, int], stated: Stated) -> Plane:

@@ -15,13 +15,13 @@ CORNERS = 0.1
 NO_TISSUE_HU, NO_METAL_HU = 10_000.0, 31_000.0
 """No tissue reads the one, and no scale of a scanner reaches the other: metal is cut off at 3071 HU, or 30,710."""
 
-BLOCKS = 64
-"""Of a plane's shorter side: in a block's mean little noise is left."""
 BIN, FIRST, LAST = 20, -4000, 12_000  # HU of the histogram of block means
 AIR_HU = (-1100, -850)
 """Where the commonest air is: about -1000, higher where noise was cut off at -1024 HU."""
 TISSUE_HU = (-180, 200)
 """Where the commonest block above -500 HU is: fat, muscle, organs, brain."""
+DENSE_HU, DENSE = 700, 0.2
+"""Share of blocks as dense as bone: a skull's are a tenth of a plane."""
 FEW = 0.01
 """Share of blocks below -500 HU that shows air: planes that the body fills have less."""
 
@@ -50,7 +50,7 @@ def to_hu(
         if beyond[0, 0] or corner < PADDING_HU or corner > NO_TISSUE_HU:
             padded |= same
         elif corner > AIR_HU[1] and same.mean() > CORNERS:
-            raise Rejected(f"has {corner:g} HU in every corner: padding that the file does not state")
+            raise Rejected(f"has {corner:g} HU in every corner: padding that nothing states, or a display window")
     if ((beyond | (hu > NO_METAL_HU)) & ~padded).any():
         raise Rejected("holds values beyond its number of bits, or signed values stored as unsigned")
     hu[padded] = PADDING_HU
@@ -67,10 +67,10 @@ def _from_border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(touching[labels], np.bool_)
 
 
-def block_means(pixels: Pixels, *, smallest: int) -> NDArray[np.float64]:
-    """The means of square blocks, (rows, columns), of `smallest` pixels along a side at least; NaN where one holds
+def block_means(pixels: Pixels, *, count: int) -> NDArray[np.float64]:
+    """The means of square blocks, (rows, columns), `count` of them along the shorter side; NaN where one holds
     padding."""
-    block = max(smallest, min(pixels.hu.shape) // BLOCKS)
+    block = max(1, min(pixels.hu.shape) // count)
     rows, columns = (side // block for side in pixels.hu.shape)
 
     def blocks(array: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -93,7 +93,7 @@ class Look:
 
     def add(self, pixels: Pixels) -> None:
         """One more plane."""
-        means = block_means(pixels, smallest=1)
+        means = block_means(pixels, count=64)
         bins = (np.clip(means[~np.isnan(means)], FIRST, LAST - 1) - FIRST) // BIN
         self.histogram += np.bincount(bins.astype(np.int64), minlength=self.histogram.size)
         seen = pixels.hu[~pixels.padded]
@@ -125,18 +125,19 @@ class Look:
         return ""
 
     def _peaks(self) -> str:
+        whole = int(self.histogram.sum())
+        dense = self.histogram[(DENSE_HU - FIRST) // BIN :].sum() / whole
+        if dense > DENSE:
+            return f"has {dense:.0%} of its area above {DENSE_HU} HU: raw values without their intercept, or inverted"
         smooth = np.convolve(self.histogram, [1, 2, 3, 4, 3, 2, 1], mode="same")
         dark = np.arange(smooth.size) * BIN + FIRST < -500
         hu = np.arange(smooth.size) * BIN + FIRST + BIN // 2
         air = int(hu[dark][np.argmax(smooth[dark])])
-        shows_air = self.histogram[dark].sum() > FEW * self.histogram.sum()
-        if shows_air and not AIR_HU[0] <= air <= AIR_HU[1]:
+        if self.histogram[dark].sum() > FEW * whole and not AIR_HU[0] <= air <= AIR_HU[1]:
             return f"has its air at about {air} HU, and -1000 is expected"
-        if not self.histogram[~dark].sum() > FEW * self.histogram.sum():
+        if self.histogram[~dark].sum() <= FEW * whole:
             return "shows nothing but air"
         tissue = int(hu[~dark][np.argmax(smooth[~dark])])
         if not TISSUE_HU[0] <= tissue <= TISSUE_HU[1]:
-            raw = ": raw values, whose intercept of about -1024 was not applied?" if 700 < tissue < 1300 else ""
-            raw = raw or (": inverted?" if tissue > 1300 and not shows_air else "")
-            return f"has its soft tissue at about {tissue} HU, and 0 to 100 is expected{raw}"
+            return f"has its soft tissue at about {tissue} HU, and 0 to 100 is expected"
         return ""

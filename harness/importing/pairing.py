@@ -20,7 +20,7 @@ SAME_MM = 0.05
 GAP = 1.5
 """Of the usual distance between planes: beyond it one is missing."""
 
-MOVED_HU, MOVED, STILL = 150.0, 0.02, 0.005
+MOVED_HU, MOVED, STILL = 150.0, 0.005, 0.0005
 """A block has moved where its means differ by so much; shares of such blocks from which on the
 scans are two breaths, and up to which they are one. Between them the user must say."""
 
@@ -48,7 +48,8 @@ def arrange(planes: Sequence[Plane]) -> Series:
     Of several planes at one place one is kept if their pixels are equal, and none if they differ.
     """
     if any(plane.place is None for plane in planes):
-        return Series(sorted(planes, key=lambda one: (natural(one.file.as_posix()), one.frame)), [], [])
+        by_name = sorted(planes, key=lambda one: (natural(one.file.as_posix()), one.frame))
+        return Series(by_name, [], _notes(by_name))
     kept: list[Plane] = []
     left: list[Left] = []
     ordered = sorted(planes, key=lambda one: (_mm(one), natural(one.file.as_posix()), one.frame))
@@ -60,7 +61,11 @@ def arrange(planes: Sequence[Plane]) -> Series:
             continue
         kept.append(group[0])
         left += [Left(one.where, "repeats another plane, pixel by pixel") for one in group[1:]]
-    return Series(kept, left, [*_gaps(kept), *sorted({note for one in kept for note in one.notes})])
+    return Series(kept, left, [*_gaps(kept), *_notes(kept)])
+
+
+def _notes(planes: Sequence[Plane]) -> list[str]:
+    return sorted({note for one in planes for note in one.notes})
 
 
 def _mm(plane: Plane) -> float:
@@ -156,7 +161,7 @@ class Breath:
 
     def add(self, low: Pixels, normal: Pixels) -> None:
         """One more pair."""
-        apart = np.abs(block_means(low, smallest=4) - block_means(normal, smallest=4))
+        apart = np.abs(block_means(low, count=32) - block_means(normal, count=32))
         self.moved += int((apart > MOVED_HU).sum())
         self.blocks += int((~np.isnan(apart)).sum())
 

@@ -47,6 +47,8 @@ def import_scans(source: Path, output: Path, stated: Stated, reporter: Reporter,
     _refuse_places(source, output, owner_table)
     with reporter.stage("find") as progress:
         planes, left = find_planes(source, stated, progress)
+    if not planes:
+        raise _nothing(f"{source}: holds no plane of a CT scan that can be taken", left)
     patients, unchosen = choose(planes, stated)
     left += unchosen
     with atomic_folder(output) as part:
@@ -61,8 +63,7 @@ def import_scans(source: Path, output: Path, stated: Stated, reporter: Reporter,
                 except Rejected as error:
                     left.append(Left(str(patient.low[0].file.parent), f"{error} (the whole patient)"))
         if not taken:
-            lines = [f"{one.where}: {one.cause}" for one in left[::-1]]
-            raise UsageError("\n  ".join(["no patient can be taken:", *first_few(lines)]), fix="correct what is named")
+            raise _nothing("no patient can be taken", left[::-1])
         # sorted by what nobody knows who has not the scans: the order of the names tells nothing of the identities
         taken.sort(key=lambda one: one.pairs[0].lq)
         left += [one for patient in taken for one in patient.left]
@@ -78,6 +79,11 @@ def import_scans(source: Path, output: Path, stated: Stated, reporter: Reporter,
         if new:
             _write_owners(owner_table, file, taken)
     return Imported(report, left, new)
+
+
+def _nothing(what: str, left: Sequence[Left]) -> UsageError:
+    lines = [f"{one.where}: {one.cause}" for one in left]
+    return UsageError("\n  ".join([f"{what}:", *first_few(lines)]), fix="correct what is named, or name another source")
 
 
 def _refuse_places(source: Path, output: Path, owner_table: Path) -> None:

@@ -119,7 +119,7 @@ def study(root: Path, *, planes: int = 4, patient: str = "L067", low: str = "qua
     """Low and normal dose of one patient as `ROOT/PATIENT/quarter_1mm/*.IMA`, the files in an order that is not that of
     the places; the HU of both, from the feet to the head."""
     found: tuple[list[HU], list[HU]] = [], []
-    for number, (folder, noise, hus) in enumerate(zip((low, normal), (90, 20), found, strict=True), start=1):
+    for number, (folder, noise, hus) in enumerate(zip((low, normal), (40, 10), found, strict=True), start=1):
         for plane in range(planes):
             hus.append(anatomy(patient=seed, plane=plane, noise=noise))
             image = ct(hus[-1], z=10.0 + plane, series=str(number), patient=patient, **habits)
