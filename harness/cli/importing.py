@@ -61,7 +61,7 @@ def import_(
         pixel_mm=pixel_mm,
         paired=paired,
     )
-    table = owner_table or output.with_name(f"{output.name}.owner.csv")
+    table = owner_table or output.parent / f"{output.resolve().name}.owner.csv"
     found = import_scans(source, output, stated, TerminalReporter(), owner_table=table)
     if as_json:
         left = [{"file": one.where, "cause": one.cause} for one in found.left]

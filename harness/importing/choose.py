@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from harness.base.errors import UsageError
 from harness.base.text import counted, first_few
 from harness.importing.planes import Left, Plane, Stated
+from harness.importing.report import counts
 
 Dose = Literal["low", "normal"]
 
@@ -68,8 +69,9 @@ def choose(planes: Sequence[Plane], stated: Stated) -> tuple[list[Patient], list
         has, lacks = ("low", "normal") if low else ("normal", "low")
         left += [Left(one.where, f"is {has} dose of a patient without {lacks} dose") for one in (*low, *normal)]
     if not patients:
+        said = f"no patient has a low-dose and a normal-dose series; found:{_several(_folders(planes))}"
         raise UsageError(
-            f"no patient has a low-dose and a normal-dose series; found:{_several(_folders(planes))}", fix=CHOOSE
+            "\n  ".join([said, *(f"{cause}: {count}" for cause, count in counts(left).items())]), fix=CHOOSE
         )
     return patients, left
 

@@ -16,14 +16,15 @@ import numpy as np
 from harness.base.errors import UsageError
 from harness.base.png import MOST_PIXELS, Rejected
 from harness.importing.hounsfield import to_hu
-from harness.importing.planes import Pixels, Plane, Stated, bytes_of, one_spacing, place_of
+from harness.importing.planes import MOST_BYTES, SEEN, Pixels, Plane, Stated, bytes_of, one_spacing, place_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 MOST_FRAMES = 20_000
 CT, MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.2", ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-DEFLATED, JPEG_2000 = "1.2.840.10008.1.2.1.99", ("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203")
+DEFLATED, HEAD = b"1.2.840.10008.1.2.1.99", 1 << 20
+JPEG_2000 = ("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203")
 LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 DECODERS = {
     "1.2.840.10008.1.2.4.57": "python-gdcm",  # lossless JPEG
@@ -39,7 +40,7 @@ WANTED = (
     *("ImageOrientationPatient", "ImagePositionPatient", "ImageType", "FrameType", "SliceThickness", "KVP"),
     *("Exposure", "ExposureInmAs", "ExposureInuAs", "ConvolutionKernel", "RescaleType", "RescaleSlope"),
     *("RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit", "PixelRepresentation", "BitsStored"),
-    "PhotometricInterpretation",
+    *("PhotometricInterpretation", "GantryDetectorTilt"),
 )
 """The attributes that are read of a plane; nothing else of a file is looked at."""
 Facts = Mapping[str, Any]
@@ -76,11 +77,13 @@ def _whole(path: Path) -> Dataset:
 def planes_of(root: Path, file: Path, stated: Stated) -> list[Plane]:
     """The planes of a DICOM file, of one that says so or of one that somebody named so. Rejected where it holds no CT
     image that can be taken."""
-    with _pydicom("its header") as pydicom:
-        data = bytes_of(root / file)
-        if is_dicom(data) and pydicom.filereader.read_file_meta_info(root / file).get("TransferSyntaxUID") == DEFLATED:
+    if (root / file).stat().st_size > MOST_BYTES:
+        raise Rejected(f"has more than {MOST_BYTES >> 30} GiB")
+    with _pydicom("its header") as pydicom, (root / file).open("rb") as opened:
+        if DEFLATED in opened.read(HEAD):  # pydicom would unpack it to any size
             raise Rejected("is deflated as a whole, which is not read: save it uncompressed")
-        header = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, force=True)
+        opened.seek(0)
+        header = pydicom.dcmread(opened, stop_before_pixels=True, force=True)
         kind = str(header.get("SOPClassUID", ""))
         if kind not in (CT, *MULTI_FRAME):
             raise Rejected(f"is no CT image: {_class_name(kind)}")
@@ -173,7 +176,7 @@ def _plane(root: Path, file: Path, frame: int, facts: Facts, shape: tuple[int, i
     )
     scale = _scale(facts, stated)
     padding = _padding(facts)
-    micro = _number(facts, "ExposureInuAs")
+    micro = _positive(facts, "ExposureInuAs")
     return Plane(
         file=file,
         frame=frame,
@@ -185,12 +188,12 @@ def _plane(root: Path, file: Path, frame: int, facts: Facts, shape: tuple[int, i
         shape=shape,
         pixel_mm=pixel_mm,
         place=place,
-        thickness_mm=_number(facts, "SliceThickness") or None,
-        kvp=_number(facts, "KVP") or None,
-        mas=_number(facts, "Exposure") or _number(facts, "ExposureInmAs") or (micro / 1000 if micro else None),
+        thickness_mm=_positive(facts, "SliceThickness"),
+        kvp=_positive(facts, "KVP"),
+        mas=_positive(facts, "Exposure") or _positive(facts, "ExposureInmAs") or (micro / 1000 if micro else None),
         kernel=_kernel(facts),
         derived=kinds[:1] == ["DERIVED"],
-        notes=(*place.notes, *_notes(facts)),
+        notes=(*place.notes, *_notes(facts, tilted=place.tilted)),
         load=functools.partial(_load, root / file, frame, scale, padding, shape=shape, stored=_stored(facts)),
     )
 
@@ -243,9 +246,11 @@ def _stored(facts: Facts) -> tuple[int, bool]:
     return bits, bool(facts.get("PixelRepresentation"))
 
 
-def _notes(facts: Facts) -> Iterator[str]:
+def _notes(facts: Facts, *, tilted: bool) -> Iterator[str]:
     if str(facts.get("PhotometricInterpretation")) == "MONOCHROME1":
         yield "MONOCHROME1: shown inverted; its HU are not"
+    if not tilted and abs(_number(facts, "GantryDetectorTilt") or 0.0) > SEEN:
+        yield "states a tilted gantry, and an orientation that is not: planes left as scanned"
     place = str(facts.get("PatientPosition") or "").upper()
     if place[2:] in ("P", "DL", "DR"):
         yield f"scanned lying {'prone' if place[2:] == 'P' else 'on the side'}: the table is not at the bottom"
@@ -262,6 +267,11 @@ def _kernel(facts: Facts) -> str | None:
 def _number(facts: Facts, key: str) -> float | None:
     found = _numbers(facts, key, 1)
     return found[0] if found else None
+
+
+def _positive(facts: Facts, key: str) -> float | None:
+    found = _number(facts, key)
+    return found if found is not None and found > 0 else None
 
 
 def _numbers(facts: Facts, key: str, count: int) -> list[float]:

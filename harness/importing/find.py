@@ -46,7 +46,7 @@ def find_planes(source: Path, stated: Stated, progress: Progress) -> tuple[list[
 def _walk(folder: Path) -> Iterator[Path]:
     """The files below a folder, relative to it, in the order of their names; links to folders are not followed."""
     count = 0
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_refuse_folder):
         folders[:] = sorted(name for name in folders if name not in LITTER and not name.startswith("."))
         for name in sorted(files):
             if name in LITTER or name.startswith(".") or name.upper() == "DICOMDIR":
@@ -55,6 +55,10 @@ def _walk(folder: Path) -> Iterator[Path]:
             if count > MOST_FILES:
                 raise UsageError(f"{folder}: more than {MOST_FILES} files", fix="import it in parts")
             yield (Path(place) / name).relative_to(folder)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise UsageError(f"{error.filename}: cannot be read: {error.strerror}", fix="correct its permissions")
 
 
 def _planes_of(root: Path, file: Path, stated: Stated) -> list[Plane]:

@@ -90,12 +90,14 @@ class Look:
         self.ranges: list[tuple[float, float]] = []
         self.at_ends = [0, 0]
         self.pixels = 0
+        self.grain = 0.0  # the change of the change from pixel to pixel, summed: mostly noise
 
     def add(self, pixels: Pixels) -> None:
         """One more plane."""
         means = block_means(pixels, count=64)
         bins = (np.clip(means[~np.isnan(means)], FIRST, LAST - 1) - FIRST) // BIN
         self.histogram += np.bincount(bins.astype(np.int64), minlength=self.histogram.size)
+        self.grain += float(np.abs(np.diff(np.diff(pixels.hu, axis=0), axis=1)).sum())
         seen = pixels.hu[~pixels.padded]
         if seen.size:
             low, high = float(seen.min()), float(seen.max())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.base.png import MOST_PIXELS, Rejected
 from harness.importing.hounsfield import to_hu
-from harness.importing.planes import MOST_BYTES, Pixels, Plane, Stated, bytes_of
+from harness.importing.planes import MOST_BYTES, MOST_VOXELS, Pixels, Plane, Stated, bytes_of
 
 Array = NDArray[Any]
 AS_IT_STANDS = "states no orientation: taken to stand with the front up and the patient's right on the left"
@@ -90,7 +90,7 @@ def _array(path: Path) -> Array:
     except Exception as error:  # of a stranger's bytes: it raises all kinds of errors
         raise Rejected(f"is no NumPy array of numbers ({type(error).__name__})") from error
     if found.dtype.kind not in "iuf":
-        raise Rejected(f"holds {found.dtype}, and whole or real numbers are expected")
+        raise Rejected("holds no whole or real numbers")
     return np.asarray(found)
 
 
@@ -103,7 +103,7 @@ def _image(path: Path) -> Array:
         with Image.open(io.BytesIO(data), formats=["PNG", "TIFF"]) as image:
             if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
                 raise Rejected(f"is no grey image of 16 bits (PIL's mode {image.mode}): 8 bits hold no HU")
-            if math.prod(image.size) * getattr(image, "n_frames", 1) > MOST_BYTES // 4:
+            if math.prod(image.size) * getattr(image, "n_frames", 1) > MOST_VOXELS:
                 raise Rejected("states too large a size")
             pages = [np.asarray(page) for page in ImageSequence.Iterator(image)]
     except Rejected:

@@ -111,7 +111,8 @@ def match(low: Sequence[Plane], normal: Sequence[Plane], stated: Stated) -> Matc
         return Matched(pairs, True, [Left(one.where, "has no partner at its place") for one in alone], [])
     if stated.paired:
         raise Rejected("has no common planes of low and normal dose, so they cannot be --paired")
-    return _kth(low, normal, "unpaired: the two doses have other planes")
+    stated_so = stated.paired is False
+    return _kth(low, normal, "unpaired, as stated" if stated_so else "unpaired: the two doses have other planes")
 
 
 def _by_order(low: Sequence[Plane], normal: Sequence[Plane], stated: Stated) -> Matched:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from harness.base.digests import digest_pixels
 from harness.base.png import Rejected
 from harness.base.slices import COMPRESSION
 from harness.base.text import shortened, visible
+from harness.dataset.pairs_fit import SMOOTH
 from harness.dataset.scans_file import OFFSET_HU
 from harness.importing.choose import Patient
 from harness.importing.hounsfield import Look
@@ -50,8 +52,8 @@ class Taken(NamedTuple):
     shown: list[list[Grey]]
 
 
-def take(patient: Patient, stated: Stated, folder: Path, stem: str) -> Taken:
-    """Write the slice pairs of a patient into `folder`.
+def take(patient: Patient, stated: Stated, folder: Path, *, stem: str, step: Callable[[int], None]) -> Taken:
+    """Write the slice pairs of a patient into `folder`; `step` is told how many were read.
 
     Rejected where they cannot be paired or are no HU; what was written is removed then. UsageError where the user must
     say whether planes of unknown place are paired.
@@ -61,22 +63,21 @@ def take(patient: Patient, stated: Stated, folder: Path, stem: str) -> Taken:
     if not (low.planes and normal.planes):
         raise Rejected(f"has no plane left of one dose: {_causes(left)}")
     matched = match(low.planes, normal.planes, stated)
-    writer = _Writer(folder, stem)
-    try:
-        for pair in matched.pairs:
+    with ThreadPoolExecutor(2) as pool:
+        writer = _Writer(folder, stem, pool)
+        for done, pair in enumerate(matched.pairs):
+            step(done)
             writer.add(*pair)
+    try:
         if not writer.pairs:
             raise Rejected(f"has no pair left: {_causes(writer.left)}")
         paired = _checked(writer, matched, stated)
     except Rejected:
         writer.remove()
         raise
-    notes = [*matched.notes, *low.notes, *(note for note in normal.notes if note not in low.notes)]
-    if matched.one_place and not paired:
-        notes.insert(0, "unpaired: the places agree, the anatomy does not (another breath)")
+    notes = [*_remarks(writer, matched, paired=paired), *low.notes]
+    notes += [note for note in normal.notes if note not in low.notes]
     pairs = writer.pairs
-    if {one.low.kernel for one in pairs} != {one.normal.kernel for one in pairs}:
-        notes.append("the two doses have other kernels")
     left += [*matched.left, *writer.left]
     middle = [pairs[len(pairs) * part // 4].low.where for part in (1, 2, 3)]
     shown = [[writer.shown[kind, where] for where in middle] for kind in ("lq", "gt")]
@@ -98,11 +99,24 @@ def _checked(writer: _Writer, matched: Matched, stated: Stated) -> bool:
     return one_breath
 
 
+def _remarks(writer: _Writer, matched: Matched, *, paired: bool) -> Iterator[str]:
+    """What somebody should know of the two doses together."""
+    yield from matched.notes
+    if matched.one_place and not paired:
+        yield "unpaired: the places agree, the anatomy does not (another breath)"
+    if paired and not writer.breath.one():
+        yield "stated as paired, although the anatomy differs"
+    if {one.low.kernel for one in writer.pairs} != {one.normal.kernel for one in writer.pairs}:
+        yield "the two doses have other kernels"
+    if writer.low.grain < SMOOTH * writer.normal.grain:
+        yield "the low dose is the less noisy one: --low and --normal exchanged?"
+
+
 class _Writer:
     """Writes pairs one by one, and gathers what they look like."""
 
-    def __init__(self, folder: Path, stem: str) -> None:
-        self.folder, self.stem = folder, stem
+    def __init__(self, folder: Path, stem: str, pool: ThreadPoolExecutor) -> None:
+        self.folder, self.stem, self.pool = folder, stem, pool
         self.pairs: list[Pair] = []
         self.left: list[Left] = []
         self.low, self.normal, self.breath = Look(), Look(), Breath()
@@ -122,23 +136,17 @@ class _Writer:
         for look, pixels in ((self.low, read[0]), (self.normal, read[1])):
             look.add(pixels)
         self.breath.add(*read)
-        digests = [self._write(kind, pixels) for kind, pixels in zip(("lq", "gt"), read, strict=True)]
+        stored = []
         for kind, pixels in zip(("lq", "gt"), read, strict=True):
+            exact = np.rint(pixels.hu) + OFFSET_HU
+            values = np.clip(exact, 0, 65535)
+            self.padded += int(pixels.padded.sum())
+            self.clipped += int((values != exact).sum())
             self.shown[kind, low.where] = _thumbnail(pixels)
-        self.pairs.append(Pair(low, normal, *digests))
-
-    def _write(self, kind: str, pixels: Pixels) -> str:
-        from PIL import Image
-
-        self.padded += int(pixels.padded.sum())
-        exact = np.rint(pixels.hu) + OFFSET_HU
-        values = np.clip(exact, 0, 65535)
-        self.clipped += int((values != exact).sum())
-        whole = np.ascontiguousarray(values, "<u2")
-        buffer = io.BytesIO()
-        Image.fromarray(whole).save(buffer, format="PNG", **COMPRESSION["quick"])
-        self._file(kind, len(self.pairs)).write_bytes(buffer.getvalue())
-        return digest_pixels(whole)
+            stored.append(np.ascontiguousarray(values, "<u2"))
+        files = [self._file(kind, len(self.pairs)) for kind in ("lq", "gt")]
+        lq, gt = self.pool.map(_write, files, stored)  # half of an import's time
+        self.pairs.append(Pair(low, normal, lq, gt))
 
     def _file(self, kind: str, number: int) -> Path:
         return self.folder / kind / f"{self.stem}-{number}.png"
@@ -148,6 +156,14 @@ class _Writer:
         for kind in ("lq", "gt"):
             for number in range(len(self.pairs)):
                 self._file(kind, number).unlink()
+
+
+def _write(path: Path, values: NDArray[np.uint16]) -> str:
+    """Write a 16-bit grey PNG; the digest of its pixels."""
+    from PIL import Image
+
+    Image.fromarray(values).save(path, format="PNG", **COMPRESSION["quick"])
+    return digest_pixels(values)
 
 
 def _thumbnail(pixels: Pixels) -> Grey:

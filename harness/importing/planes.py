@@ -20,8 +20,8 @@ from harness.base.structs import Strict
 
 MOST_TILT, MOST_ROTATION = 35.0, 30.0
 """Degrees: gantries tilt by 30 at most; beyond them a plane is a reformation in another direction."""
-MOST_BYTES = 4 << 30
-"""Of a file, and of what it unpacks to."""
+MOST_BYTES, MOST_VOXELS = 4 << 30, 1 << 30
+"""Of a file, and of what it unpacks to: 4096 planes of 512 x 512."""
 SEEN = 0.5
 """Degrees from which on a tilt or a rotation is reported."""
 
@@ -51,11 +51,13 @@ class Turn(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a plane lies: along the patient's axis, its centre across it, its turn, and what is odd about it."""
+    """Where a plane lies: along the patient's axis, its centre across it, its turn, whether it is tilted against the
+    axis, and what is odd about it."""
 
     position_mm: float
     centre_mm: tuple[float, float]
     turn: Turn
+    tilted: bool
     notes: tuple[str, ...]
 
 
@@ -184,4 +186,4 @@ def place_of(
         notes.append("turned: front up, the patient's right on the left")
     rows, columns = shape
     centre = first + pixel_mm * ((columns - 1) / 2 * along_row + (rows - 1) / 2 * along_column)
-    return Place(float(centre @ normal), (float(centre[0]), float(centre[1])), turn, tuple(notes))
+    return Place(float(centre @ normal), (float(centre[0]), float(centre[1])), turn, tilt > SEEN, tuple(notes))

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from harness.base.errors import UsageError
 from harness.base.files import atomic_file, atomic_folder
 from harness.base.png import Rejected
 from harness.base.private_files import refuse_shared_folder
-from harness.base.progress import Reporter
+from harness.base.progress import Progress, Reporter
 from harness.base.slices import write_grey
 from harness.base.structs import read_json, write_json
 from harness.base.text import first_few
@@ -56,10 +57,12 @@ def import_scans(source: Path, output: Path, stated: Stated, reporter: Reporter,
             (part / kind).mkdir()
         taken: list[Taken] = []
         with reporter.stage("import") as progress:
-            for done, patient in enumerate(patients):
-                progress(done, len(patients))
+            start, total = 0, sum(len(patient.low) for patient in patients)
+            for number, patient in enumerate(patients):
+                step = partial(_progress, progress, start, total)
+                start += len(patient.low)
                 try:
-                    taken.append(take(patient, stated, part, str(done)))
+                    taken.append(take(patient, stated, part, stem=str(number), step=step))
                 except Rejected as error:
                     left.append(Left(str(patient.low[0].file.parent), f"{error} (the whole patient)"))
         if not taken:
@@ -79,6 +82,10 @@ def import_scans(source: Path, output: Path, stated: Stated, reporter: Reporter,
         if new:
             _write_owners(owner_table, file, taken)
     return Imported(report, left, new)
+
+
+def _progress(progress: Progress, start: int, total: int, done: int) -> None:
+    progress(start + done, total)
 
 
 def _nothing(what: str, left: Sequence[Left]) -> UsageError:
@@ -161,4 +168,4 @@ def _write_owners(path: Path, file: ScansFile, taken: Sequence[Taken]) -> None:
             table.writerow([case.name, dose, identity, plane.series, plane.file, plane.frame + 1])
     with atomic_file(path) as part:
         os.chmod(part, 0o600)  # noqa: PTH101
-        part.write_text(text.getvalue())
+        part.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))  # names of files that are no text

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness.base.png import MOST_PIXELS, Rejected
 from harness.importing.hounsfield import to_hu
-from harness.importing.planes import MOST_BYTES, Pixels, Plane, bytes_of, one_spacing, place_of
+from harness.importing.planes import MOST_VOXELS, Pixels, Plane, bytes_of, one_spacing, place_of
 
 Array = NDArray[Any]
 
@@ -46,7 +46,7 @@ def meta_planes(root: Path, file: Path) -> list[Plane]:
 
 
 def _planes(root: Path, file: Path, kind: str, grid: Grid, read: Callable[[Path], Volume]) -> list[Plane]:
-    if min(grid.shape) < 1 or math.prod(grid.shape) > MOST_BYTES // 2:
+    if min(grid.shape) < 1 or math.prod(grid.shape) > MOST_VOXELS:
         raise Rejected("states a size that is none, or too large a one")
     lengths = np.linalg.norm(grid.steps, axis=1)
     if not np.isfinite(grid.steps).all() or lengths.min() <= 0:

@@ -166,7 +166,7 @@ def test_two_doses_in_one_folder_are_told_apart_by_patterns(tmp_path: Path) -> N
     [
         (np.zeros((64, 64, 3)), "planes last?"),
         (np.array([{}]), "is no NumPy array of numbers"),
-        (np.zeros((64, 64), complex), "whole or real numbers"),
+        (np.zeros((64, 64), complex), "no whole or real numbers"),
         (np.full((64, 64), np.nan), "values that are no numbers"),
         (np.zeros(3), "(rows, columns)"),
     ],
