@@ -12,7 +12,7 @@ from harness.base.errors import UsageError
 from harness.base.png import Rejected
 from harness.base.text import counted
 from harness.importing.find import natural
-from harness.importing.hounsfield import block_means
+from harness.importing.hounsfield import AIR_HU, block_means
 from harness.importing.planes import Left, Pixels, Plane, Stated
 
 SAME_MM = 0.05
@@ -104,7 +104,7 @@ def match(low: Sequence[Plane], normal: Sequence[Plane], stated: Stated) -> Matc
     places = np.array([_mm(one) for one in normal])
     nearest = [int(np.abs(places - _mm(one)).argmin()) for one in low]
     on_grid = [abs(places[at] - _mm(one)) <= SAME_MM for at, one in zip(nearest, low, strict=True)]
-    if sum(on_grid) * 2 >= min(len(low), len(normal)) and _one_centre(low[0], normal[0]) and stated.paired is not False:
+    if sum(on_grid) * 2 > min(len(low), len(normal)) and _one_centre(low[0], normal[0]) and stated.paired is not False:
         pairs = [(one, normal[at]) for one, at, fits in zip(low, nearest, on_grid, strict=True) if fits]
         taken = {plane.where for pair in pairs for plane in pair}
         alone = [one for one in (*low, *normal) if one.where not in taken]
@@ -162,7 +162,9 @@ class Breath:
 
     def add(self, low: Pixels, normal: Pixels) -> None:
         """One more pair."""
-        apart = np.abs(block_means(low, count=32) - block_means(normal, count=32))
+        # where noise was cut off at -1024 HU, air reads higher than it is: all air counts as AIR_HU's upper end
+        means = [np.maximum(block_means(one, count=32), AIR_HU[1]) for one in (low, normal)]
+        apart = np.abs(means[0] - means[1])
         self.moved += int((apart > MOVED_HU).sum())
         self.blocks += int((~np.isnan(apart)).sum())
 

@@ -6,12 +6,17 @@ import stat
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
 from harness.base.structs import read_json
 from harness.dataset.scans_file import ScansFile
+from harness.importing.hounsfield import Look, to_hu
+from harness.importing.pairing import Breath
 from harness.importing.report import Report
 from tests.importing.made import anatomy, ct, hu_of, imported, save, study
 
@@ -142,3 +147,63 @@ def test_the_data_set_is_not_written_where_it_would_leak(tmp_path: Path) -> None
         imported(root)
     assert "--owner-table" in error.value.fix
     assert not (tmp_path / "data").exists()
+
+
+def test_planes_of_other_places_are_unpaired_and_the_surplus_is_left(tmp_path: Path) -> None:
+    root = tmp_path / "scans"
+    for series, folder, step in ((1, "ldct", 1.0), (2, "ndct", 1.7)):
+        for plane in range(4 - series):
+            image = ct(anatomy(plane=plane, noise=50 - 20 * series), z=5 + step * plane, series=str(series))
+            save(image, root / folder / f"{plane}.dcm")
+    found, data = imported(root)
+    assert found.report.patients[0].notes == ("unpaired: the two doses have other planes",)
+    assert [case.paired for case in read_json(data / "dataset.json", ScansFile).cases] == [False, False]
+    assert found.report.left == {"has no partner: the other dose has fewer planes": 1}
+
+
+def test_exchanged_doses_are_asked_about(tmp_path: Path) -> None:
+    root = tmp_path / "scans"
+    study(root)
+    found, _ = imported(root, low=("full_1mm",), normal=("quarter_1mm",))
+    assert found.report.patients[0].notes == ("the low dose is the less noisy one: --low and --normal exchanged?",)
+
+
+def test_a_refused_patient_leaves_nothing_behind(tmp_path: Path) -> None:
+    root = tmp_path / "scans"
+    study(root, planes=2)
+    study(root, planes=2, patient="L096")
+    for path in (root / "L096").rglob("*.IMA"):
+        dataset = pydicom.dcmread(path)
+        dataset.RescaleIntercept = 0
+        dataset.save_as(path)
+    found, data = imported(root)
+    assert [one.name for one in found.report.patients] == ["p001"]
+    assert len(list((data / "lq").iterdir())) == len(list((data / "gt").iterdir())) == 2
+    assert [one.where for one in found.left] == ["L096/quarter_1mm"]
+    assert "(the whole patient)" in found.left[0].cause
+
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="real slices are not here")
+def test_real_slices_are_hu_at_any_dose() -> None:
+    """The bounds of `harness.importing.hounsfield` and of a breath hold for real chests, with and without noise."""
+    rng = np.random.default_rng(1)
+    for path in sorted(REAL.glob("*_[0-9]*.png")):
+        with Image.open(path) as image:
+            hu = np.asarray(image, np.float64) - 1024
+        none = np.zeros(hu.shape, np.bool_)
+        grain = gaussian_filter(rng.normal(size=hu.shape), 0.7)
+        noisy = np.maximum(hu + 200 * grain / grain.std(), -1024)
+        shown = [
+            to_hu(one, slope=1, intercept=0, stated=None, beyond=none) for one in (noisy, hu, np.roll(hu, 6, axis=0))
+        ]
+        for pixels in shown:
+            look = Look()
+            look.add(pixels)
+            assert look.wrong() == ""
+        for normal, one in ((shown[1], True), (shown[2], False)):
+            breath = Breath()
+            breath.add(shown[0], normal)
+            assert breath.one() is one
