@@ -71,7 +71,8 @@ def choose(planes: Sequence[Plane], stated: Stated) -> tuple[list[Patient], list
     if not patients:
         said = f"no patient has a low-dose and a normal-dose series; found:{_several(_folders(planes))}"
         raise UsageError(
-            "\n  ".join([said, *(f"{cause}: {count}" for cause, count in counts(left).items())]), fix=CHOOSE
+            "\n  ".join([said, *(f"{counted(count, 'plane')}: {cause}" for cause, count in counts(left).items())]),
+            fix=f"{CHOOSE}; where a patient's two scans have two IDs, give --patient",
         )
     return patients, left
 

@@ -12,6 +12,8 @@ from harness.importing.planes import Pixels
 PADDING_HU = -1024.0
 CORNERS = 0.1
 """Share of a plane outside the circle of reconstruction, at least: 1 - pi/4 is 0.21, of which a bed may cover some."""
+PATCH = 16
+"""Equal pixels of a corner that are no noise."""
 NO_TISSUE_HU, NO_METAL_HU = 10_000.0, 31_000.0
 """No tissue reads the one, and no scale of a scanner reaches the other: metal is cut off at 3071 HU, or 30,710."""
 
@@ -31,26 +33,28 @@ Values = NDArray[np.int64] | NDArray[np.float64]
 def to_hu(
     values: Values, *, slope: float, intercept: float, stated: tuple[float, float] | None, beyond: NDArray[np.bool_]
 ) -> Pixels:
-    """HU = slope x value + intercept of (rows, columns), padding set to -1024 HU.
+    """HU = slope x value + intercept of (rows, columns), to the whole, padding set to -1024 HU.
 
-    Padding is what touches the border and has a stored value in the range `stated`; or one value that all four corners
-    share and that no material reads. `beyond` marks values that the file's number of bits cannot hold: these are
-    padding, or the plane is Rejected; so is one whose corners share a value that might be tissue.
+    Padding is what touches the border and has a stored value in the range `stated`; or a patch of one value in a corner
+    that no material reads. `beyond` marks values that the file's number of bits cannot hold: these are padding, or the
+    plane is Rejected; so is one whose corners share a value that might be tissue.
     """
-    hu = np.asarray(values, np.float64) * slope + intercept
+    hu = np.rint(np.asarray(values, np.float64) * slope + intercept)  # whole, so that all sums of them are exact
     if not np.isfinite(hu).all():
         raise Rejected("holds values that are no numbers")
     padded = np.zeros(hu.shape, np.bool_)
     if stated is not None:
         padded |= _from_border((values >= stated[0]) & (values <= stated[1]))
-    corners = {float(values[row, column]) for row in (0, -1) for column in (0, -1)}
-    if len(corners) == 1 and not padded[0, 0]:
-        same = _from_border(values == values[0, 0])
-        corner = float(hu[0, 0])
-        if beyond[0, 0] or corner < PADDING_HU or corner > NO_TISSUE_HU:
-            padded |= same
-        elif corner > AIR_HU[1] and same.mean() > CORNERS:
-            raise Rejected(f"has {corner:g} HU in every corner: padding that nothing states, or a display window")
+    corners = [(row, column) for row in (0, -1) for column in (0, -1)]
+    for at in corners:
+        if padded[at] or not (beyond[at] or hu[at] < PADDING_HU or hu[at] > NO_TISSUE_HU):
+            continue
+        patch = _from_border(values == values[at])
+        if patch.sum() >= PATCH:
+            padded |= patch
+    same = len({float(values[at]) for at in corners}) == 1 and not padded[0, 0] and hu[0, 0] > AIR_HU[1]
+    if same and _from_border(values == values[0, 0]).mean() > CORNERS:
+        raise Rejected(f"has {hu[0, 0]:g} HU in every corner: padding that nothing states, or a display window")
     if ((beyond | (hu > NO_METAL_HU)) & ~padded).any():
         raise Rejected("holds values beyond its number of bits, or signed values stored as unsigned")
     hu[padded] = PADDING_HU

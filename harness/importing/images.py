@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ def _image(path: Path) -> Array:
 
     data = bytes_of(path)
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG", "TIFF"]) as image:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=["PNG", "TIFF"]) as image:
+            warnings.simplefilter("ignore")
             if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
                 raise Rejected(f"is no grey image of 16 bits (PIL's mode {image.mode}): 8 bits hold no HU")
             if math.prod(image.size) * getattr(image, "n_frames", 1) > MOST_VOXELS:

@@ -138,7 +138,7 @@ class _Writer:
         self.breath.add(*read)
         stored = []
         for kind, pixels in zip(("lq", "gt"), read, strict=True):
-            exact = np.rint(pixels.hu) + OFFSET_HU
+            exact = pixels.hu + OFFSET_HU
             values = np.clip(exact, 0, 65535)
             self.padded += int(pixels.padded.sum())
             self.clipped += int((values != exact).sum())

@@ -27,7 +27,7 @@ SEEN = 0.5
 
 
 class Pixels(NamedTuple):
-    """A plane's values: HU, float64 (rows, columns), and where they are padding, bool; that is -1024 HU."""
+    """A plane's values: whole HU, float64 (rows, columns), and where they are padding, bool; that is -1024 HU."""
 
     hu: NDArray[np.float64]
     padded: NDArray[np.bool_]

@@ -148,6 +148,16 @@ def test_padding_becomes_air_of_the_scanner(tmp_path: Path, habits: dict[str, An
     assert_right(data, {"ldct": right, "ndct": right})
 
 
+def test_padding_is_found_where_a_table_covers_a_corner(tmp_path: Path) -> None:
+    outside = ~disk()
+    hu = np.where(outside, -3024, np.clip(anatomy(noise=9), -1024, 1000))
+    hu[-12:, :12] = -200
+    made = pairs(tmp_path / "scans", [hu])
+    _, data = imported(tmp_path / "scans", paired=True)
+    right = np.where(hu == -3024, -1024, hu)
+    assert_right(data, {folder: [right] for folder in made})
+
+
 def test_signed_values_of_12_bits_without_their_sign_in_the_unused_bits(tmp_path: Path) -> None:
     made = {folder: [np.clip(anatomy(plane=plane, noise=9), -1024, 1000)] * 1 for plane, folder in enumerate(NOISY)}
     for number, folder in enumerate(NOISY, start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,16 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from harness.base.errors import UsageError
 from harness.base.structs import read_json
 from harness.dataset.scans_file import ScansFile
+from harness.importing.find import find_planes
+from harness.importing.planes import Stated
 from tests.importing.made import HU, anatomy, hu_of, imported
 
 DOSES = {"ldct": 40, "ndct": 10}
@@ -183,3 +188,37 @@ def test_8_bit_images_are_refused(tmp_path: Path) -> None:
         (tmp_path / "scans" / folder).mkdir(parents=True)
         Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "scans" / folder / "p1.png")
     assert "8 bits hold no HU" in said(tmp_path / "scans", slope=1.0, intercept=0.0, pixel_mm=1.0)
+
+
+SUFFIXES = ["nii", "nii.gz", "mha", "mhd", "npy", "npz", "png", "tif"]
+
+
+@settings(max_examples=30)
+@given(junk=st.binary(max_size=600), suffix=st.sampled_from(SUFFIXES))
+def test_a_strangers_bytes_end_in_a_refusal(junk_folder: Path, junk: bytes, suffix: str) -> None:
+    (junk_folder / f"a.{suffix}").write_bytes(STARTS.get(suffix, b"") + junk)
+    stated = Stated(slope=1.0, intercept=0.0, pixel_mm=1.0)
+    planes, left = find_planes(junk_folder / f"a.{suffix}", stated, lambda _done, _total: None)
+    assert (planes, len(left)) == ([], 1)
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i2", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+STARTS = {
+    "npy": npy_header((9_999_999, 999, 999)),
+    "png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    "tif": b"II*\0\x08\0\0\0",
+    "npz": b"PK\x03\x04",
+    "nii": b"\x5c\x01\0\0",
+    "nii.gz": b"\x1f\x8b\x08",
+    "mha": b"NDims = 3\nDimSize = 99999 99999 99999\nElementDataFile = LOCAL\n",
+}
+
+
+@pytest.fixture(scope="module")
+def junk_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("junk")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ from scipy.ndimage import gaussian_filter
 
 from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
+from harness.base.progress import Quiet
 from harness.base.structs import read_json
 from harness.dataset.scans_file import ScansFile
 from harness.importing.hounsfield import Look, to_hu
 from harness.importing.pairing import Breath
+from harness.importing.planes import Stated
 from harness.importing.report import Report
+from harness.importing.scans import import_scans
 from tests.importing.made import anatomy, ct, hu_of, imported, save, study
 
 
@@ -149,6 +153,24 @@ def test_the_data_set_is_not_written_where_it_would_leak(tmp_path: Path) -> None
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("output", "table", "words"),
+    [
+        ("scans/data", "o.csv", "lies in the folder that is read"),
+        ("data", "data/o.csv", "lies in the data set"),
+        ("there", "o.csv", "already exists and is no imported data set"),
+        ("data", "kept.csv", "it is never overwritten"),
+    ],
+)
+def test_nothing_is_written_over_what_is_there(tmp_path: Path, output: str, table: str, words: str) -> None:
+    study(tmp_path / "scans", planes=2)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "kept.csv").touch()
+    with pytest.raises(UsageError, match=words):
+        import_scans(tmp_path / "scans", tmp_path / output, Stated(), Quiet(), owner_table=tmp_path / table)
+    assert not (tmp_path / "data").exists()
+
+
 def test_planes_of_other_places_are_unpaired_and_the_surplus_is_left(tmp_path: Path) -> None:
     root = tmp_path / "scans"
     for series, folder, step in ((1, "ldct", 1.0), (2, "ndct", 1.7)):
@@ -181,6 +203,15 @@ def test_a_refused_patient_leaves_nothing_behind(tmp_path: Path) -> None:
     assert len(list((data / "lq").iterdir())) == len(list((data / "gt").iterdir())) == 2
     assert [one.where for one in found.left] == ["L096/quarter_1mm"]
     assert "(the whole patient)" in found.left[0].cause
+
+
+def test_a_reader_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study(tmp_path / "scans")
+    monkeypatch.delitem(sys.modules, "pydicom")
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(UsageError, match="the package pydicom is needed") as error:
+        imported(tmp_path / "scans")
+    assert error.value.fix == "pip install 'ipv2-harness[scans]'"
 
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct"
