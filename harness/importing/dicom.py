@@ -51,8 +51,7 @@ def _pydicom(what: str) -> Iterator[Any]:
     """pydicom, silent, and whatever it does with a stranger's bytes as Rejected: it raises all kinds of errors."""
     import pydicom
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
         try:
             yield pydicom

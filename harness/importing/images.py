@@ -101,8 +101,7 @@ def _image(path: Path) -> Array:
 
     data = bytes_of(path)
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=["PNG", "TIFF"]) as image:
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=["PNG", "TIFF"]) as image:
             if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
                 raise Rejected(f"is no grey image of 16 bits (PIL's mode {image.mode}): 8 bits hold no HU")
             if math.prod(image.size) * getattr(image, "n_frames", 1) > MOST_VOXELS:

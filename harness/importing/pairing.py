@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.base.errors import UsageError
 from harness.base.png import Rejected
@@ -55,12 +56,9 @@ def arrange(planes: Sequence[Plane]) -> Series:
     ordered = sorted(planes, key=lambda one: (_mm(one), natural(one.file.as_posix()), one.frame))
     starts = np.cumsum([0, *(np.diff([_mm(one) for one in ordered]) > SAME_MM)])
     for _, pairs in groupby(zip(starts, ordered, strict=True), key=lambda pair: pair[0]):
-        group = [plane for _, plane in pairs]
-        if len(group) > 1 and not _equal(group):
-            left += [Left(one.where, "is one of several different planes at one place") for one in group]
-            continue
-        kept.append(group[0])
-        left += [Left(one.where, "repeats another plane, pixel by pixel") for one in group[1:]]
+        one, others = _one_of([plane for _, plane in pairs])
+        kept += one
+        left += others
     return Series(kept, left, [*_gaps(kept), *_notes(kept)])
 
 
@@ -73,12 +71,21 @@ def _mm(plane: Plane) -> float:
     return plane.place.position_mm
 
 
-def _equal(group: Sequence[Plane]) -> bool:
-    try:
-        first, *others = (plane.read().hu for plane in group)
-    except Rejected:
-        return False
-    return all(np.array_equal(first, other) for other in others)
+def _one_of(group: Sequence[Plane]) -> tuple[list[Plane], list[Left]]:
+    """The plane to keep of those at one place, if any, and what is left of the others."""
+    if len(group) == 1:
+        return list(group), []
+    read: list[tuple[Plane, NDArray[np.float64]]] = []
+    left: list[Left] = []
+    for plane in group:
+        try:
+            read.append((plane, plane.read().hu))
+        except Rejected as error:
+            left.append(Left(plane.where, str(error)))
+    if any(not np.array_equal(read[0][1], hu) for _, hu in read):
+        return [], left + [Left(one.where, "is one of several different planes at one place") for one, _ in read]
+    left += [Left(one.where, "repeats another plane, pixel by pixel") for one, _ in read[1:]]
+    return [one for one, _ in read[:1]], left
 
 
 def _gaps(planes: Sequence[Plane]) -> list[str]:

@@ -103,10 +103,13 @@ def test_copies_are_taken_once_and_different_planes_of_one_place_not_at_all(tmp_
     low, _ = study(root)
     save(ct(low[0], z=10, series="1", patient="L067"), root / "L067/quarter_1mm/copy.IMA")
     save(ct(low[0], z=12, series="1", patient="L067"), root / "L067/quarter_1mm/other.IMA")
+    damaged = save(ct(low[3], z=13, series="1", patient="L067"), root / "L067/quarter_1mm/damaged.IMA")
+    damaged.write_bytes(damaged.read_bytes()[:-500])
     found, data = imported(root)
     assert [case.position_mm for case in read_json(data / "dataset.json", ScansFile).cases] == [10, 11, 13]
     assert sorted(found.report.left.items()) == [
         ("has no partner at its place", 1),
+        ("is damaged: its pixels cannot be read (ValueError)", 1),
         ("is one of several different planes at one place", 2),
         ("repeats another plane, pixel by pixel", 1),
     ]
