@@ -18,7 +18,7 @@ PACKAGE = ROOT / "harness"
 BASE = ["base"]
 PURE = ["imaging", "phantom", "features", "metrics", "observer", "statistics"]
 STAGES = [
-    "sandbox", "protocol", "dataset", "labels", "submission", "engines", "run", "scoring", "records",
+    "sandbox", "protocol", "dataset", "importing", "labels", "submission", "engines", "run", "scoring", "records",
     "reference_check", "board", "pipeline", "ci", "doctor", "cli", "__main__",
 ]  # fmt: skip
 ORDER = [*BASE, *PURE, *STAGES]

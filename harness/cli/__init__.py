@@ -27,6 +27,7 @@ from harness.cli.board import board, list_, withdraw
 from harness.cli.ci import ci
 from harness.cli.data import data
 from harness.cli.engine import engine
+from harness.cli.importing import import_
 from harness.cli.organiser import secret, sign
 from harness.cli.purification import labels, noise, pairs
 from harness.cli.scoring import anchors, audit, check, run, score
@@ -117,7 +118,7 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 click.rich_click.COMMAND_GROUPS = {
     "harness": [
         {"name": "Submit a denoiser", "commands": ["new", "check", "run"]},
-        {"name": "Labels and data", "commands": ["labels", "pairs", "noise", "data"]},
+        {"name": "Labels and data", "commands": ["import", "labels", "pairs", "noise", "data"]},
         {
             "name": "Scores and the leaderboard",
             "commands": ["list", "score", "anchors", "audit", "board", "store", "withdraw"],
@@ -135,8 +136,8 @@ def cli() -> None:
 
 
 for verb in (
-    new, check, run, score, audit, anchors, labels, pairs, noise, data, board, store, withdraw, list_, weights, secret,
-    sign, ci, engine, doctor,
+    new, check, run, score, audit, anchors, import_, labels, pairs, noise, data, board, store, withdraw, list_, weights,
+    secret, sign, ci, engine, doctor,
 ):  # fmt: skip
     add_quiet(verb)
     cli.add_command(verb)

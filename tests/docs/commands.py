@@ -101,6 +101,11 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness score outputs/": HERE,
     "harness score outputs/ --no-features": HERE,
     # an organiser's
+    "pip install 'ipv2-harness[scans]'": As(run="grep '^scans = ' pyproject.toml"),
+    "harness import scans -o data/mayo": HERE,
+    "harness import scans -o data/thin --low quarter_1mm --normal full_1mm": HERE,
+    "harness import arrays -o data/arrays --low '*_input.npy' --normal '*_target.npy' --patient '(L[0-9]+)_' "
+    "--pixel-mm 0.7 --paired": Help(of="harness import", why="tests/importing/test_formats.py imports such files"),
     "harness doctor": HERE,
     "harness list": HERE,
     "harness list protocols": HERE,

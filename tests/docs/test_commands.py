@@ -16,6 +16,7 @@ import pytest
 from harness.engines import BASE_IMAGE, Engine
 from tests.command import Done, harness, python
 from tests.docs.commands import DOCUMENTS, HOW, ROOT, As, Command, Dry, Edit, Help, steps
+from tests.importing.made import study
 
 WITH_COMMANDS = [path for path in DOCUMENTS if any(isinstance(step, Command) for step in steps(path))]
 DATA = "data: {source: phantom, patients: 1, slices: 1, size: 128}\n"
@@ -53,6 +54,7 @@ class World:
         training = phantom.replace("name: phantom", "name: mine-train") + "use: train\n"
         (self.folder / "mine-train.yaml").write_text(training)
         (self.folder / "noise.yaml").write_text(NOISE)
+        study(self.folder / "scans")
         (self.folder / "private").mkdir(mode=0o700)
         (self.folder / "bin").mkdir()
         for name, words in (("harness", "-m harness"), ("python3", "")):
