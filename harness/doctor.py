@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -15,9 +16,11 @@ from harness.base.processor import processor
 from harness.base.structs import Strict, expand_variables
 from harness.engines import BASE_IMAGE, TORCH_IMAGE, Engine, connect
 from harness.features.weights import find, known
+from harness.importing.find import EXTRA
 from harness.protocol import PhantomData, load_protocol, protocol_names
 
 FREE_GB = 5  # for images, data, labels and runs of a few submissions
+READERS = ("pydicom", "nibabel")
 PUBLISHED = ("efficientnet-lite0", "inception", "clip")
 
 
@@ -37,6 +40,7 @@ def examine() -> Iterator[Finding]:
     yield from _engine()
     yield _cache()
     yield from map(_weights, PUBLISHED)
+    yield _scans()
     yield from (_data(name) for name in protocol_names() if not name.endswith("-train"))
 
 
@@ -106,6 +110,14 @@ def _weights(extractor: str) -> Finding:
         named = ", ".join(file.name for file in known(extractor))
         return Finding(what=what, state="limited", found=f"none of {named}", fix=error.fix)
     return Finding(what=what, state="ok", found=f"{file.name} in {path.parent}")
+
+
+def _scans() -> Finding:
+    missing = [name for name in READERS if importlib.util.find_spec(name) is None]
+    if missing:
+        found = f"without {', '.join(missing)}: harness import reads no DICOM or NIfTI"
+        return Finding(what="scans", state="limited", found=found, fix=EXTRA)
+    return Finding(what="scans", state="ok", found=f"harness import has {', '.join(READERS)}")
 
 
 def _data(name: str) -> Finding:

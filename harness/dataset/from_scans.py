@@ -17,6 +17,7 @@ from harness.dataset.scans_file import DATASET, ScanCase, ScansFile
 from harness.imaging.hounsfield import Window, grey
 from harness.protocol import Protocol, ScansData
 
+MOST_BYTES = 2**28  # of dataset.json: some 700,000 slices
 AGAIN = "import them again: harness import SOURCE -o DATA"
 
 
@@ -33,7 +34,7 @@ def scan_slices(data: ScansData, protocol: Protocol) -> Dataset:
         raise UsageError(
             f"{root / DATASET}: no such file", fix="give a folder that harness import wrote (docs/import.md)"
         )
-    listed = read_json(root / DATASET, ScansFile).cases
+    listed = read_json(root / DATASET, ScansFile, at_most=MOST_BYTES).cases
     pairs: list[tuple[Pair, float | None]] = []
     looks: dict[str, tuple[Look, Look]] = {}
     wrong: list[str] = []
