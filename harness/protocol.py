@@ -25,19 +25,13 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 UNREAD = ("title", "description", "publish", "official", "use")
 PHANTOM_WINDOW_HU = (-1024.0, 1200.0)
-NARROWEST_HU = 100.0
-"""Width of a window: the narrowest of those in use for the chest has 350 HU."""
-MOST_HU = 32768.0
-"""What 16 bits hold, as CT is stored."""
+NARROWEST_HU, MOST_HU = 100.0, 32768.0  # of a window: those for the chest have 350 HU and more; CT has 16 bits
 
 
 def _check_window(window: tuple[float, float]) -> None:
-    low, high = window
-    if not (-MOST_HU <= low < 0 and low + NARROWEST_HU <= high <= MOST_HU):
-        raise ValueError(
-            f"window_hu is {list(window)}, expected the HU of grey 0 (below 0, where air, lung and fat lie) and, at least "
-            f"{NARROWEST_HU:g} higher, that of grey 255, both within {MOST_HU:g} of 0"
-        )
+    if not (-MOST_HU <= window[0] < 0 and window[0] + NARROWEST_HU <= window[1] <= MOST_HU):
+        wants = f"the HU of grey 0 (below 0, as air, lung and fat are) and of grey 255 ({NARROWEST_HU:g} above or more)"
+        raise ValueError(f"window_hu is {list(window)}, expected {wants}; {MOST_HU:g} at most")
 
 
 class Lesions(Strict, frozen=True, kw_only=True):
@@ -392,9 +386,7 @@ def load_protocol(name: str, *, official: bool = True) -> Protocol:
     if not official or not digests.exists():
         return protocol
     if not digests.is_file():
-        raise UsageError(
-            f"{digests}: expected a plain file of digests, found something else", fix="restore or remove it"
-        )
+        raise UsageError(f"{digests}: expected a plain file, found something else", fix="restore or remove it")
     protocol = msgspec.structs.replace(protocol, official=read_json(digests, OfficialSet))
     found = protocol.official
     if found is None or found != protocol.official_labels or f"{found.name}-{found.version}" != protocol.identity:

@@ -110,6 +110,17 @@ def test_what_is_too_long_is_found(tmp_path: Path) -> None:
     assert list(too_long(tmp_path / "long.py", tmp_path)) == ["long.py", "long.py::b"]
 
 
+def test_every_usage_error_says_what_to_do() -> None:
+    silent = [
+        f"{module_of(path)}:{call.lineno}"
+        for path in SOURCES
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "UsageError"
+        if not any(key.arg == "fix" for key in call.keywords)
+    ]
+    assert silent == []
+
+
 def test_help_loads_nothing_heavy() -> None:
     script = (
         "import sys\n"

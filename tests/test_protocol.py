@@ -195,7 +195,7 @@ def test_digests_that_cannot_be_read_are_no_protocol_without_digests(tmp_path: P
     protocol = load(tmp_path, TEXT)
     digests = tmp_path / f"{protocol.identity}.slices.json"
     digests.mkdir()
-    with pytest.raises(UsageError, match=r"slices\.json: expected a plain file of digests, found something else"):
+    with pytest.raises(UsageError, match=r"slices\.json: expected a plain file, found something else"):
         load(tmp_path, TEXT)
     digests.rmdir()
     digests.write_bytes(b'{"name": "\xff"}')

@@ -28,6 +28,8 @@ SLOWEST = 2e6
 
 START_S = 300.0
 
+PUBLIC = "give the address of a server that everybody reaches"
+
 _CHUNK = 1 << 20
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -156,7 +158,9 @@ class _PublicConnection(http.client.HTTPSConnection):
         super().connect()
         if not self.proxied and not _is_public(self.sock.getpeername()[0]):
             self.close()
-            raise UsageError(f"https://{self.host} answers from an address that is not public, so nothing was fetched")
+            raise UsageError(
+                f"https://{self.host} answers from an address that is not public, so nothing was fetched", fix=PUBLIC
+            )
 
 
 def _is_public(address: str) -> bool:
@@ -179,7 +183,9 @@ def _host_of(url: str) -> tuple[str, int]:
     except ValueError:  # brackets without an address, a port that is none
         host = ""
     if not host or not re.fullmatch(r"(?i)https://[!-~]{1,2000}", url):
-        raise UsageError(f"only https addresses are fetched, found {shortened(url, 200)!a}")
+        raise UsageError(
+            f"only https addresses are fetched, found {shortened(url, 200)!a}", fix="write https://HOST/PATH"
+        )
     return host, port
 
 
@@ -195,4 +201,4 @@ def _check_address(url: str, *, public_only: bool) -> None:
         ) from error
     for *_, address in found:
         if not _is_public(str(address[0])):
-            raise UsageError(f"{url}: {address[0]} is not a public address, and only those are fetched")
+            raise UsageError(f"{url}: {address[0]} is not a public address, and only those are fetched", fix=PUBLIC)

@@ -14,14 +14,32 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.base.text import counted
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 MOST_PIXELS = 2**26
 """Of an image whose size nobody states beforehand: 8192 x 8192."""
 
 
+GREY = "save it as a PNG of one grey channel with 8 bits (mode L), as Pillow writes it"
+WINDOWED = f"map all slices to 8 bits through one fixed HU window; {GREY}"
+COPY_ANEW = "copy or export it anew: what is there is incomplete or damaged"
+
+
 class Rejected(Exception):
-    """Why one file is not an acceptable slice; the text continues after the file's name."""
+    """Why one file is not an acceptable slice; the text continues after the file's name. `fix` says what to do."""
+
+    def __init__(self, message: str, *, fix: str = GREY) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+class Damaged(Rejected):
+    """A PNG that is truncated or not as the format has it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, fix=COPY_ANEW)
 
 
 class Slice(NamedTuple):
@@ -48,10 +66,12 @@ def stated_size(data: bytes) -> tuple[int, int]:
     """The (height, width) that a PNG states. Rejected if it is none, or larger than `MOST_PIXELS`."""
     kind, content = next(_chunks(data))
     if kind != b"IHDR" or len(content) != 13:
-        raise Rejected("is a damaged PNG (no header)")
+        raise Damaged("is a damaged PNG (no header)")
     width, height = struct.unpack_from(">II", content)
     if not 0 < height * width <= MOST_PIXELS:
-        raise Rejected(f"has {height} x {width} pixels (height x width), expected 1 to {MOST_PIXELS}")
+        raise Rejected(
+            f"has {height} x {width} pixels (height x width), expected 1 to {MOST_PIXELS}", fix="crop or shrink it"
+        )
     return height, width
 
 
@@ -67,11 +87,11 @@ def read_png(data: bytes, *, height: int, width: int) -> Slice:
     try:
         raw = inflater.decompress(packed, expected + 1)
     except zlib.error as error:
-        raise Rejected(f"is a damaged PNG ({error})") from None
+        raise Damaged(f"is a damaged PNG ({error})") from None
     if len(raw) != expected or not inflater.eof:
-        raise Rejected("is a damaged PNG (it holds more or fewer bytes than its size takes)")
+        raise Damaged("is a damaged PNG (it holds more or fewer bytes than its size takes)")
     if max(raw[:: 1 + header.channels * header.width]) > 4:
-        raise Rejected("is a damaged PNG (unknown row filter)")
+        raise Damaged("is a damaged PNG (unknown row filter)")
 
     # The decoder gets a PNG that we made: header, what we decompressed, end. Profiles, texts and palettes never reach
     # it, and it need not decompress again.
@@ -91,12 +111,12 @@ def _parts(data: bytes, *, height: int, width: int) -> tuple[_Header, bytes]:
     closed = False  # image data must be one run of chunks
     for number, (kind, content) in enumerate(_chunks(data)):
         if (number == 0) != (kind == b"IHDR"):
-            raise Rejected("is a damaged PNG (chunks out of order)")
+            raise Damaged("is a damaged PNG (chunks out of order)")
         if kind == b"IHDR":
             header = _header(content, height=height, width=width)
         elif kind == b"IDAT":
             if closed:
-                raise Rejected("is a damaged PNG (chunks out of order)")
+                raise Damaged("is a damaged PNG (chunks out of order)")
             packed += content
         elif kind in (b"acTL", b"fcTL", b"fdAT"):
             raise Rejected("is animated, expected one image")
@@ -115,41 +135,45 @@ def _shown(kind: bytes) -> str:
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(type, content) of each chunk of a PNG up to IEND; Rejected if it is truncated or damaged."""
+    if not data:
+        raise Damaged("is empty, not a PNG file")
     if not data.startswith(SIGNATURE):
         raise Rejected("is not a PNG file")
     at = len(SIGNATURE)
     while True:
         if at + 12 > len(data):
-            raise Rejected("is a truncated PNG")
+            raise Damaged("is a truncated PNG")
         (length,) = struct.unpack_from(">I", data, at)
         end = at + 12 + length
         if end > len(data):
-            raise Rejected("is a truncated PNG")
+            raise Damaged("is a truncated PNG")
         kind, content = data[at + 4 : at + 8], data[at + 8 : end - 4]
         if zlib.crc32(kind + content) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise Rejected(f"is a damaged PNG (checksum of chunk {_shown(kind)})")
+            raise Damaged(f"is a damaged PNG (checksum of chunk {_shown(kind)})")
         yield kind, content
         at = end
         if kind == b"IEND":
             if at != len(data):
-                raise Rejected(f"is a PNG with {len(data) - at} bytes after its end")
+                raise Damaged(f"is a PNG with {counted(len(data) - at, 'byte')} after its end")
             return
 
 
 def _header(content: bytes, *, height: int, width: int) -> _Header:
     if len(content) != 13:
-        raise Rejected("is a damaged PNG (length of its header)")
+        raise Damaged("is a damaged PNG (length of its header)")
     found_width, found_height, depth, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", content)
     if (found_height, found_width) != (height, width):
         raise Rejected(f"has {found_height} x {found_width} pixels (height x width), expected {height} x {width}")
     if depth != 8:
-        raise Rejected(f"has {depth} bits per channel, expected 8 (it is a {depth}-bit PNG)")
+        raise Rejected(
+            f"has {depth} bits per channel, expected 8 (it is a {depth}-bit PNG)", fix=WINDOWED if depth == 16 else GREY
+        )
     channels = {0: 1, 2: 3}.get(colour)
     if channels is None:
         kind = {3: "a palette", 4: "an alpha channel", 6: "an alpha channel"}.get(colour, f"colour type {colour}")
         raise Rejected(f"has {kind}, expected one grey channel")
     if (compression, filtering) != (0, 0):
-        raise Rejected("is a damaged PNG (unknown compression or filter)")
+        raise Damaged("is a damaged PNG (unknown compression or filter)")
     if interlace != 0:
         raise Rejected("is interlaced, expected a plain PNG")
     return _Header(height, width, channels)

@@ -18,10 +18,12 @@ def part_of(progress: Progress | None, index: int, parts: int) -> Progress | Non
 
 
 class Reporter(Interface):
-    """Shows long-running work: `stage` opens a named stage and yields its `Progress`; `note` shows a line that the user
-    should read."""
+    """Shows long-running work: `stage` opens a named stage and yields its `Progress`; `step` shows a line of what it
+    does; `note` shows a line that the user should read."""
 
     def stage(self, name: str) -> AbstractContextManager[Progress]: ...
+
+    def step(self, text: str) -> None: ...
 
     def note(self, text: str) -> None: ...
 
@@ -36,6 +38,9 @@ class Quiet:
     def stage(self, name: str) -> Iterator[Progress]:
         del name
         yield lambda _done, _total: None
+
+    def step(self, text: str) -> None:
+        del text
 
     def note(self, text: str) -> None:
         self.notes.append(text)

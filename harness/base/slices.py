@@ -20,7 +20,7 @@ from harness.base.files import write_bytes
 from harness.base.png import MOST_PIXELS, Rejected, read_png, stated_size
 from harness.base.text import first_few
 
-FIX = "map every slice to 8 bits through one fixed HU window and save it as PNG with one channel (mode L)"
+PUT_FILE = "put the file itself there"
 
 MOST_BYTES = 4 * MOST_PIXELS
 """Of a file: more than any PNG of so many pixels needs."""
@@ -92,14 +92,14 @@ def read_slice(path: Path) -> NDArray[np.uint8]:
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):  # to open a FIFO would mean to wait for its writer
-            raise Rejected("is not a regular file")
+            raise Rejected("is not a regular file", fix=PUT_FILE)
         if about.st_size > MOST_BYTES:
             raise Rejected(f"has {about.st_size} bytes, while a slice needs at most {MOST_BYTES}")
         data = path.read_bytes()
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise Rejected(f"cannot be read: {error.strerror}") from None
+        raise Rejected(f"cannot be read: {error.strerror}", fix="correct its permissions, or copy it anew") from None
     height, width = stated_size(data)
     return read_png(data, height=height, width=width).pixels
 
@@ -111,7 +111,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file", fix="check the path") from None
     except Rejected as error:
-        raise UsageError(f"{path}: {error}", fix=FIX) from None
+        raise UsageError(f"{path}: {error}", fix=error.fix) from None
 
 
 # How hard a PNG is compressed: zlib's default; nearly as small for noise in a third of the time; not at all.

@@ -13,6 +13,7 @@ from harness.base.errors import UsageError
 from harness.base.files import cache_root, private_folder
 from harness.base.progress import Reporter
 from harness.base.slices import write_slices
+from harness.base.text import counted
 from harness.base.unforeseen import as_harness_error
 from harness.ci.pull_request import PullRequest, extract
 from harness.ci.transfer import TransferredRun, read_run, shown, write_run
@@ -59,9 +60,8 @@ def check_submissions(
         else:
             run, peak = done.run, done.run.costs.peak_memory_bytes
             memory = "unknown" if peak is None else f"{peak / 1e6:.0f} MB"
-            message = (
-                f"{len(run.outputs)} slices in {run.costs.times.run_s:.1f} s including start-up; peak memory {memory}"
-            )
+            seen, took = counted(len(run.outputs), "slice"), run.costs.times.run_s
+            message = f"{seen} in {took:.1f} s including start-up; peak memory {memory}"
             message += "".join(f"\nlowered on this machine: {line}" for line in run.lowered)
             message += "".join(f"\nlooks wrong: {line}" for line in done.slips)
             verdicts.append(Verdict(slug=slug, exit_status=0, message=message))

@@ -48,8 +48,9 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(UsageError.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        print("interrupted: the container is removed; finished work is kept", file=sys.stderr)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        notes = getattr(stop.__cause__ or stop, "__notes__", [])  # click makes an Abort of what the verb raised
+        print("; ".join(["interrupted: finished work is kept", *notes]), file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
         show_error(error)

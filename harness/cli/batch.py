@@ -39,10 +39,7 @@ def run_batch(
     from harness.pipeline.prepare import prepare_labels
     from harness.protocol import load_protocol
 
-    names = [path.resolve().name for path in submissions]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UsageError(f"given more than once: {', '.join(twice)}", fix="give every submission once")
+    names = _names(submissions)
     # before the processes start, which would otherwise all wait for it
     prepare_labels(load_protocol(protocol), TerminalReporter(), leaderboard=leaderboard)
 
@@ -77,6 +74,20 @@ def run_batch(
         print_rows(shown, as_json=False)
         print_board(leaderboard)
     leave_with_worst(row["exit"] for row in table)
+
+
+def _names(submissions: Sequence[Path]) -> list[str]:
+    """The slugs of submissions. UsageError where one is given twice, or a folder does not exist."""
+    from harness.submission.manifest import NAME_ONE
+
+    names = [path.resolve().name for path in submissions]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"given more than once: {', '.join(twice)}", fix="give every submission once")
+    missing = [str(path) for path in submissions if not path.is_dir()]
+    if missing:
+        raise UsageError(f"no such folder: {', '.join(missing)}; nothing was run", fix=NAME_ONE)
+    return names
 
 
 def leave_with_worst(statuses: Iterable[int]) -> None:

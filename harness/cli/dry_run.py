@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli._common import print_json, print_rows
+from harness.run.weights import weights_name
 from harness.sandbox import Limits
 from harness.submission.manifest import Submission
 
@@ -28,7 +29,7 @@ def _row(entry: Submission, limits: Limits) -> dict[str, Any]:
     return {
         "submission": entry.slug,
         "image": f"build {image.build}" if image.build is not None else image.archive or image.ref,
-        "weights": len(entry.manifest.weights),
+        "weights": ", ".join(map(weights_name, entry.manifest.weights)) or "none",
         "gpu": entry.manifest.gpu,
         "limits": f"{limits.wall_s:g} s, {limits.memory_gb:g} GB, {limits.cpus:g} cores",
     }

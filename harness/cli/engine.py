@@ -6,7 +6,7 @@ import sys
 
 import rich_click as click
 
-from harness.cli._common import engine_option
+from harness.cli._common import engine_option, is_quiet
 
 
 @click.group()
@@ -38,5 +38,9 @@ def build_base(torch: bool) -> None:
     from harness.engines import connect
     from harness.run.base_image import build_base_images
 
+    def say(line: str) -> None:
+        if not is_quiet():
+            click.echo(line)
+
     with connect() as connected:
-        build_base_images(connected, torch=torch, install_tools=True, say=click.echo)
+        build_base_images(connected, torch=torch, install_tools=True, say=say)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import rich_click as click
 
-from harness.base.text import first_few
+from harness.base.text import counted, first_few
 from harness.cli._common import (
     complete_protocol,
     console,
@@ -63,7 +63,7 @@ def labels(
     data = prepare_labels(chosen, reporter, leaderboard=leaderboard)
     if output is not None:
         write_labels(data.dataset, data.labels, chosen.purify, output)
-        click.echo(f"wrote {len(data.dataset.cases)} labels to {output}", err=as_json)
+        click.echo(f"wrote {counted(len(data.dataset.cases), 'label')} to {output}", err=as_json)
     if report:
         from rich.table import Table
 
@@ -133,7 +133,7 @@ def pairs(
         )
     _warn("left out", written.left_out)
     _warn("implausible, please inspect", written.implausible)
-    click.echo(f"wrote {written.count} pairs to {output}")
+    click.echo(f"wrote {counted(written.count, 'pair')} to {output}")
     click.echo(
         "next: copy trained_on.txt into the submission that you train on them, and state trained_on: trained_on.txt"
     )

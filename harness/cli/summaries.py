@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.base.text import figures
+from harness.base.text import counted, figures
 from harness.cli._common import console, print_table
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def print_standing(evaluation: Evaluation, protocol: Protocol, leaderboard: Path
         first = "" if times.first_output_s is None else f", first output after {times.first_output_s:.2g} s"
         cached = " (from the cache)" if run.reused else ""
         lines["cost"] = (
-            f"{len(run.outputs)} slices in {times.run_s:.1f} s{first}; "
+            f"{counted(len(run.outputs), 'slice')} in {times.run_s:.1f} s{first}; "
             f"peak memory {megabytes(run.costs.peak_memory_bytes)}{cached}"
         )
         if run.repeat is not None:
@@ -155,7 +155,7 @@ def print_trial(trial: Trial) -> None:
     gpu = costs.peak_gpu_memory_bytes
     screen.print("valid", style="green", end="")
     screen.print(
-        f": {len(run.outputs)} slices in {costs.times.run_s:.1f} s including start-up; "
+        f": {counted(len(run.outputs), 'slice')} in {costs.times.run_s:.1f} s including start-up; "
         f"peak memory {megabytes(costs.peak_memory_bytes)}"
         + (f", GPU {megabytes(gpu)}" if gpu is not None else "")
         + f"\nlimits: {limits.wall_s:g} s, {limits.memory_gb:g} GB of memory, {limits.cpus:g} cores",

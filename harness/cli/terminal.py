@@ -25,6 +25,11 @@ class TerminalReporter:
         """A line that the user should read."""
         self.console.print(text, style="yellow", highlight=False, soft_wrap=True)
 
+    def step(self, text: str) -> None:
+        """A line of progress: not shown with -q."""
+        if not is_quiet():
+            self.console.print(text, highlight=False, soft_wrap=True)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[Progress]:
         """Show one stage until the block ends, unless -q is given; yields the callable that takes (done, total)."""

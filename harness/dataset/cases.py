@@ -9,7 +9,7 @@ import msgspec
 from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
 from harness.base.structs import Strict
-from harness.base.text import first_few
+from harness.base.text import counted, first_few
 from harness.imaging.lesion import Lesion, Site
 
 KINDS = ("lq", "gt", "truth", "aligned_gt", "regions")
@@ -129,7 +129,16 @@ def first_cases(dataset: Dataset, count: int) -> Dataset:
     return msgspec.structs.replace(dataset, cases=dataset.cases[:count], digest=digest, **none)
 
 
-def refuse_slices(offenders: list[str], problem: str, fix: str = "correct or remove them") -> None:
-    """UsageError that says how many slices have a problem and names the first few; nothing if there are none."""
+_OF_ONE = {"do": "does", "have": "has", "are": "is", "differ": "differs"}
+
+
+def refuse_slices(
+    offenders: list[str], problem: str, fix: str = "correct or remove them", *, noun: str = "slice"
+) -> None:
+    """UsageError that says how many slices (or files) have a problem and names the first few; nothing if there are
+    none. `problem` begins with the verb, as of several: "do not fit"."""
     if offenders:
-        raise UsageError("\n  ".join([f"{len(offenders)} slices {problem}:", *first_few(offenders)]), fix=fix)
+        verb, _, rest = problem.partition(" ")
+        agreeing = _OF_ONE.get(verb, verb) if len(offenders) == 1 else verb
+        said = f"{counted(len(offenders), noun)} {agreeing} {rest}:"
+        raise UsageError("\n  ".join([said, *first_few(offenders)]), fix=fix)

@@ -12,7 +12,7 @@ from harness import metrics
 from harness.base.digests import digest_bytes
 from harness.base.errors import UsageError
 from harness.base.png import Rejected
-from harness.base.slices import FIX, find_slices, litter_note, read_slice
+from harness.base.slices import PUT_FILE, find_slices, litter_note, read_slice
 from harness.base.structs import expand_variables
 from harness.base.text import first_few
 from harness.dataset.cases import Case, Dataset, refuse_slices
@@ -85,11 +85,11 @@ def _files(root: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     lq, gt = (find_slices(root / kind) for kind in ("lq", "gt"))
     both = [("lq", lq), ("gt", gt)]
     strays = [f"{root / kind}: {stray}" for kind, found in both for stray in found.strays]
-    refuse_slices(strays, "or other things in lq/ and gt/ cannot be taken (each is NAME.png, a grey image)")
+    refuse_slices(strays, "cannot be taken (lq/ and gt/ hold grey images, NAME.png each)", noun="file")
     refuse_slices(
         [str(root / "gt" / path.name) for name, path in lq.slices.items() if name not in gt.slices]
         + [str(root / "lq" / path.name) for name, path in gt.slices.items() if name not in lq.slices],
-        "have no partner (each needs lq/NAME.png and gt/NAME.png); missing are",
+        "have no partner (each needs lq/NAME.png and gt/NAME.png); missing",
     )
     if not lq.slices:
         raise UsageError(f"{root / 'lq'}: holds no .png", fix=LAYOUT)
@@ -102,15 +102,18 @@ def _read(files: Mapping[str, tuple[Path, Path]]) -> dict[str, _Pair]:
     """The images of each slice; UsageError for all that cannot be read."""
     pairs: dict[str, _Pair] = {}
     wrong: list[str] = []
+    fixes: list[str] = []
 
     def read(path: Path) -> _Image | None:
         try:
             image = read_slice(path)
         except Rejected as error:
             wrong.append(f"{path} {error}")
+            fixes.append(error.fix)
             return None
         except FileNotFoundError:
             wrong.append(f"{path} is a link to nothing")
+            fixes.append(PUT_FILE)
             return None
         return _Image(path, image.shape, image.tobytes(), look_at(image))
 
@@ -118,7 +121,12 @@ def _read(files: Mapping[str, tuple[Path, Path]]) -> dict[str, _Pair]:
         low, normal = map(read, paths)
         if low is not None and normal is not None:
             pairs[name] = low, normal
-    refuse_slices(wrong, "cannot be taken (expected an 8-bit grey PNG, or one with three equal channels)", FIX)
+    refuse_slices(
+        wrong,
+        "cannot be taken (expected an 8-bit grey PNG, or one with three equal channels)",
+        "; ".join(dict.fromkeys(fixes)),
+        noun="file",
+    )
     return pairs
 
 
@@ -137,7 +145,7 @@ def _refuse_sizes(pairs: Iterable[_Pair], pixel_mm: float | None, smallest: Mapp
         if pixel_mm is not None and not SLICE_MM[0] <= width <= SLICE_MM[1]:
             scale.append(f"{low.path}: {max(low.shape)} pixels of {pixel_mm:g} mm are {width:.4g} mm")
     refuse_slices(differ, "differ in size (height, width)")
-    refuse_slices(constant, "are constant images, which no scanner produces")
+    refuse_slices(constant, "are constant, as nothing from a scanner is", noun="image")
     needs = ", ".join(f"{name} {side} x {side}" for name, side in smallest.items() if side > 1)
     refuse_slices(
         small,
@@ -169,7 +177,7 @@ def _patients(pattern: str | None, names: list[str], protocol: str) -> dict[str,
     found = {name: match.group(1) if match else None for name, match in matches.items()}
     refuse_slices(
         [f"{name}{': its first group is empty' if matches[name] else ''}" for name in names if not found[name]],
-        f"do not match '{pattern}', which is data.patient of protocol {protocol}, or show no patient",
+        f"do not match '{pattern}', which is data.patient of protocol {protocol}",
         "correct data.patient, or rename the slices",
     )
     return {name: str(patient) for name, patient in found.items()}

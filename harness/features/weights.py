@@ -100,7 +100,9 @@ def known(extractor: str) -> list[WeightFile]:
     files = [file for file in KNOWN if file.extractor == extractor]
     if not files:
         names = ", ".join(sorted({file.extractor for file in KNOWN}))
-        raise UsageError(f"no weights are published for extractor {extractor!r} (there are: {names})")
+        raise UsageError(
+            f"no weights are published for extractor {extractor!r} (there are: {names})", fix="choose one of these"
+        )
     return files
 
 
@@ -165,7 +167,7 @@ def import_file(path: Path) -> Path:
     UsageError with the digest found and the known ones if it matches none.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: no such file")
+        raise UsageError(f"{path}: no such file", fix="check the path")
     found = digest_file(path)
     for file in KNOWN:
         if file.sha256 == found:

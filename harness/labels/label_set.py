@@ -93,7 +93,10 @@ def build_labels(
     weak: str | None = None
     if purify.weak_submission is not None and purify.removes_noise:
         if weak_outputs is None:
-            raise UsageError(f"the weak denoiser {purify.weak_denoiser} is a submission, and its outputs are missing")
+            raise UsageError(
+                f"the weak denoiser {purify.weak_denoiser} is a submission, and its outputs are missing",
+                fix="run it first (harness.pipeline.prepare does), or choose a built-in one: nlm, tv, cnn",
+            )
         weak = digest_json({case.name: digest_file(weak_outputs[case.name]) for case in dataset.cases})
     elif purify.removes_noise:
         weak, weak_outputs = purify.weak_denoiser, None

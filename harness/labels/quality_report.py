@@ -163,9 +163,14 @@ def _columns(metric: Metric | None, region: Region, extractor: Extractor | None)
         return columns
     asked = metrics_of.load(metric.metric)
     if metric.descriptive or asked.higher_is_better is None:
-        raise UsageError(f"metric {metric.name} is descriptive: nothing can be ranked by it")
+        raise UsageError(
+            f"metric {metric.name} is descriptive: nothing can be ranked by it", fix="rank by an error, such as RMSE"
+        )
     if isinstance(asked, DistributionMetric) != (extractor is not None):
-        raise UsageError(f"metric {metric.name}: a distribution metric takes an extractor, an image metric none")
+        raise UsageError(
+            f"metric {metric.name}: a distribution metric takes an extractor, an image metric none",
+            fix="give `features: <extractor>` where the metric compares sets, and nowhere else",
+        )
     return [*columns, _Column(metric, asked, region)]
 
 
@@ -345,7 +350,10 @@ def _of_features(
         regions = None if region == "whole" else masks
         found = extractors_of.extract(paths, [extractor], regions=regions, progress=next(parts))[extractor.name]
         if region not in found:
-            raise UsageError(f"{extractor.name} gives no features of the region {region}")
+            raise UsageError(
+                f"{extractor.name} gives no features of the region {region}",
+                fix="say `definition: masked`, or rank by another region",
+            )
         return found[region]
 
     outputs = {name: features(paths) for name, paths in produced.items()}

@@ -19,5 +19,5 @@ def connect_with_base(reporter: Reporter) -> Iterator[Engine]:
     with connect() as engine:
         if engine.builds and engine.find_image(BASE_IMAGE) is None:
             with reporter.stage("base image"):
-                build_base_images(engine, torch=False, install_tools=False, say=reporter.note)
+                build_base_images(engine, torch=False, install_tools=False, say=reporter.step)
         yield engine

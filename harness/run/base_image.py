@@ -39,9 +39,14 @@ STOCK = "python:3.11-slim-bookworm"
 DEBIAN = "ipv2-harness/debian-python:bookworm"
 LABEL = "ipv2-harness.base-recipe"
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}  # Docker's names of processors and Python's
+NO_WHEELS = ("No matching distribution", "ResolutionImpossible", "Invalid requirement")  # as pip's errors begin
 WAIT_S = 3600.0  # for a download or an installation
 
 Say = Callable[[str], None]
+
+
+class NoWheels(InfrastructureError):
+    """The package index answers, but has no wheels that meet what was asked for."""
 
 
 def build_base_images(engine: Engine, *, torch: bool, install_tools: bool, say: Say) -> None:
@@ -98,7 +103,8 @@ def _wheels(engine: DockerEngine, requirements: Path, say: Say) -> Path:
 def download_wheels(folder: Path, *what: str, machine: str) -> None:
     """Download wheels, and those they need, by pip, for the base image's Python on a processor (`x86_64`, `aarch64`).
 
-    `what` are pip's arguments: names, or --requirement and a file. InfrastructureError where pip is missing or fails.
+    `what` are pip's arguments: names, or --requirement and a file. InfrastructureError where pip is missing or fails,
+    `NoWheels` where it finds no such wheels.
     """
     if importlib.util.find_spec("pip") is None:
         raise InfrastructureError(
@@ -108,7 +114,14 @@ def download_wheels(folder: Path, *what: str, machine: str) -> None:
     command += ["--only-binary=:all:", "--implementation=cp", "--python-version=3.11", "--abi=cp311", "--abi=abi3"]
     command += ["--abi=none"]
     command += [f"--platform={name}_{machine}" for name in ("manylinux_2_28", "manylinux_2_27", "manylinux2014")]
-    _run([*command, "--dest", str(folder), *what], "check the names and this machine's network")
+    try:
+        _run([*command, "--dest", str(folder), *what], "check the names and this machine's network")
+    except InfrastructureError as error:
+        refusals = [line.removeprefix("ERROR: ") for line in error.message.splitlines() if line.startswith("ERROR: ")]
+        # pip finds no package, too, where it reaches no index, but then it says so before
+        if "connection broken" in error.message or not any(line.startswith(NO_WHEELS) for line in refusals):
+            raise
+        raise NoWheels(f"for Python 3.11 on {machine} pip finds: {refusals[-1]}", fix=error.fix) from None
 
 
 # -------------------------------------------------------------------------------- Python 3.11

@@ -236,6 +236,9 @@ def _execute(
     for number, one in enumerate(rounds, start=1):
         try:
             outputs, ended = _show(job, built, one, progress=_later_part(progress, len(found), total))
+        except KeyboardInterrupt as stop:
+            stop.add_note("the container is removed")
+            raise
         except (SubmissionError, GpuRequiredError) as failure:
             error = withheld(failure) if isinstance(failure, SubmissionError) and not publish_logs else failure
             if len(rounds) == 1:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from harness.base.errors import OutputQuotaError, OutputsError, UsageError
 from harness.base.png import Rejected, Slice, read_png
 from harness.base.slices import find_slices, litter_note
-from harness.base.text import first_few, shortened
+from harness.base.text import counted, first_few, shortened
 from harness.dataset.cases import Inputs
 from harness.sandbox import Quota, largest_png
 
@@ -227,8 +227,8 @@ def _complaint(*, missing: list[str], wrong: dict[str, str], stray: list[str], t
         if count:
             lines.append(f"{count} {what}: {'; '.join(first_few(items, at_most=5))}")
     if len(missing) == total and not wrong and not stray:
-        lines = [f"{place} is empty, expected {total} files"]
-    return f"outputs of {total} cases: " + ". ".join(lines)
+        lines = [f"{place} is empty, expected {counted(total, 'file')}"]
+    return f"outputs of {counted(total, 'case')}: " + ". ".join(lines)
 
 
 def _by_reason(wrong: dict[str, str]) -> list[str]:

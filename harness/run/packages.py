@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.base.errors import UsageError
 from harness.base.shipped import shipped
-from harness.run.base_image import download_wheels
+from harness.run.base_image import NoWheels, download_wheels
 
 WHEELS = "wheels"
 
@@ -19,14 +20,21 @@ def add_packages(folder: Path, packages: Sequence[str]) -> list[str]:
     """Fetch wheels of packages (pip's names, "monai" or "monai==1.5") and of what they need to `<folder>/wheels`, for
     the base image's Python and this machine's processor, and name the packages in requirements.txt.
 
-    What the base image holds stays out. Returns the names of the files. InfrastructureError as `download_wheels`.
+    What the base image holds stays out. Returns the names of the files. UsageError where there are no such wheels, else
+    InfrastructureError as `download_wheels`.
     """
     held = _pins(shipped("docker") / "base" / "requirements.txt")
     with tempfile.TemporaryDirectory() as name:
         part = Path(name)
         (part / "held.txt").write_text("".join(f"{package}=={version}\n" for package, version in held.items()))
         fetched = part / WHEELS
-        download_wheels(fetched, "--constraint", str(part / "held.txt"), *packages, machine=platform.machine())
+        try:
+            download_wheels(fetched, "--constraint", str(part / "held.txt"), *packages, machine=platform.machine())
+        except NoWheels as error:
+            raise UsageError(
+                error.message,
+                fix="correct the name or version; of a package without wheels build one, and put it into wheels/",
+            ) from None
         new = [path for path in sorted(fetched.glob("*.whl")) if _named(path.name.split("-")[0]) not in held]
         (folder / WHEELS).mkdir(exist_ok=True)
         for path in new:

@@ -25,7 +25,7 @@ def weights_of(submission: Submission) -> list[tuple[str, Path]]:
     declared = submission.manifest.weights
     if len(declared) > MAX_FILES:
         raise UsageError(f"weights: {len(declared)} files, at most {MAX_FILES} are fetched", fix="pack them into one")
-    names = [_name(one) for one in declared]
+    names = [weights_name(one) for one in declared]
     alike = [unicodedata.normalize("NFC", name).casefold() for name in names]
     for one, name in zip(declared, alike, strict=True):
         if alike.count(name) > 1:
@@ -54,7 +54,7 @@ def fetch_weights(weights: Weights, *, at_most: int = MAX_WEIGHTS_BYTES) -> Path
     return path
 
 
-def _name(weights: Weights) -> str:
+def weights_name(weights: Weights) -> str:
     """The last part of the URL. UsageError if it is no name of a file."""
     try:
         path = urllib.parse.urlsplit(weights.url).path

@@ -83,9 +83,15 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
         is_error = isinstance(metric, ImageMetric) and metric.higher_is_better is False
         if isinstance(metric, DistributionMetric) != (one.features is not None):
             wants = "needs `features: <extractor>`" if one.features is None else "takes no `features`"
-            raise UsageError(f"protocol {protocol.name}: metric {one.name} ({one.metric}) {wants}")
+            raise UsageError(
+                f"protocol {protocol.name}: metric {one.name} ({one.metric}) {wants}",
+                fix=f"{'add' if one.features is None else 'remove'} this key of the metric",
+            )
         if one.name == protocol.gate.metric and not is_error:
-            raise UsageError(f"protocol {protocol.name}: gate.metric {one.name} must be an error of images, as rmse is")
+            raise UsageError(
+                f"protocol {protocol.name}: gate.metric {one.name} must be an error of images, as rmse is",
+                fix="name a metric of the protocol whose `metric` is rmse",
+            )
         for role, by in (("rank_by", protocol.rank_by.metric), ("gate", protocol.gate.metric)):
             if one.name == by and _higher_is_better(one, metric) is None:
                 raise UsageError(

@@ -21,6 +21,8 @@ from harness.sandbox import AskedLimits
 
 MANIFEST = "submission.yaml"
 
+NAME_ONE = f"name a folder with a {MANIFEST}, or one of harness list submissions; harness new SLUG makes one"
+
 FORMS = {
     "image": "write image: {build: .} for a folder with a Dockerfile, {archive: image.tar} for a file that docker save "
     'wrote, or {ref: "name@sha256:<64 hex digits>"} for an image of a registry (docker images --digests shows them)'
@@ -141,10 +143,7 @@ def load_submission(folder: Path | str) -> Submission:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise UsageError(
-            f"{path}: no such folder",
-            fix="name a folder with a submission.yaml, or one of harness list submissions; harness new SLUG makes one",
-        )
+        raise UsageError(f"{path}: no such folder", fix=NAME_ONE)
     slug = check_slug(path.resolve().name)
     # through a link our messages could quote any file of this machine
     if (path / MANIFEST).is_symlink() or not (path / MANIFEST).is_file():

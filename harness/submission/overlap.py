@@ -49,6 +49,7 @@ def refuse_shared(trained_on: Iterable[str], test: Dataset, *, what: str) -> Non
     shared = sorted({own[digest] for digest in trained_on if digest in own})
     if shared:
         raise UsageError(
-            f"{what} holds {len(shared)} slices or patients of the test set: {', '.join(first_few(shared, at_most=5))}",
+            f"{what} holds slices or patients of the test set ({len(shared)}): "
+            f"{', '.join(first_few(shared, at_most=5))}",
             fix="train on other patients: scores on slices that a model was trained on are meaningless",
         )

@@ -55,7 +55,7 @@ def test_good_and_failing_submissions_get_their_verdicts(
     clone.pull_request()
     done = check()
     assert done.returncode == 20, done.stderr  # before 2: WORST_FIRST
-    assert "**`ci-good`**: valid\n\n    1 slices in" in done.stdout
+    assert "**`ci-good`**: valid\n\n    1 slice in" in done.stdout
     assert "**`ci-shouts`**: failed, exit status 20" in done.stdout
     assert "**`ci-unread`**: failed, exit status 2" in done.stdout
     assert "is a symbolic link" in done.stdout

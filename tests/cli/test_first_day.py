@@ -24,12 +24,20 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> N
     done = harness("run", "tv", "median", "--dry-run", "--json", "--leaderboard", str(board), DOCKER_HOST="unix:///no")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    assert [row["submission"] for row in rows] == ["tv", "median"]
+    assert [(row["submission"], row["weights"]) for row in rows] == [("tv", "none"), ("median", "none")]
     assert rows[0]["records"] == str(board / "records" / "phantom-5" / "tv")
     assert not board.exists()
     refused = harness("run", "no-such", "--dry-run")
     assert refused.returncode == 2
     assert "no-such" in refused.stderr
+
+
+def test_a_missing_folder_is_named_before_anything_runs(tmp_path: Path) -> None:
+    cache, board = str(tmp_path / "cache"), str(tmp_path / "lb")
+    done = harness("run", "tv", "nowhere", "--leaderboard", board, HARNESS_CACHE=cache, DOCKER_HOST="unix:///no")
+    assert done.returncode == 2
+    assert "error: no such folder: nowhere; nothing was run" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_id_and_a_slug_name_a_record(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import io
 
+import click
 import pytest
 from rich.console import Console
 
+from harness.cli._common import QUIET
 from harness.cli.terminal import TerminalReporter
 
 
@@ -15,6 +17,19 @@ def test_a_log_gets_one_line_a_stage() -> None:
             progress(done, 48)
     assert text.getvalue().splitlines()[0].startswith("labels       done in")
     assert len(text.getvalue().splitlines()) == 1
+
+
+def test_a_quiet_verb_shows_notes_and_no_steps() -> None:
+    shown = {}
+    for quiet in (False, True):
+        text = io.StringIO()
+        context = click.Context(click.Command("run"))
+        context.meta[QUIET] = quiet
+        with context:
+            TerminalReporter(Console(file=text)).step("downloading")
+            TerminalReporter(Console(file=text)).note("look at it")
+        shown[quiet] = text.getvalue()
+    assert shown == {False: "downloading\nlook at it\n", True: "look at it\n"}
 
 
 def test_a_stage_that_fails_is_named() -> None:

@@ -137,7 +137,7 @@ def test_a_slice_that_cannot_be_purified_is_named(tmp_path: Path) -> None:
     wide = Case(name="wide", patient="p", lq=str(tmp_path / "lq.png"), gt=str(tmp_path / "gt.png"))
     dataset = _dataset(*SMALL)
     dataset = Dataset(cases=(*dataset.cases, wide), window_hu=dataset.window_hu, digest="d3")
-    with pytest.raises(UsageError, match=r"(?s)1 slices cannot be purified:.*wide: not square: 90 x 96"):
+    with pytest.raises(UsageError, match=r"(?s)1 slice cannot be purified:.*wide: not square: 90 x 96"):
         build_labels(dataset, Purify(strategy="rb"))
 
 

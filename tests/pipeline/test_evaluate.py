@@ -51,8 +51,10 @@ class Quiet:
         self.stages.append(name)
         yield lambda _done, _total: None
 
-    def note(self, text: str) -> None:
+    def step(self, text: str) -> None:
         self.stages.append(text)
+
+    note = step
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +243,7 @@ def test_ctrl_c_leaves_no_container_and_no_record(
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "interrupted" in errors
+    assert "interrupted: finished work is kept; the container is removed" in errors
     assert "Traceback" not in errors
     assert engine.client.containers(all=True, filters={"ancestor": image}) == []
     assert not list((tmp_path / "lb").rglob("record.json"))

@@ -45,11 +45,19 @@ def test_a_package_comes_with_what_it_needs(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("index")
 def test_an_unknown_package_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(InfrastructureError, match="no_such"):
-        add_packages(tmp_path, ["no_such"])
     done = harness("new", "my-model", "--package", "no_such", "--into", str(tmp_path))
-    assert done.returncode == 50
+    assert done.returncode == 2
+    assert "pip finds: No matching distribution found for no_such" in done.stderr
     assert not (tmp_path / "my-model").exists()
+
+
+def test_an_index_that_cannot_be_reached_is_no_mistake_of_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in (("INDEX_URL", "https://127.0.0.1:1"), ("RETRIES", "1"), ("CONFIG_FILE", "/dev/null")):
+        monkeypatch.setenv(f"PIP_{key}", value)
+    with pytest.raises(InfrastructureError, match="connection broken"):
+        add_packages(tmp_path, ["mine"])
 
 
 @pytest.mark.engine
