@@ -40,7 +40,7 @@ def _name_the_disk(path: Path) -> Iterator[None]:
             raise
         raise InfrastructureError(
             f"cannot write {path}: {error.strerror}",
-            fix="free some space, or set HARNESS_CACHE=/path/with/space; nothing half-written was kept",
+            fix=f"free some space, or {elsewhere(path)}; nothing half-written was kept",
         ) from error
 
 
@@ -188,10 +188,27 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def refuse_existing(folder: Path) -> None:
-    """UsageError if a folder that is to be written exists."""
-    if folder.exists():
-        raise UsageError(f"{folder}: already exists", fix="name a folder that does not exist yet")
+def refuse_unwritable(folder: Path) -> None:
+    """UsageError unless `folder`, or the nearest one above it that exists, is a folder that can be written to."""
+    above = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    if not above.is_dir():
+        raise UsageError(f"{folder}: expected a folder to write into, found the file {above}", fix="name another place")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{folder}: {above} cannot be written to", fix="correct its permissions, or name another place"
+        )
+
+
+def refuse_existing(path: Path) -> None:
+    """UsageError if a file or folder that is to be written exists, or its place cannot be written to."""
+    if path.exists():
+        raise UsageError(f"{path}: already exists", fix="name one that does not exist yet")
+    refuse_unwritable(path)
+
+
+def elsewhere(path: Path) -> str:
+    """What to do where `path` cannot be written."""
+    return "set HARNESS_CACHE to another folder" if path.is_relative_to(cache_root()) else "name another place"
 
 
 def folder_content(folder: Path, *, without: Collection[str] = ()) -> list[Path]:

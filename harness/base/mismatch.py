@@ -12,6 +12,8 @@ from msgspec import inspect
 from harness.base.text import shortened
 
 CORRECT = "correct that key or value"
+NUMBER = r"[-+]?[0-9]{1,20}(\.[0-9]{0,20})?([eE][-+]?[0-9]{1,2})?"
+"""What people write for a number, and YAML takes for text: "0.7", 1e-9."""
 
 
 def explain(error: msgspec.ValidationError, kind: Any, data: Any) -> tuple[str, str]:
@@ -38,6 +40,9 @@ def explain(error: msgspec.ValidationError, kind: Any, data: Any) -> tuple[str, 
         return f"{message} (known: {', '.join(known)})", CORRECT
     if said.startswith("Expected `object`"):
         return f"{got} (keys: {', '.join(known)})", f"write {key}: {{{known[0]}: ...}}" if key and known else CORRECT
+    if re.match("Expected `(float|int)", said) and isinstance(value, str) and re.fullmatch(NUMBER, value):
+        number = re.sub(r"^(-?\d+)e", r"\1.0e", repr(float(value))) if "e" in value.lower() else value
+        return got, f"write {key}: {number}, without quotes"
     if said.startswith("Expected `str") and isinstance(value, int | float):
         return got, f'put it in quotes: {key}: "{value}"'
     if said.startswith("Expected `array`") and isinstance(value, str | int | float):

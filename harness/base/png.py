@@ -165,9 +165,8 @@ def _header(content: bytes, *, height: int, width: int) -> _Header:
     if (found_height, found_width) != (height, width):
         raise Rejected(f"has {found_height} x {found_width} pixels (height x width), expected {height} x {width}")
     if depth != 8:
-        raise Rejected(
-            f"has {depth} bits per channel, expected 8 (it is a {depth}-bit PNG)", fix=WINDOWED if depth == 16 else GREY
-        )
+        fix = WINDOWED if depth == 16 else GREY
+        raise Rejected(f"has {counted(depth, 'bit')} per channel, expected 8 (it is a {depth}-bit PNG)", fix=fix)
     channels = {0: 1, 2: 3}.get(colour)
     if channels is None:
         kind = {3: "a palette", 4: "an alpha channel", 6: "an alpha channel"}.get(colour, f"colour type {colour}")

@@ -113,7 +113,9 @@ def read_yaml(path: Path, kind: type[T], *, forms: Mapping[str, str] | None = No
         raise UsageError(f"{path}: no such file", fix="check the path") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that there is not, text that is none, ...
         said = str(error).replace('in "<byte string>", line', "in line")
-        raise UsageError(f"{path}: not plain YAML: {said}", fix="correct that line") from error
+        other = isinstance(error, yaml.reader.ReaderError) and error.encoding != "unicode"  # bytes that are none of it
+        fix = "save the file as UTF-8" if other else "correct that line"
+        raise UsageError(f"{path}: not plain YAML: {said}", fix=fix) from error
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read: {error.strerror}", fix="check the path and its permissions"

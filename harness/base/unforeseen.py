@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from harness.base.errors import HarnessError, InfrastructureError
-from harness.base.files import cache_root
+from harness.base.files import cache_root, elsewhere
 
 
 def as_harness_error(error: Exception) -> HarnessError:
@@ -12,7 +15,7 @@ def as_harness_error(error: Exception) -> HarnessError:
         return error
     if isinstance(error, OSError):
         place = error.filename or f"the disk of the cache folder, {cache_root()}"
-        fix = "repair or free that place, or set HARNESS_CACHE to another folder"
+        fix = f"repair or free that place, or {elsewhere(Path(os.fsdecode(error.filename or cache_root())))}"
         return InfrastructureError(f"{place}: {error.strerror or error}", fix=fix)
     return InfrastructureError(
         f"the harness itself failed: {type(error).__name__}: {error}",

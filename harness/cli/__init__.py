@@ -5,12 +5,13 @@ Stages are imported inside the verbs: `harness --help` must not wait for torch.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import locale
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -18,7 +19,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from harness import __version__
-from harness.base.errors import UsageError
+from harness.base.errors import InfrastructureError, UsageError
 from harness.base.text import is_text
 from harness.base.unforeseen import as_harness_error
 from harness.cli._common import add_quiet, show_error
@@ -43,6 +44,8 @@ def main() -> NoReturn:
     try:
         _refuse_bytes(sys.argv[1:])
         cli.main(prog_name="harness", standalone_mode=False)
+        if sys.stdout is not None:  # closed from the start
+            sys.stdout.flush()
     except Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
@@ -67,6 +70,36 @@ def _speak_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    if type(sys.stdout) is io.TextIOWrapper:
+        sys.stdout = _Output.of(sys.stdout)
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output that says what is wrong where it cannot be written; a reader that has left is none of that."""
+
+    @classmethod
+    def of(cls, stream: io.TextIOWrapper) -> _Output:
+        encoding, errors, lines, at_once = stream.encoding, stream.errors, stream.line_buffering, stream.write_through
+        return cls(stream.detach(), encoding, errors, line_buffering=lines, write_through=at_once)
+
+    def write(self, text: str) -> int:
+        with self._named():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with self._named():
+            super().flush()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # Python writes what is left when it ends
+            fix = "free some space there, or send the output elsewhere"
+            raise InfrastructureError(f"standard output: {error.strerror}", fix=fix) from None
 
 
 def _refuse_bytes(arguments: Sequence[str]) -> None:

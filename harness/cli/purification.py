@@ -116,10 +116,12 @@ def pairs(
     if chosen.use == "test" and not from_test_set:
         _refuse_test_set(chosen)
 
+    from harness.base.files import refuse_existing
     from harness.cli.terminal import TerminalReporter
     from harness.labels.training_pairs import write_pairs
     from harness.pipeline.data import prepare_data
 
+    refuse_existing(output)
     reporter = TerminalReporter()
     dataset = prepare_data(chosen, reporter, leaderboard=leaderboard)
     with reporter.stage("pairs") as progress:
@@ -174,11 +176,13 @@ def noise(protocol: str, slices: int, output: Path | None, leaderboard: Path, as
     import msgspec
     import yaml
 
-    from harness.base.files import write_text
+    from harness.base.files import refuse_unwritable, write_text
     from harness.cli.terminal import TerminalReporter
     from harness.labels.noise_fit import fit_noise
     from harness.pipeline.data import prepare_data
 
+    if output is not None:
+        refuse_unwritable(output.parent)
     reporter = TerminalReporter()
     dataset = prepare_data(chosen, reporter, leaderboard=leaderboard)
     with reporter.stage("fit") as progress:

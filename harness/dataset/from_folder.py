@@ -85,7 +85,12 @@ def _files(root: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     lq, gt = (find_slices(root / kind) for kind in ("lq", "gt"))
     both = [("lq", lq), ("gt", gt)]
     strays = [f"{root / kind}: {stray}" for kind, found in both for stray in found.strays]
-    refuse_slices(strays, "cannot be taken (lq/ and gt/ hold grey images, NAME.png each)", noun="file")
+    refuse_slices(
+        strays,
+        "cannot be taken (lq/ and gt/ hold grey images, NAME.png each)",
+        "convert images to PNG, rename or remove the others",
+        noun="file",
+    )
     refuse_slices(
         [str(root / "gt" / path.name) for name, path in lq.slices.items() if name not in gt.slices]
         + [str(root / "lq" / path.name) for name, path in gt.slices.items() if name not in lq.slices],

@@ -31,6 +31,8 @@ def with_metrics(protocol: Protocol, *, only: Sequence[str], skip: Sequence[str]
         raise UsageError(
             f"protocol {protocol.name} has no metric {', '.join(unknown)}", fix=f"choose of: {', '.join(names)}"
         )
+    if both := set(only) & set(skip):
+        raise UsageError(f"{', '.join(sorted(both))}: asked for and left out", fix="give either --only or --skip")
     kept = tuple(
         one
         for one in protocol.metrics

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
-from harness.base.files import atomic_file, atomic_folder, write_bytes
+from harness.base.files import atomic_file, atomic_folder, refuse_existing, write_bytes
 from harness.base.png import Rejected, Slice, read_png
 from harness.base.slice_cache import note_slice, slice_path
 from harness.base.structs import canonical_json
@@ -51,7 +51,7 @@ AGAIN = "get the file again: harness data export writes it"
 def refuse_export(protocol: Protocol, path: Path, *, leaderboard: Path) -> OfficialSet:
     """The official test set of a protocol, if it may be written to the new file `path`.
 
-    UsageError if `path` exists or lies below a file, the protocol has no official test set or publishes no images, or
+    UsageError if `path` exists or cannot be written, the protocol has no official test set or publishes no images, or
     if its seed is secret and `leaderboard` does not disclose it.
     """
     data, official = _phantom_of(protocol), official_of(protocol)
@@ -66,11 +66,7 @@ def refuse_export(protocol: Protocol, path: Path, *, leaderboard: Path) -> Offic
             "file would show slices and labels",
             fix=f"disclose the secret first: harness secret disclose -p {protocol.name}",
         )
-    if path.exists():
-        raise UsageError(f"{path}: already exists", fix="name a file that does not exist yet")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir():
-        raise UsageError(f"{path}: expected a folder to write into, found the file {above}", fix="name another file")
+    refuse_existing(path)
     return official
 
 

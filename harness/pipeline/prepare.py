@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.base.errors import SubmissionError, UsageError
+from harness.base.files import refuse_unwritable
 from harness.base.progress import Reporter
 from harness.base.structs import Strict
 from harness.base.text import first_few
@@ -63,11 +64,13 @@ def prepare(
     """Data, labels and extractors of a protocol, built or taken from the cache, and the organiser's key.
 
     Before anything is computed UsageError tells of a training set, of missing weights and, if records are to be written
-    (`writes`), of an unusable key and of a leaderboard with records of another protocol under this name and version;
-    ScoringError tells of data with too few lesions to measure, or too clipped for the error that the protocol ranks by.
-    `leaderboard` may hold the protocol's disclosed secret. For `engine` see `prepare_labels`.
+    (`writes`), of an unusable key, of a leaderboard that cannot be written to, and of one with records of another
+    protocol under this name and version; ScoringError tells of data with too few lesions to measure, or too clipped
+    for the error that the protocol ranks by. `leaderboard` may hold the protocol's disclosed secret. For `engine` see `prepare_labels`.
     """
     refuse_training_set(protocol)
+    if writes:
+        refuse_unwritable(leaderboard)
     key = signing_key(os.environ) if writes else None
     if writes and protocol_file(leaderboard, protocol.name, protocol.version).is_file():
         protocol = keep_protocol(leaderboard, protocol)  # refuses another text of the same version

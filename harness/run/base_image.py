@@ -16,6 +16,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -117,7 +118,7 @@ def download_wheels(folder: Path, *what: str, machine: str) -> None:
     try:
         _run([*command, "--dest", str(folder), *what], "check the names and this machine's network")
     except InfrastructureError as error:
-        refusals = [line.removeprefix("ERROR: ") for line in error.message.splitlines() if line.startswith("ERROR: ")]
+        refusals = re.findall("ERROR: (.*)", error.message)
         # pip finds no package, too, where it reaches no index, but then it says so before
         if "connection broken" in error.message or not any(line.startswith(NO_WHEELS) for line in refusals):
             raise

@@ -28,8 +28,9 @@ def add_packages(folder: Path, packages: Sequence[str]) -> list[str]:
         part = Path(name)
         (part / "held.txt").write_text("".join(f"{package}=={version}\n" for package, version in held.items()))
         fetched = part / WHEELS
+        machine = platform.machine()
         try:
-            download_wheels(fetched, "--constraint", str(part / "held.txt"), *packages, machine=platform.machine())
+            download_wheels(fetched, "--constraint", str(part / "held.txt"), "--", *packages, machine=machine)
         except NoWheels as error:
             raise UsageError(
                 error.message,

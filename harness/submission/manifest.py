@@ -13,7 +13,7 @@ import msgspec
 
 from harness.base.digests import NOT_COPIED, digest_folder
 from harness.base.errors import UsageError
-from harness.base.files import MAX_FOLDER_BYTES, atomic_folder, write_text
+from harness.base.files import MAX_FOLDER_BYTES, atomic_folder, refuse_existing, write_text
 from harness.base.shipped import shipped
 from harness.base.structs import Strict, read_yaml
 from harness.base.text import shortened, visible
@@ -192,8 +192,7 @@ def new_submission(into: Path, slug: str, *, name: str, authors: Sequence[str]) 
     UsageError if the slug is not valid, the folder exists, or the manifest cannot hold that name or those authors.
     """
     folder = into / check_slug(slug)
-    if folder.exists():
-        raise UsageError(f"{folder}: already exists", fix="choose another name, or remove it first")
+    refuse_existing(folder)
     template = shipped("submissions/template")
     with atomic_folder(folder) as part:
         shutil.copytree(template, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -208,5 +207,9 @@ def new_submission(into: Path, slug: str, *, name: str, authors: Sequence[str]) 
         write_text(part / MANIFEST, text)
         dockerfile = part / "Dockerfile"  # the template's own is part of a record's digest
         dockerfile.write_text(dockerfile.read_text().replace(*INSTALLS))
-        read_yaml(part / MANIFEST, Manifest)
+        try:
+            read_yaml(part / MANIFEST, Manifest)
+        except UsageError as error:
+            said = error.message.replace(str(part), str(folder))
+            raise UsageError(said, fix="correct --name or --author") from None
     return folder

@@ -15,7 +15,7 @@ from PIL import Image
 
 from harness.base.digests import digest_bytes, digest_folder, digest_json
 from harness.base.errors import InfrastructureError, UsageError
-from harness.base.files import PART, atomic_file, atomic_folder, folder_content, in_turn, write_bytes
+from harness.base.files import PART, atomic_file, atomic_folder, folder_content, in_turn, refuse_unwritable, write_bytes
 from harness.base.slices import read_grey, write_grey
 from harness.base.structs import Strict, canonical_json, expand_variables, read_json, read_yaml, write_json
 
@@ -225,6 +225,14 @@ def test_full_disk_is_the_machines_fault(tmp_path: Path) -> None:
         part.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file", "file/x", "file/x/y"])
+def test_a_place_below_a_file_is_refused_before_work(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="expected a folder to write into, found the file"):
+        refuse_unwritable(tmp_path / place)
+    refuse_unwritable(tmp_path / "new" / place)
 
 
 def test_variables_are_expanded_or_named() -> None:

@@ -20,6 +20,7 @@ class Dog(Strict, frozen=True, kw_only=True, tag_field="kind", tag="dog"):
 class Home(Strict, frozen=True, kw_only=True):
     pets: tuple[Cat | Dog, ...] = ()
     street: str | None = None
+    width: float = 1
     rooms: dict[str, Literal["warm", "cold"]] = msgspec.field(default_factory=dict)
 
 
@@ -34,10 +35,14 @@ class Home(Strict, frozen=True, kw_only=True):
         ({"pets": [{"kind": "cow"}]}, "pets[0].kind: Invalid value 'cow' (known: cat, dog)", ""),
         ({"rooms": {"attic": "hot"}}, "(known: cold, warm)", ""),
         ({"pets": [{"kind": "dog", "size": 0}]}, "pets[0].size: Expected `int` >= 1", ""),
+        ({"pets": [{"kind": "dog", "size": "3"}]}, "size: Expected `int`, got `str`, '3'", "size: 3, without quotes"),
+        ({"width": "0.7"}, "width: Expected `float`, got `str`, '0.7'", "width: 0.7, without quotes"),
+        ({"width": "1e-9"}, "width: Expected `float`, got `str`, '1e-9'", "width: 1.0e-09, without quotes"),
+        ({"width": "wide"}, "width: Expected `float`, got `str`", "correct that key"),
         ({"street": 5}, "street: Expected `str | null`, got `int`, 5", 'street: "5"'),
         ({"pets": "cat"}, "pets: Expected `array`, got `str`, 'cat'", "pets: [cat]"),
-        ({"garden": 1}, "unknown field `garden` (known: pets, street, rooms)", ""),
-        ("home", "Expected `object`, got `str`, 'home' (keys: pets, street, rooms)", ""),
+        ({"garden": 1}, "unknown field `garden` (known: pets, street, width, rooms)", ""),
+        ("home", "Expected `object`, got `str`, 'home' (keys: pets, street, width, rooms)", ""),
         (None, "Expected `object`, got `null`", ""),
     ],
 )

@@ -70,7 +70,7 @@ ANIMATED = png((b"IHDR", ihdr()), (b"acTL", struct.pack(">II", 2, 0)), IDAT, IEN
         (pillow_png(Image.fromarray(PIXELS).convert("P")), "a palette"),
         (pillow_png(Image.fromarray(PIXELS).convert("LA")), "an alpha channel"),
         (pillow_png(Image.fromarray(PIXELS).convert("RGBA")), "an alpha channel"),
-        (pillow_png(Image.fromarray(PIXELS > 99)), "has 1 bits per channel"),
+        (pillow_png(Image.fromarray(PIXELS > 99)), "has 1 bit per channel"),
         (pillow_png(Image.fromarray(PIXELS), transparency=7), "transparent"),
         (ANIMATED, "animated"),
         (png((b"IHDR", ihdr(interlace=1)), IDAT, IEND), "interlaced"),

@@ -6,9 +6,12 @@ import os
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from harness.base.slices import LONGEST_NAME, find_slices
+from harness.base.png import COPY_ANEW, GREY, WINDOWED, Rejected
+from harness.base.slices import LONGEST_NAME, PUT_FILE, find_slices, read_slice
 
 
 def touch(folder: Path, *names: str | bytes) -> None:
@@ -41,6 +44,30 @@ def test_long_and_foreign_names_are_taken_in_one_form(tmp_path: Path) -> None:
     names = ["x" * LONGEST_NAME, "Pérez", "患者"]
     touch(tmp_path, *(unicodedata.normalize("NFD", f"{name}.png") for name in names))
     assert set(find_slices(tmp_path).slices) == set(names)
+
+
+def test_each_kind_of_wrong_file_has_its_own_remedy(tmp_path: Path) -> None:
+    grey = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    grey.save(tmp_path / "truncated.png")
+    whole = (tmp_path / "truncated.png").read_bytes()
+    (tmp_path / "truncated.png").write_bytes(whole[:-20])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "trailing.png").write_bytes(whole + b"x")
+    os.mkfifo(tmp_path / "fifo.png")
+    grey.save(tmp_path / "photo.png", format="JPEG")
+    grey.convert("1").save(tmp_path / "bit.png")
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)).save(tmp_path / "deep.png")
+    fixes = {}
+    for path in tmp_path.iterdir():
+        with pytest.raises(Rejected) as caught:
+            read_slice(path)
+        fixes[path.stem] = caught.value.fix
+    assert fixes == {
+        **dict.fromkeys(("truncated", "empty", "trailing"), COPY_ANEW),
+        "fifo": PUT_FILE,
+        **dict.fromkeys(("photo", "bit"), GREY),
+        "deep": WINDOWED,
+    }
 
 
 def test_one_name_in_two_forms_is_named(tmp_path: Path) -> None:

@@ -20,6 +20,14 @@ class Thing(Strict, frozen=True, kw_only=True):
     count: float = 1
 
 
+def test_another_encoding_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "thing.yaml"
+    path.write_bytes("name: Pérez".encode("latin-1"))
+    with pytest.raises(UsageError, match="not plain YAML") as caught:
+        read_yaml(path, Thing)
+    assert caught.value.fix == "save the file as UTF-8"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

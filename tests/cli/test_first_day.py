@@ -40,6 +40,27 @@ def test_a_missing_folder_is_named_before_anything_runs(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    cache, below = str(tmp_path / "cache"), "/dev/null/x"
+    for arguments in (
+        ("labels", "-o", below),
+        ("pairs", "-o", below),
+        ("noise", "-o", f"{below}/noise.yaml"),
+        ("run", "tv", "--leaderboard", below),
+        ("new", "mine", "--into", below),
+    ):
+        done = harness(*arguments, HARNESS_CACHE=cache)
+        assert (done.returncode, "found the file /dev/null" in done.stderr) == (2, True), (arguments, done.stderr)
+    assert not Path(cache).exists()
+
+
+def test_a_name_that_cannot_be_seen_is_said_of_the_folder_to_come(tmp_path: Path) -> None:
+    done = harness("new", "mine", "--name", "\u200b", "--into", str(tmp_path))
+    assert done.returncode == 2
+    assert f"error: {tmp_path / 'mine' / 'submission.yaml'}: name: nothing of" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_id_and_a_slug_name_a_record(tmp_path: Path) -> None:
     keep_protocol(tmp_path, PROTOCOL)
     records = [scored("tv", 1.0), scored("median", 1.0), scored("median", 2.0)]

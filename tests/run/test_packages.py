@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.errors import InfrastructureError
+from harness.base.errors import InfrastructureError, UsageError
 from harness.engines import BASE_IMAGE, Engine
 from harness.run.packages import add_packages
 from tests.command import harness
@@ -49,6 +49,9 @@ def test_an_unknown_package_leaves_no_folder(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "pip finds: No matching distribution found for no_such" in done.stderr
     assert not (tmp_path / "my-model").exists()
+    for name in ("", "-r/etc/hosts", "two words"):
+        with pytest.raises(UsageError, match="Invalid requirement"):
+            add_packages(tmp_path, [name])
 
 
 def test_an_index_that_cannot_be_reached_is_no_mistake_of_the_name(
