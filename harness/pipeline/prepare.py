@@ -66,7 +66,7 @@ def prepare(
     Before anything is computed UsageError tells of a training set, of missing weights and, if records are to be written
     (`writes`), of an unusable key, of a leaderboard that cannot be written to, and of one with records of another
     protocol under this name and version; ScoringError tells of data with too few lesions to measure, or too clipped
-    for the error that the protocol ranks by. `leaderboard` may hold the protocol's disclosed secret. For `engine` see `prepare_labels`.
+    for the error that the protocol ranks by. `leaderboard` may hold a disclosed secret. For `engine`: `prepare_labels`.
     """
     refuse_training_set(protocol)
     if writes:
