@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness.base.errors import HarnessError, InfrastructureError
+from harness.base.errors import HarnessError, InfrastructureError, UsageError
 from harness.base.files import cache_root, elsewhere
 
 
 def as_harness_error(error: Exception) -> HarnessError:
-    """`error` itself if it was raised on purpose; else one of this machine or of the harness that says what it was."""
+    """`error` itself if it was raised on purpose; else one of this machine or of the harness that says what it was, or
+    of the command, where that names a place below a file."""
     if isinstance(error, HarnessError):
         return error
     if isinstance(error, OSError):
         place = error.filename or f"the disk of the cache folder, {cache_root()}"
         fix = f"repair or free that place, or {elsewhere(Path(os.fsdecode(error.filename or cache_root())))}"
-        return InfrastructureError(f"{place}: {error.strerror or error}", fix=fix)
+        kind = UsageError if isinstance(error, NotADirectoryError | FileExistsError) else InfrastructureError
+        return kind(f"{place}: {error.strerror or error}", fix=fix)
     return InfrastructureError(
         f"the harness itself failed: {type(error).__name__}: {error}",
         fix="report it with the lines above (SECURITY.md, if a submission can cause it)",

@@ -14,6 +14,8 @@ def test_an_error_on_purpose_stays_and_any_other_says_what_it_was() -> None:
     assert as_harness_error(known) is known
     full = as_harness_error(OSError(errno.ENOSPC, "No space left on device", "/srv/x"))
     assert (full.message, full.exit_code) == ("/srv/x: No space left on device", 50)
+    below = as_harness_error(NotADirectoryError(errno.ENOTDIR, "Not a directory", "/dev/null/x"))
+    assert (below.message, below.exit_code) == ("/dev/null/x: Not a directory", 2)
     bug = as_harness_error(KeyError("lung"))
     assert isinstance(bug, InfrastructureError)
     assert bug.message == "the harness itself failed: KeyError: 'lung'"
