@@ -16,8 +16,11 @@ def as_harness_error(error: Exception) -> HarnessError:
         return error
     if isinstance(error, OSError):
         place = error.filename or f"the disk of the cache folder, {cache_root()}"
-        fix = f"repair or free that place, or {elsewhere(Path(os.fsdecode(error.filename or cache_root())))}"
-        kind = UsageError if isinstance(error, NotADirectoryError | FileExistsError) else InfrastructureError
+        named = isinstance(error.filename, str | bytes)  # else a file's number, or none
+        path = Path(os.fsdecode(error.filename)) if named else cache_root()
+        fix = f"repair or free that place, or {elsewhere(path)}"
+        below_a_file = isinstance(error, NotADirectoryError | FileExistsError)
+        kind = UsageError if below_a_file and not path.is_relative_to(cache_root()) else InfrastructureError
         return kind(f"{place}: {error.strerror or error}", fix=fix)
     return InfrastructureError(
         f"the harness itself failed: {type(error).__name__}: {error}",

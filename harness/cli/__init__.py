@@ -52,7 +52,7 @@ def main() -> NoReturn:
         error.show()
         sys.exit(UsageError.exit_code)
     except (KeyboardInterrupt, click.Abort) as stop:
-        notes = getattr(stop.__cause__ or stop, "__notes__", [])  # click makes an Abort of what the verb raised
+        notes = getattr(stop.__context__ or stop, "__notes__", [])  # click makes an Abort of what the verb raised
         print("; ".join(["interrupted: finished work is kept", *notes]), file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:

@@ -48,8 +48,8 @@ def refuse_shared(trained_on: Iterable[str], test: Dataset, *, what: str) -> Non
     own = fingerprints(test)
     shared = sorted({own[digest] for digest in trained_on if digest in own})
     if shared:
+        count = "1 slice or patient" if len(shared) == 1 else f"{len(shared)} slices or patients"
         raise UsageError(
-            f"{what} holds slices or patients of the test set ({len(shared)}): "
-            f"{', '.join(first_few(shared, at_most=5))}",
+            f"{what} holds {count} of the test set: {', '.join(first_few(shared, at_most=5))}",
             fix="train on other patients: scores on slices that a model was trained on are meaningless",
         )

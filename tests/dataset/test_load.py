@@ -158,7 +158,7 @@ def no_folder(root: Path) -> None:
     ("spoil", "complaint"),
     [
         (remove_partner, r"no partner(.|\n)*gt/P1_02\.png"),
-        (other_size, r"differ in size(.|\n)*lq/P1_02\.png \(48, 48\)"),
+        (other_size, r"differs in size(.|\n)*lq/P1_02\.png \(48, 48\)"),
         (sixteen_bit, r"lq/P1_02\.png.*16-bit"),
         (colour, r"lq/P1_02\.png.*colour"),
         (unreadable, r"lq/P1_02\.png is a truncated PNG"),
