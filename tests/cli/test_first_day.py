@@ -111,3 +111,9 @@ def test_training_on_an_official_test_set_is_known_without_its_data(tmp_path: Pa
     with (folder / "submission.yaml").open("a") as manifest:
         manifest.write("trained_on: trained_on.txt\n")
     assert shared_with_official(load_submission(folder)) == {"phantom-mini": 2}
+
+
+def test_a_metric_that_is_asked_for_and_left_out_is_a_slip(tmp_path: Path) -> None:
+    done = harness("score", str(tmp_path), "-p", "phantom-mini", "--only", "SSIM", "--skip", "SSIM")
+    assert done.returncode == 2
+    assert "error: SSIM: asked for and left out" in done.stderr
