@@ -72,13 +72,10 @@ def series_in_order(dataset: Inputs, shown: dict[str, NoisySlice]) -> list[list[
         for name, one in shown.items():
             if one.plane == case.name:
                 found.setdefault(case.series, []).append((name, cases[one.plane].position_mm))
-    in_order = []
+    in_order: list[list[tuple[str, float | None]]] = []
     for members in found.values():
-        known = [(name, position) for name, position in members if position is not None]
-        if len(known) == len(members):
-            in_order.append(sorted(known, key=lambda one: one[1]))
-        else:
-            in_order.append([(name, None) for name, _ in members])
+        known = [(position, name) for name, position in members if position is not None]
+        in_order.append([(name, position) for position, name in sorted(known)] or members)
     return in_order
 
 
