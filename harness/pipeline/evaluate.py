@@ -77,7 +77,9 @@ def score_and_record(
     if outcome.failure is None:
         with reporter.stage("score") as progress:
             card = score_outputs(outputs, benchmark, progress)
-        for said in filter(None, (mapping_note(outcome.input, benchmark.dataset), context_note(outcome.context))):
+        coupled = benchmark.protocol.coupled is not None
+        mapped, context = mapping_note(outcome.input, benchmark.dataset), context_note(outcome.context, coupled=coupled)
+        for said in filter(None, (mapped, context)):
             reporter.note(f"{outcome.submission.slug} {said}")
             card = msgspec.structs.replace(card, notes=(*card.notes, said))
         observed = scored_here(observed)

@@ -37,13 +37,14 @@ def refuse_unordered(context: Context | None, dataset: Inputs, *, protocol: str)
         )
 
 
-def context_note(context: Context | None) -> str:
-    """What a submission sees beside each slice; "" for nothing."""
+def context_note(context: Context | None, *, coupled: bool) -> str:
+    """What a submission sees beside each slice, and what that means for the error without truth where the protocol has
+    it (`coupled`); "" for nothing."""
     if context is None:
         return ""
-    if context == "series":
-        return "sees the whole series of each slice"
-    return f"sees {context} neighbour{'' if context == 1 else 's'} on each side of each slice"
+    seen = "the whole series of" if context == "series" else f"{context} neighbour{'s' * (context > 1)} on each side of"
+    doubt = "; its error without truth holds only if the noise of neighbouring slices is independent"
+    return f"sees {seen} each slice{doubt if coupled else ''}"
 
 
 def told(context: Context | None, dataset: Inputs, shown: Mapping[str, NoisySlice]) -> Told:

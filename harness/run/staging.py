@@ -34,9 +34,9 @@ def rounds_of(dataset: Inputs, *, complete: bool = False) -> list[dict[str, Nois
 
     No run shows two images of one plane: from two, a container could average the noise, find lesions by subtraction or
     compute the noise that was added. Images of one plane are put into an order that the secret decides, and the i-th
-    goes to run i, so that no container can tell from its run which kind of image it sees. Without further slices one
-    run shows all. Where `complete`, planes of few images are shown again in later runs, their images in turn, so that
-    every slice has its neighbours in every run.
+    goes to run i, so that no container can tell from its run which kind of image it sees. Where no plane has several
+    images one run shows all. Where `complete`, planes of few images are shown again in later runs, their images in
+    turn, so that every slice has its neighbours in every run.
     """
     keyed, names = _Keyed(dataset), opaque_names(dataset)
     # a NUL is part of no name, so no digest here is one of `opaque_names`, which the container knows

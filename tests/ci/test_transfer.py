@@ -171,6 +171,7 @@ def test_outputs_of_further_slices_are_handed_over_and_checked_as_strictly(
     outcome = RunOutcome(
         submission=FACTS,
         device="cpu",
+        context=1,
         outputs=digest_outputs(images),
         observed=msgspec.structs.replace(observed_without_engine(protocol), about=ABOUT),
     )
@@ -179,7 +180,9 @@ def test_outputs_of_further_slices_are_handed_over_and_checked_as_strictly(
     write_run(folder, outcome, outputs, inputs=dataset, protocol=protocol)
 
     def read() -> dict[str, Any]:
-        return dict(read_run(folder, submission=FACTS, about=ABOUT, dataset=dataset, protocol=protocol)[1])
+        run, found = read_run(folder, submission=FACTS, about=ABOUT, dataset=dataset, protocol=protocol)
+        assert run.context == 1
+        return dict(found)
 
     found = read()
     assert set(found) == set(images)

@@ -50,7 +50,7 @@ def scans(folder: Path) -> ScansFile:
             ScanCase(
                 name=name,
                 patient=name[:4],
-                position_mm=None,
+                position_mm=-12.5 if patient == 1 else None,
                 pixel_mm=3.0,
                 thickness_mm=1.0,
                 kvp=120,
@@ -73,6 +73,7 @@ def test_what_was_imported_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert dataset.hu_per_level == 1
     assert [case.name for case in dataset.cases] == ["p001-0001", "p002-0001"]
     assert [case.patient for case in dataset.cases] == ["p001", "p002"]
+    assert [(case.series, case.position_mm) for case in dataset.cases] == [("p001", -12.5), ("p002", None)]
     assert dataset.cases[0].acquisition == Acquisition(thickness_mm=1.0, kvp=120, kernel="B30f")
     assert dataset.pixels["p001-0001"] == {"lq": file.cases[0].lq, "gt": file.cases[0].gt}
     assert dataset.notes == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -14,10 +15,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from harness.base.errors import UsageError
+from harness.base.progress import Reporter
 from harness.base.slices import read_grey, write_grey
 from harness.base.structs import read_yaml
 from harness.dataset.cases import FurtherSlice, Inputs, NoisySlice
 from harness.engines import Engine
+from harness.pipeline.container_run import run_container
+from harness.protocol import load_protocol
 from harness.run.context import Told, context_note, refuse_unordered, told
 from harness.run.execute import run_submission
 from harness.run.staging import rounds_of
@@ -68,13 +72,10 @@ def series_in_order(dataset: Inputs, shown: dict[str, NoisySlice]) -> list[list[
         for name, one in shown.items():
             if one.plane == case.name:
                 found.setdefault(case.series, []).append((name, cases[one.plane].position_mm))
-    in_order = []
+    in_order: list[list[tuple[str, float | None]]] = []
     for members in found.values():
-        known = [(name, position) for name, position in members if position is not None]
-        if len(known) == len(members):
-            in_order.append(sorted(known, key=lambda one: one[1]))
-        else:
-            in_order.append([(name, None) for name, _ in members])
+        known = [(position, name) for name, position in members if position is not None]
+        in_order.append([(name, position) for position, name in sorted(known)] or members)
     return in_order
 
 
@@ -157,14 +158,17 @@ def test_cases_of_a_series_at_one_position_are_never_shown_together() -> None:
     ],
 )
 def test_the_note_says_what_is_seen(context: Context | None, said: str) -> None:
-    assert context_note(context) == said
+    assert context_note(context, coupled=False) == said
+    doubtful = "the noise of neighbouring slices is independent" in context_note(context, coupled=True)
+    assert doubtful == (context is not None)
 
 
-def test_data_without_order_are_refused_by_the_protocols_name() -> None:
+def test_data_without_order_are_refused_by_the_protocols_name(tmp_path: Path) -> None:
     dataset = Inputs(cases=(NoisySlice(name="a", lq=""),), window_hu=None, digest="d")
     refuse_unordered(None, dataset, protocol="mine-1")
-    with pytest.raises(UsageError, match="states context: series, but the data of protocol mine-1 do not say"):
-        refuse_unordered("series", dataset, protocol="mine-1")
+    protocol, no_engine, no_reporter = load_protocol("phantom-mini"), cast(Engine, None), cast(Reporter, None)
+    with pytest.raises(UsageError, match=f"context: series, but the data of protocol {protocol.identity} do not say"):
+        run_container(submission(tmp_path / "t", "series"), dataset, protocol, engine=no_engine, reporter=no_reporter)
 
 
 @pytest.mark.parametrize("context", ["0", "9", "all", '"1"', "1.5", "true"])
