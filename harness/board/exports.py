@@ -20,6 +20,7 @@ from harness.board.words import (
     lesion_gate,
     ranking_places,
     ranks_as_first,
+    reference_of,
 )
 from harness.protocol import Protocol
 from harness.scoring.lesions import ALL, less_input
@@ -153,7 +154,7 @@ def _subject(protocol: Protocol, name: str) -> str:
     """What a table shows, and what ranks the rows."""
     by = protocol.rank_by
     if name == "ranking":
-        return f"ranked by {_tex(by.metric)} ({by.region}) against {AT_LENGTH[by.reference]}."
+        return f"ranked by {_tex(by.metric)} ({by.region}) against {reference_of(protocol)}."
     return f"whole image against the {name}. Ranked by {_tex(by.metric)} ({by.region}) against {AGAINST[by.reference]}."
 
 

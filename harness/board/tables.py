@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from harness.base.text import visible
 from harness.board.ranking import Row
 from harness.board.words import (
-    AT_LENGTH,
     REFERENCES,
     conditions,
     lesion_gate,
     names_in,
+    organ,
     ranking_places,
     ranks_as_first,
+    reference_of,
     split_lesions,
     table_of,
     tables_of,
@@ -65,12 +66,16 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row], strips: Mapping[s
     has_truth = any(row.record.result.truth for row in rows)
     if any(strips[row.record.id] for row in rows):
         of_truth = ", truth" if has_truth else ""
-        parts.append(f"The pictures show the same piece of lung in every row: noisy input, output, label{of_truth}.")
+        piece = organ(protocol)
+        parts.append(f"The pictures show the same piece of {piece} in every row: noisy input, output, label{of_truth}.")
     first = ranks_as_first(protocol, rows)
     if not first:
         parts += ["### Ranking", _ranking(protocol, rows, strips)]
+    purified = protocol.purify.purifies
     titles = {
-        "label": "Whole image against the label" if first else "The paper's protocol: against the purified label",
+        "label": "Whole image against the label"
+        if first or not purified
+        else "The paper's protocol: against the purified label",
         "truth": "Whole image against the truth",
     }
     for reference in ("label", *["truth"] * has_truth):
@@ -87,9 +92,10 @@ def _protocol_section(protocol: Protocol, rows: Sequence[Row], strips: Mapping[s
 
 
 def _reference(protocol: Protocol) -> str:
-    purify, reference = protocol.purify, protocol.rank_by.reference
+    purify = protocol.purify
     recipe = f" ({purify.strategy}, {purify.variant} variant, weak denoiser {purify.weak_denoiser})"
-    return AT_LENGTH[reference] + (recipe if reference == "label" else "")
+    purified = protocol.rank_by.reference == "label" and purify.purifies
+    return reference_of(protocol) + (recipe if purified else "")
 
 
 def _folded(protocol: Protocol, rows: Sequence[Row]) -> list[str]:
@@ -156,7 +162,7 @@ def _ranking(protocol: Protocol, rows: Sequence[Row], strips: Mapping[str, str])
         heads.append(_head(place.title, example))
     shown = [{place.title: {"": value} for place in places if (value := place.of(row.record))} for row in scored]
     lesions = [_lesions(row.lesions) for row in scored] if any(row.lesions for row in scored) else []
-    return _lines(scored, strips, [place.title for place in places], heads, shown, "", lesions)
+    return _lines(scored, strips, [place.title for place in places], heads, shown, "", lesions, organ(protocol))
 
 
 def _lesions(words: str) -> str:
@@ -178,7 +184,9 @@ def _table(protocol: Protocol, rows: Sequence[Row], reference: str, region: str,
     names = list(examples)
     if not ranks_as_first(protocol, rows):
         names.sort(key=lambda name: examples[name].higher_is_better is None)
-    return _lines(scored, strips, names, [_head(name, examples[name]) for name in names], tables, region, [])
+    return _lines(
+        scored, strips, names, [_head(name, examples[name]) for name in names], tables, region, [], organ(protocol)
+    )
 
 
 def _head(name: str, value: Value) -> str:
@@ -193,12 +201,21 @@ def _lines(
     tables: Sequence[Table],
     region: str,
     lesions: Sequence[str],
+    pictured_organ: str,
 ) -> str:
     """Scored rows with the metrics `names`, under `heads`, of one region of their `tables`; `lesions` are cells."""
     signed = any(row.signed_by is not None for row in scored)
     pictured = any(strips.get(row.record.id) for row in scored)
     gated = bool(lesions)
-    titles = ["", "tier", "Submission", *["lung"] * pictured, *heads[:gated], *["lesions"] * gated, *heads[gated:]]
+    titles = [
+        "",
+        "tier",
+        "Submission",
+        *[pictured_organ] * pictured,
+        *heads[:gated],
+        *["lesions"] * gated,
+        *heads[gated:],
+    ]
     titles += ["n", *["signed by"] * signed]
     right = ["--:"] * (len(names) - gated + 1)
     kinds = ["--:", "--:", *[":--"] * (1 + pictured), *["--:", ":--"] * gated, *right, *[":--"] * signed]
@@ -209,7 +226,9 @@ def _lines(
         cells = [place, str(row.tier or ""), f"{_text(submission.name)} {_text(submission.version)}"]
         if pictured:
             strip = strips.get(row.record.id)
-            cells.append(f'<img src="{strip}" height="96" alt="lung of {row.record.id}">' if strip else MISSING)
+            cells.append(
+                f'<img src="{strip}" height="96" alt="{pictured_organ} of {row.record.id}">' if strip else MISSING
+            )
         values = [_cell(table, name, region) for name in names]
         cells += [*values[:gated], *lesions[at : at + gated], *values[gated:]]
         cells.append(str(max((one.n for name in names if (one := table.get(name, {}).get(region))), default=0)))

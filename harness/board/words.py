@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from harness.board.lesion_gate import SURE
 from harness.board.ranking import AGAINST, Row
+from harness.imaging.anatomy import ANATOMIES
 from harness.protocol import Protocol
 from harness.records.schema import Record
 from harness.scoring.coupled import METRIC
@@ -25,6 +26,18 @@ AT_LENGTH = {
     "truth": "the noise-free truth",
     "coupled": "the slice's own kept noise, without truth",
 }
+
+
+def reference_of(protocol: Protocol) -> str:
+    """What a board's ranking is against, in words."""
+    reference = protocol.rank_by.reference
+    unpurified = reference == "label" and not protocol.purify.purifies
+    return "the normal-dose slice" if unpurified else AT_LENGTH[reference]
+
+
+def organ(protocol: Protocol) -> str:
+    """What a board's pictures show a piece of."""
+    return ANATOMIES[protocol.anatomy].dark_organ or protocol.anatomy
 
 
 class Place(NamedTuple):

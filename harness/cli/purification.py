@@ -31,7 +31,9 @@ def recipe_options(verb: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--weak-denoiser", help="nlm, tv, cnn or the folder of a submission. [default: the protocol's]"),
         click.option("--variant", type=click.Choice(["published", "corrected"]), help="[default: the protocol's]"),
-        click.option("--strategy", type=click.Choice(["ipv1", "rb", "an", "ipv2"]), help="[default: the protocol's]"),
+        click.option(
+            "--strategy", type=click.Choice(["ipv1", "rb", "an", "ipv2", "none"]), help="[default: the protocol's]"
+        ),
     ):
         verb = option(verb)
     return verb
@@ -59,6 +61,10 @@ def labels(
 
     if output is not None:
         refuse_existing(output)
+    if report:
+        from harness.pipeline.label_report import refuse_report
+
+        refuse_report(chosen)
     reporter = TerminalReporter()
     data = prepare_labels(chosen, reporter, leaderboard=leaderboard)
     if output is not None:
@@ -220,6 +226,7 @@ def _with_recipe(name: str, recipe: Mapping[str, str | None], *, noise: Path | N
     """A protocol, parts of its purify replaced by those of the command line."""
     import msgspec
 
+    from harness.base.errors import UsageError
     from harness.base.structs import read_yaml
     from harness.protocol import Noise, load_protocol
 
@@ -227,7 +234,10 @@ def _with_recipe(name: str, recipe: Mapping[str, str | None], *, noise: Path | N
     given: dict[str, Any] = {key: value for key, value in recipe.items() if value is not None}
     if noise is not None:
         given["noise"] = read_yaml(noise, Noise)
-    return msgspec.structs.replace(protocol, purify=msgspec.structs.replace(protocol.purify, **given))
+    try:
+        return msgspec.structs.replace(protocol, purify=msgspec.structs.replace(protocol.purify, **given))
+    except ValueError as error:
+        raise UsageError(f"protocol {protocol.name}: {error}") from error
 
 
 def _warn(what: str, lines: Sequence[str]) -> None:

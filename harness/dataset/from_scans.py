@@ -26,7 +26,7 @@ def scan_slices(data: ScansData, protocol: Protocol) -> Dataset:
 
     UsageError names the folder, or every file that is missing, damaged, too small for a metric of the protocol, or
     shows something else than its partner (`harness.dataset.pairs_fit`; partners that show different planes are not
-    compared). What may not fit is told in the set's notes.
+    compared, and refused where the protocol purifies nothing). What may not fit is told in the set's notes.
     """
     path = expand_variables(data.path, where=f"protocol {protocol.name}, data.path")
     root = Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's raises where `~name` is nobody
@@ -35,6 +35,13 @@ def scan_slices(data: ScansData, protocol: Protocol) -> Dataset:
             f"{root / DATASET}: no such file", fix="give a folder that harness import wrote (docs/import.md)"
         )
     listed = read_json(root / DATASET, ScansFile, at_most=MOST_BYTES).cases
+    if not protocol.purify.purifies:
+        refuse_slices(
+            [one.name for one in listed if not one.paired],
+            "show another plane at normal dose than at low dose (paired: false), so that the normal-dose slice is no "
+            f"label of the low-dose one, as purify.strategy {protocol.purify.strategy} takes it",
+            "import pairs that show one plane, or choose a strategy that purifies (docs/anatomy.md)",
+        )
     pairs: list[tuple[Pair, float | None]] = []
     looks: dict[str, tuple[Look, Look]] = {}
     wrong: list[str] = []

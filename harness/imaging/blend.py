@@ -8,6 +8,7 @@ Equations of IPv1 (arXiv 2510.07492) and IPv2 (arXiv 2602.19314). A low-dose sli
 | rb, remove background | lungs | M B + (1 - M) A | M A + (1 - M) B |
 | an, add noise | common | M N(B) + (1 - M) A | M A + (1 - M) B |
 | ipv2 = rb + an, remove noise at test | lungs | M N(B) + (1 - M) A | M W(A) + (1 - M) B |
+| none, of aligned pairs | M = 0 | A | B |
 
 N adds noise (`harness.imaging.noise` as published, `harness.imaging.insertion` corrected), W is a weak denoiser.
 Images are uint8 or, in HU, uint16 (height, width), all of one type; a mask is 255 M, as uint8.
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from harness.imaging.hounsfield import Image, whole_levels
 
 Mask = NDArray[np.uint8]
-StrategyName = Literal["ipv1", "rb", "an", "ipv2"]
+StrategyName = Literal["ipv1", "rb", "an", "ipv2", "none"]
 
 
 class Strategy(NamedTuple):
@@ -34,6 +35,8 @@ class Strategy(NamedTuple):
     remove_noise: bool = False
     mixed: float = 0.0
     """Share of the normal-dose slice outside the mask of a training input."""
+    purifies: bool = True
+    """Whether there is a mask; without it the low-dose slice is the input and the normal-dose slice the label."""
 
 
 STRATEGIES: dict[StrategyName, Strategy] = {
@@ -41,6 +44,7 @@ STRATEGIES: dict[StrategyName, Strategy] = {
     "rb": Strategy(remove_background=True),
     "an": Strategy(add_noise=True),
     "ipv2": Strategy(remove_background=True, add_noise=True, remove_noise=True),
+    "none": Strategy(purifies=False),
 }
 
 

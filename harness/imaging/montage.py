@@ -13,11 +13,18 @@ LUNG_WINDOW_HU = (-1350.0, 150.0)
 
 def lung_window(image: NDArray[np.uint8], *, window_hu: tuple[float, float] | None) -> NDArray[np.uint8]:
     """Show uint8 (h, w) through the lung window (-600 +- 750 HU); images of an unknown window stay as they are."""
+    return reading_window(image, LUNG_WINDOW_HU, window_hu=window_hu)
+
+
+def reading_window(
+    image: NDArray[np.uint8], reading_hu: tuple[float, float], *, window_hu: tuple[float, float] | None
+) -> NDArray[np.uint8]:
+    """Show uint8 (h, w) through the window `reading_hu`; images of an unknown window stay as they are."""
     if window_hu is None:
         return image
     low, high = window_hu
     hu = image.astype(np.float32) / 255 * (high - low) + low
-    shown = (hu - LUNG_WINDOW_HU[0]) / (LUNG_WINDOW_HU[1] - LUNG_WINDOW_HU[0]) * 255
+    shown = (hu - reading_hu[0]) / (reading_hu[1] - reading_hu[0]) * 255
     return np.asarray(np.clip(np.rint(shown), 0, 255), dtype=np.uint8)
 
 

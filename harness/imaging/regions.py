@@ -1,7 +1,8 @@
-"""Regions of an axial chest slice: the codes of a region map and the scoring regions made of them."""
+"""Regions of an axial slice: the codes of a region map, the scoring regions made of them, and operations on masks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 from functools import cache
 from typing import Literal, get_args
@@ -9,16 +10,20 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage as ndi
 
-Region = Literal["whole", "background", "body", "lung", "table", "boundary", "nodules"]
-"""The scoring regions; `shrink` says what each one is."""
+Region = Literal[
+    "whole", "background", "body", "lung", "table", "boundary", "nodules", "gas", "soft", "fat", "bone", "brain"
+]
+"""The scoring regions; `shrink` says what each one is, and `harness.imaging.anatomy` which slices have it."""
 REGIONS: tuple[Region, ...] = get_args(Region)
 
 
 class Code(IntEnum):
     """Values of a region map (uint8). `LUNG` is parenchyma with its vessels, `GAS` air inside the body
     that is not lung: trachea, bronchi, bowel; `PADDING` lies outside the scanner's field of view;
-    `UNASSIGNED` is where two segmentations disagree. `NODULE`, part of the lung, is only in the phantom's truth."""
+    `UNASSIGNED` is where two segmentations disagree. `NODULE`, part of the lung, is only in the phantom's truth.
+    The last four are tissues of abdomen and head; `BODY` is there what is in none of them."""
 
     PADDING = 0
     AIR = 1
@@ -28,6 +33,14 @@ class Code(IntEnum):
     GAS = 5
     UNASSIGNED = 6
     NODULE = 7
+    SOFT = 8
+    FAT = 9
+    BONE = 10
+    BRAIN = 11
+
+
+TISSUES = (Code.BODY, Code.SOFT, Code.FAT, Code.BONE, Code.BRAIN)
+"""The codes of `body`: everything in the patient but lung and gas."""
 
 
 def shrink(codes: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
@@ -38,10 +51,12 @@ def shrink(codes: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
     `boundary`: the rest of `whole`, except gas; there the mixture of two tissues, not the noise, decides a score.
     The last five do not overlap. `nodules` overlap with `lung` and `boundary` and are not eroded: recovered contrast
     is measured over the whole object (NEMA NU 2, hot spheres), and half the pixels of a small nodule are on its edge.
+    `gas`, `soft` tissue, `fat`, `bone` and `brain` are those of abdomen and head, at least 2 pixels from anything else;
+    all but `gas` are parts of `body`, which is everything in the patient but lung and gas.
     """
     whole, table = codes != Code.PADDING, codes == Code.TABLE
     background = erode(codes == Code.AIR, 3) & ~dilate(table, 2 + 3)
-    body = erode(codes == Code.BODY, 2)
+    body = erode(np.isin(codes, TISSUES), 2)
     nodules = codes == Code.NODULE
     lung = erode((codes == Code.LUNG) | nodules, 2)
     return {
@@ -52,6 +67,11 @@ def shrink(codes: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
         "table": table,
         "boundary": whole & ~(background | body | lung | table | (codes == Code.GAS)),
         "nodules": nodules,
+        "gas": erode(codes == Code.GAS, 2),
+        "soft": erode(codes == Code.SOFT, 2),
+        "fat": erode(codes == Code.FAT, 2),
+        "bone": erode(codes == Code.BONE, 2),
+        "brain": erode(codes == Code.BRAIN, 2),
     }
 
 
@@ -59,12 +79,14 @@ def consensus(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[NDArray
     """Region map of what two segmentations of a slice agree on, and the fraction of pixels on which they agree.
 
     Both are uint8 (height, width). Where they differ the code is `UNASSIGNED`, which counts to `whole` and `boundary`
-    but to no tissue. Pixels that are padding in both are left out of the fraction; it is 1 where no other are left.
+    but to no tissue; where they differ on the tissue alone it is `BODY`. Pixels that are padding in both are left out
+    of the fraction; it is 1 where no other are left.
     """
     agree = one == other
+    differ = np.where(np.isin(one, TISSUES) & np.isin(other, TISSUES), np.uint8(Code.BODY), np.uint8(Code.UNASSIGNED))
     seen = ~(agree & (one == Code.PADDING))
     fraction = float(agree[seen].mean()) if seen.any() else 1.0
-    return np.where(agree, one, np.uint8(Code.UNASSIGNED)), fraction
+    return np.where(agree, one, differ), fraction
 
 
 def field_of_view(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -93,6 +115,27 @@ def dilate(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     """Pixels at most `radius` pixels from the mask."""
     dilated: NDArray[np.bool_] = cv2.dilate(mask.view(np.uint8), _disk(radius)).view(np.bool_)
     return dilated
+
+
+def close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """The mask with gaps of up to twice `radius` pixels filled."""
+    return erode(dilate(mask, radius), radius) | mask
+
+
+def components(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+    """The 4-connected parts of a mask, one mask each."""
+    labels, count = ndi.label(mask)
+    for index in range(1, count + 1):
+        yield labels == index
+
+
+def without_small(mask: NDArray[np.bool_], area: float) -> NDArray[np.bool_]:
+    """The mask without its 4-connected parts of less than `area` pixels."""
+    labels, _ = ndi.label(mask)
+    keep = np.bincount(labels.ravel()) >= area
+    keep[0] = False
+    kept: NDArray[np.bool_] = keep[labels]
+    return kept
 
 
 @cache

@@ -7,15 +7,13 @@ fail on consolidated lung, bowel gas close to the lung, and arms cut by the fiel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from harness.imaging.portable import gaussian_blur
-from harness.imaging.regions import Code, dilate, erode, field_of_view
+from harness.imaging.regions import Code, close, components, dilate, erode, field_of_view, without_small
 
 Mask = NDArray[np.bool_]
 Image = NDArray[np.float32]
@@ -98,7 +96,7 @@ def _hounsfield(image: NDArray[np.uint8], window_hu: tuple[float, float] | None)
 def _body(hu: Image, seen: Mask, mm: float) -> Mask:
     """The patient with everything inside and the arms, without table and clothes."""
     tissue = (hu > -300) & seen
-    parts = list(_components(_open(tissue, 3 * mm)))  # separates the patient from table, clothes, tubes
+    parts = list(components(_open(tissue, 3 * mm)))  # separates the patient from table, clothes, tubes
     if not parts:
         return np.zeros(hu.shape, bool)
     trunk = max(parts, key=lambda part: ndi.binary_fill_holes(part).sum())
@@ -126,7 +124,7 @@ def _enclosed(hu: Image, wall: Mask, seen: Mask, mm: float) -> Mask:
     rim = seen & ~ndi.binary_erosion(seen)
     hull = _hull(wall)
     enclosed = np.zeros(wall.shape, bool)
-    for part in _components(seen & ~wall):
+    for part in components(seen & ~wall):
         touches_rim = bool((part & rim).any())
         core = erode(part, 3 * mm)
         if not touches_rim or (core.any() and np.median(hu[core]) > -930 and hull[part].mean() > 0.5):
@@ -148,7 +146,7 @@ def _leaked(hu: Image, body: Mask, tissue: Mask, seen: Mask, mm: float) -> Mask:
     for gap in SEALED_GAPS_MM:
         reach = gap / 2 * mm
         apart = seen & ~dilate(tissue | body, reach)
-        for part in _components(_without_small(apart, LUNG_MM2 * mm**2)):
+        for part in components(without_small(apart, LUNG_MM2 * mm**2)):
             core = erode(part, 3 * mm)
             if (part & (rim | leaked)).any() or not core.any() or not -930 < np.median(hu[core]) < -450:
                 continue
@@ -162,7 +160,7 @@ def _lung_like(hu: Image, body: Mask, seen: Mask, mm: float) -> Mask:
     """What lies outside the body and looks like lung: denser than air, lighter than tissue, large and embedded."""
     lung = np.zeros(body.shape, bool)
     core = erode(seen & ~body & (hu > -930) & (hu < -450), 3 * mm)
-    for part in _components(_without_small(core, LUNG_MM2 * mm**2)):
+    for part in components(without_small(core, LUNG_MM2 * mm**2)):
         if _embedded(dilate(part, 3 * mm), body, _hull(body), mm):
             lung |= part
     return lung
@@ -183,7 +181,7 @@ def _air_spaces(hu: Image, body: Mask, mm: float) -> tuple[Mask, Mask]:
     low = (blur(hu, 0.9 * mm) < -450) & inside
     dark = blur(hu, 2 * mm)
     lung, gas = np.zeros(body.shape, bool), np.zeros(body.shape, bool)
-    for part in _components(low):
+    for part in components(low):
         area = part.sum() / mm**2
         core = part & erode(part, 2 * mm)
         median = np.median(hu[core if core.any() else part])
@@ -193,27 +191,27 @@ def _air_spaces(hu: Image, body: Mask, mm: float) -> tuple[Mask, Mask]:
             lung |= part
     # Airways that open into the lung: compact, as dark as air, and near the middle, where emphysema is rare.
     middle = np.nonzero(body)[1].mean() if body.any() else 0.0
-    for part in _components(_open(lung & (dark < -940), 3 * mm)):
+    for part in components(_open(lung & (dark < -940), 3 * mm)):
         central = abs(np.nonzero(part)[1].mean() - middle) < 45 * mm
         if central and 60 < part.sum() / mm**2 < 900 and _compact(part):
             airway = dilate(part, 2 * mm) & lung
             gas |= airway
             lung &= ~airway
-    lung = _close(lung, 5 * mm) & erode(body, 3 * mm) & ~gas
-    for hole in _components(ndi.binary_fill_holes(lung | gas) & ~lung & ~gas):
+    lung = close(lung, 5 * mm) & erode(body, 3 * mm) & ~gas
+    for hole in components(ndi.binary_fill_holes(lung | gas) & ~lung & ~gas):
         if hole.sum() < 400 * mm**2:  # a vessel; the heart between two lungs is larger
             lung |= hole
-    lung = _without_small(lung, 150 * mm**2)
+    lung = without_small(lung, 150 * mm**2)
     return lung, gas
 
 
 def _objects(hu: Image, body: Mask, seen: Mask, mm: float) -> Mask:
     """Table, blankets, leads: everything denser than air outside the body, and the foam inside the table."""
     dense = (blur(hu, 1.2 * mm) > -850) & seen & ~dilate(body, 3 * mm)
-    objects = dilate(_without_small(dense, 15 * mm**2), 1.5 * mm)
+    objects = dilate(without_small(dense, 15 * mm**2), 1.5 * mm)
     waist = np.nonzero(body)[0].mean() if body.any() else 0.0
     table = np.zeros(body.shape, bool)
-    for part in _components(objects):
+    for part in components(objects):
         rows, columns = np.nonzero(part)
         if np.ptp(columns) > 60 * mm and rows.mean() > waist:
             table |= part
@@ -232,17 +230,6 @@ def _open(mask: Mask, radius: float) -> Mask:
     return dilate(erode(mask, radius), radius)
 
 
-def _close(mask: Mask, radius: float) -> Mask:
-    return erode(dilate(mask, radius), radius) | mask
-
-
-def _components(mask: Mask) -> Iterator[Mask]:
-    """The 4-connected parts of a mask, one mask each."""
-    labels, count = ndi.label(mask)
-    for index in range(1, count + 1):
-        yield labels == index
-
-
 def _largest(mask: Mask) -> Mask:
     labels, count = ndi.label(mask)
     if count == 0:
@@ -251,14 +238,6 @@ def _largest(mask: Mask) -> Mask:
     sizes[0] = 0
     largest: Mask = labels == sizes.argmax()
     return largest
-
-
-def _without_small(mask: Mask, area: float) -> Mask:
-    labels, _ = ndi.label(mask)
-    keep = np.bincount(labels.ravel()) >= area
-    keep[0] = False
-    kept: Mask = keep[labels]
-    return kept
 
 
 def _compact(mask: Mask) -> bool:

@@ -21,11 +21,11 @@ from harness.base.structs import Strict, write_json
 from harness.dataset.cases import Case, Dataset
 from harness.dataset.official import difference_note, differing_images, find_imported
 from harness.imaging import denoise
+from harness.imaging.anatomy import ANATOMIES, Anatomy, region_map
 from harness.imaging.blend import label as label_of
-from harness.imaging.hounsfield import grey
+from harness.imaging.hounsfield import Image, grey
 from harness.imaging.masks import common_mask, remove_background
 from harness.imaging.regions import consensus
-from harness.imaging.segment import segment
 from harness.labels.recipe import (
     Purified,
     implausible_slices,
@@ -39,7 +39,11 @@ from harness.protocol import OfficialSet, Purify
 
 REGIONS_DENOISER = "nlm"
 """Regions are segmented on this denoiser's output and on the IPv2 label made with it, so that they are the same for all
-strategies; labels of IPv1 and of remove background contain raw noise, on which no segmentation can be trusted."""
+strategies; labels of IPv1 and of remove background contain raw noise, on which no segmentation can be trusted. Where
+no organ is dark, the second is the normal-dose slice."""
+
+REGIONS_WINDOW_HU = (-1024.0, 1200.0)
+"""Slices of 16 bits are segmented through this window: the protocol's may cut air or bone off."""
 
 
 IMAGES = ("label", "regions")  # of a slice, as `OfficialSlice` names them
@@ -77,12 +81,14 @@ def build_labels(
     dataset: Dataset,
     purify: Purify,
     *,
+    anatomy: Anatomy = "chest",
     weak_outputs: Mapping[str, Path] | None = None,
     official: OfficialSet | None = None,
     progress: Progress | None = None,
 ) -> LabelSet:
     """The labels of a test set, built on all cores or found in the cache under `labels/<key>`.
 
+    Regions that are not known are found as `anatomy` has it (`harness.imaging.anatomy`).
     The key is the digest of recipe, data set, code that makes labels, and imported labels. Cached slices are verified
     by their digests; missing or damaged ones are built again. `weak_outputs` are the outputs (case name -> 8-bit grey
     PNG) of the submission that serves as weak denoiser, required where `purify.weak_submission` names one. `official`
@@ -102,11 +108,12 @@ def build_labels(
     elif purify.removes_noise:
         weak, weak_outputs = purify.weak_denoiser, None
         denoise.load(weak)  # an unknown name is refused before any work
-    folder = cache_root() / "labels" / _key(dataset, purify, weak, imported)[:20]
+    folder = cache_root() / "labels" / _key(dataset, purify, anatomy, weak, imported)[:20]
     tasks = {
         case.name: (
             case,
             purify,
+            anatomy,
             weak_outputs and weak_outputs[case.name],
             imported.get(case.name),
             dataset.window_hu,
@@ -192,12 +199,13 @@ def _digests(made: Purified, name: str) -> tuple[str, str | None]:
     return made.files[f"labels/{name}.png"], made.files.get(f"regions/{name}.png")
 
 
-def _key(dataset: Dataset, purify: Purify, weak: str | None, imported: Mapping[str, Path]) -> str:
+def _key(dataset: Dataset, purify: Purify, anatomy: Anatomy, weak: str | None, imported: Mapping[str, Path]) -> str:
     return digest_json(
         {
             **({"imported": {name: digest_file(path) for name, path in imported.items()}} if imported else {}),
             "strategy": purify.strategy,
             "variant": purify.variant,
+            "anatomy": anatomy,
             "weak_denoiser": weak,
             "data": dataset.digest,
             "code": digest_code("harness.labels.label_set"),
@@ -209,6 +217,7 @@ def _key(dataset: Dataset, purify: Purify, weak: str | None, imported: Mapping[s
 def _make(
     case: Case,
     purify: Purify,
+    anatomy: Anatomy,
     weak_output: Path | None,
     imported: Path | None,
     window_hu: tuple[float, float] | None,
@@ -229,12 +238,23 @@ def _make(
         label = label_of(purify.strategy, mask, low=low, normal=normal, weak=weak)
     images, agreed = {"labels": label}, None
     if not case.regions:
-        low, normal = grey(low, window_hu), grey(normal, window_hu)
-        quiet = grey(denoise.load(REGIONS_DENOISER)(low), window_hu)
-        ipv2 = label_of("ipv2", remove_background(common_mask(low, normal)), low=low, normal=normal, weak=quiet)
-        images["regions"], agreed = consensus(
-            segment(grey(ipv2, window_hu), window_hu=window_hu, pixel_mm=case.pixel_mm),
-            segment(quiet, window_hu=window_hu, pixel_mm=case.pixel_mm),
-        )
-    line = quality_of(case, mask, label, low=low, normal=normal, window_hu=window_hu)
+        images["regions"], agreed = _regions(case, low, normal, anatomy, window_hu)
+    line = quality_of(case, mask, label, purify, low=low, normal=normal, window_hu=window_hu)
     return keep(Path(folder), case.name, images, line=line, consensus=agreed)
+
+
+def _regions(
+    case: Case, low: Image, normal: Image, anatomy: Anatomy, window_hu: tuple[float, float] | None
+) -> tuple[NDArray[np.uint8], float]:
+    """The regions of a slice on which two segmentations agree, and the fraction on which they do."""
+    if low.dtype == np.uint16:
+        window_hu = REGIONS_WINDOW_HU
+    low, normal = grey(low, window_hu), grey(normal, window_hu)
+    quiet = grey(denoise.load(REGIONS_DENOISER)(low), window_hu)
+    if ANATOMIES[anatomy].dark_organ is None:
+        other = normal
+    else:
+        mask = remove_background(common_mask(low, normal))
+        other = grey(label_of("ipv2", mask, low=low, normal=normal, weak=quiet), window_hu)
+    one, another = (region_map(image, anatomy, window_hu=window_hu, pixel_mm=case.pixel_mm) for image in (other, quiet))
+    return consensus(one, another)

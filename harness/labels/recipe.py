@@ -28,15 +28,18 @@ Mask = NDArray[np.uint8]
 
 class Purified(Strict, frozen=True, kw_only=True):
     """What was made of one slice: its files (relative to the set's folder) with the SHA-256 of their pixels, how the
-    purification went, and, where regions were sought, the fraction on which both segmentations agree."""
+    purification went (None where nothing is purified), and, where regions were sought, the fraction on which both
+    segmentations agree."""
 
     files: dict[str, str]
-    quality: Quality
+    quality: Quality | None = None
     consensus: float | None = None
 
 
 def mask_of(case: Case, low: Image, normal: Image, purify: Purify, *, window_hu: tuple[float, float] | None) -> Mask:
     """The recipe's mask of a slice, 255 M, found on grey levels. ValueError says why a slice cannot have one."""
+    if not purify.purifies:
+        return np.zeros(low.shape, np.uint8)
     low, normal = (grey(one, window_hu) for one in (low, normal))
     if low.shape[0] != low.shape[1] and purify.variant == "published":
         raise ValueError(
@@ -52,9 +55,19 @@ def mask_of(case: Case, low: Image, normal: Image, purify: Purify, *, window_hu:
 
 
 def quality_of(
-    case: Case, mask: Mask, purified: Image, *, low: Image, normal: Image, window_hu: tuple[float, float] | None
-) -> Quality:
-    """How purification went, by the case's true regions or else by a segmentation of the normal-dose slice."""
+    case: Case,
+    mask: Mask,
+    purified: Image,
+    purify: Purify,
+    *,
+    low: Image,
+    normal: Image,
+    window_hu: tuple[float, float] | None,
+) -> Quality | None:
+    """How purification went, by the case's true regions or else by a segmentation of the normal-dose slice; None where
+    nothing is purified."""
+    if not purify.purifies:
+        return None
     return quality(
         mask,
         grey(purified, window_hu),
@@ -67,7 +80,7 @@ def quality_of(
 
 
 def keep(
-    folder: Path, name: str, images: Mapping[str, Image], *, line: Quality, consensus: float | None = None
+    folder: Path, name: str, images: Mapping[str, Image], *, line: Quality | None, consensus: float | None = None
 ) -> Purified:
     """Keep the images of the slice `name` (kind -> image) in a set's folder, with the digests of their pixels."""
     files = {slice_path(kind, name): digest_pixels(image) for kind, image in images.items()}
@@ -85,7 +98,9 @@ def implausible_slices(slices: Mapping[str, Purified], purify: Purify) -> list[s
     A strategy that keeps the background in its mask is not blamed for it.
     """
     removed = STRATEGIES[purify.strategy].remove_background
-    reasons = {name: implausible(made.quality, background_removed=removed) for name, made in slices.items()}
+    reasons = {
+        name: implausible(made.quality, background_removed=removed) for name, made in slices.items() if made.quality
+    }
     return [f"{name}: {'; '.join(found)}" for name, found in reasons.items() if found]
 
 

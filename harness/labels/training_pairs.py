@@ -110,7 +110,7 @@ def _make(
     except ValueError as error:
         return Refused(reason=str(error))
     image = training_input(purify.strategy, mask, low=low, normal=normal, noisy=noisy)
-    line = quality_of(case, mask, image, low=low, normal=normal, window_hu=window_hu)
+    line = quality_of(case, mask, image, purify, low=low, normal=normal, window_hu=window_hu)
     return keep(Path(folder), case.name, {"lq_bar": image, "gt": normal}, line=line)
 
 

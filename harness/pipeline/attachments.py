@@ -23,5 +23,5 @@ def attachment_files(
     if card.spectra:
         files[SPECTRA] = canonical_json(card.spectra)
     if protocol.publish.images:
-        files |= make_pictures(dataset, labels, outputs, card, protocol.gate)
+        files |= make_pictures(dataset, labels, outputs, card, protocol.gate, anatomy=protocol.anatomy)
     return files

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from harness.base.errors import UsageError
 from harness.base.progress import Reporter
+from harness.imaging.anatomy import ANATOMIES
 from harness.labels.quality_report import QualityReport, assess_labels
 from harness.pipeline.prepare import LabelledData
+from harness.protocol import Protocol
 from harness.scoring.score import load_extractors
+
+
+def refuse_report(protocol: Protocol) -> None:
+    """UsageError where no organ is purified, whose noise and anatomy the report could be about."""
+    if ANATOMIES[protocol.anatomy].dark_organ is None:
+        raise UsageError(
+            f"protocol {protocol.name}: anatomy {protocol.anatomy} has no dark organ, and its labels are the "
+            "normal-dose slices: there is no purification to report on",
+            fix="leave out --report; docs/anatomy.md says what such labels are worth",
+        )
 
 
 def report_labels(data: LabelledData, reporter: Reporter) -> QualityReport:

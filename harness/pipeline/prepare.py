@@ -107,6 +107,7 @@ def prepare_labels(
         labels = build_labels(
             dataset,
             protocol.purify,
+            anatomy=protocol.anatomy,
             weak_outputs=weak_outputs,
             official=protocol.official_labels,
             progress=progress,

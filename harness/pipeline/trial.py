@@ -13,8 +13,9 @@ from harness.base.slices import read_slices, write_grey
 from harness.base.structs import Strict
 from harness.dataset.cases import first_cases
 from harness.engines import Engine
+from harness.imaging.anatomy import ANATOMIES
 from harness.imaging.hounsfield import grey
-from harness.imaging.montage import lung_window, montage
+from harness.imaging.montage import montage, reading_window
 from harness.imaging.slips import Difference, difference, find_slips
 from harness.pipeline.data import prepare_data, refuse_training_set
 from harness.protocol import Protocol
@@ -70,8 +71,9 @@ def trial_run(
         {name: grey(image, dataset.window_hu) for name, image in read_slices(paths).items()}
         for paths in ({one.name: one.lq for one in dataset.cases}, run.outputs)
     )
+    reading_hu = ANATOMIES[protocol.anatomy].reading_hu
     sheet = cache_root() / "checks" / f"{submission.slug}.png"
-    write_grey(sheet, contact_sheet(noisy, outputs, window_hu=dataset.window_hu))
+    write_grey(sheet, contact_sheet(noisy, outputs, reading_hu, window_hu=dataset.window_hu))
     return Trial(
         run=run,
         slips=tuple(find_slips(list(noisy.values()), [outputs[name] for name in noisy])),
@@ -84,14 +86,15 @@ def trial_run(
 def contact_sheet(
     noisy: dict[str, NDArray[np.uint8]],
     outputs: dict[str, NDArray[np.uint8]],
+    reading_hu: tuple[float, float],
     *,
     window_hu: tuple[float, float] | None,
 ) -> NDArray[np.uint8]:
     """Rows of input, output and output less input (mid-grey is none, `GAIN` times as strong), uint8 (height, width) by
-    slice, the first two through the lung window."""
+    slice, the first two through the window of their readers."""
     rows = []
     for name in list(noisy)[:SHEET_SLICES]:
         apart = GAIN * (outputs[name].astype(np.int16) - noisy[name]) + 128
-        shown = [lung_window(image, window_hu=window_hu) for image in (noisy[name], outputs[name])]
+        shown = [reading_window(image, reading_hu, window_hu=window_hu) for image in (noisy[name], outputs[name])]
         rows.append([*shown, np.clip(apart, 0, 255).astype(np.uint8)])
     return montage(rows, side=SHEET_SIDE)

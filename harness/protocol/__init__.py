@@ -11,9 +11,11 @@ from harness.base.digests import digest_json
 from harness.base.errors import UsageError
 from harness.base.shipped import shipped
 from harness.base.structs import Strict, read_json, read_yaml
+from harness.imaging.anatomy import Anatomy
 from harness.imaging.blend import STRATEGIES, StrategyName
 from harness.imaging.insertion import Scanner
 from harness.imaging.regions import Region
+from harness.protocol.anatomy import check_anatomy
 from harness.protocol.data import (
     PHANTOM_WINDOW_HU,
     Data,
@@ -66,6 +68,8 @@ class Noise(Strict, frozen=True, kw_only=True):
 class Purify(Strict, frozen=True, kw_only=True):
     """How test labels and training pairs are made from pairs of a low-dose and a normal-dose slice.
 
+    `strategy: none` purifies nothing: the label is the normal-dose slice, and a training pair is the pair as it is. It
+    is for pairs that show one plane, as simulated low-dose scans do, and the only one where no organ is dark.
     `weak_denoiser` names a file of `harness/imaging/denoise` or, if it contains a slash, the folder of a submission.
     `noise` is what the corrected variant adds to training inputs; the published variant always adds the same.
     """
@@ -74,6 +78,11 @@ class Purify(Strict, frozen=True, kw_only=True):
     variant: Literal["published", "corrected"] = "published"
     weak_denoiser: str = "nlm"
     noise: Noise | None = None
+
+    @property
+    def purifies(self) -> bool:
+        """Whether labels are anything else than the normal-dose slices."""
+        return STRATEGIES[self.strategy].purifies
 
     @property
     def removes_noise(self) -> bool:
@@ -209,6 +218,7 @@ class Protocol(Strict, frozen=True, kw_only=True):
     title: str
     data: Data
     description: str = ""
+    anatomy: Anatomy = "chest"  # decides how regions are found and what purification may do (anatomy.md)
     purify: Purify = Purify()
     regions: tuple[Region, ...] = ("whole", "background", "body", "lung")  # every metric is computed in each
     metrics: tuple[Metric, ...]  # columns of the board
@@ -223,6 +233,7 @@ class Protocol(Strict, frozen=True, kw_only=True):
     official: OfficialSet | None = None  # never in the .yaml: `load_protocol` reads it from the file beside that
 
     def __post_init__(self) -> None:
+        check_anatomy(self.anatomy, self.regions, self.purify.strategy, self.data)
         names = [metric.name for metric in self.metrics]
         if len(set(names)) != len(names):
             raise ValueError(f"metric names must differ, found {names}")
@@ -259,7 +270,8 @@ class Protocol(Strict, frozen=True, kw_only=True):
     @property
     def label_recipe(self) -> str:
         """SHA-256 of what the protocol says of how labels are made of the data."""
-        return digest_json([self.purify.strategy, self.purify.variant, self.purify.weak_denoiser])
+        other = [] if self.anatomy == "chest" else [self.anatomy]
+        return digest_json([self.purify.strategy, self.purify.variant, self.purify.weak_denoiser, *other])
 
     @property
     def official_data(self) -> OfficialSet | None:
@@ -276,6 +288,8 @@ class Protocol(Strict, frozen=True, kw_only=True):
         """The protocol as plain data. Keys added after the first records are there only where they are used, so that
         those records stay valid."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
+        if self.anatomy == "chest":
+            del plain["anatomy"]
         if self.purify.noise is None:
             del plain["purify"]["noise"]
         if plain["data"].get("nodule_slices") == 0:

@@ -22,8 +22,9 @@ from PIL import Image
 from harness.base.slices import read_image
 from harness.base.structs import Strict, canonical_json
 from harness.dataset.cases import Case, Dataset
+from harness.imaging.anatomy import ANATOMIES, Anatomy
 from harness.imaging.hounsfield import grey
-from harness.imaging.montage import lung_window, montage
+from harness.imaging.montage import montage, reading_window
 from harness.imaging.regions import Code, Region, shrink
 from harness.labels.label_set import LabelSet
 from harness.protocol import FidelityGate
@@ -50,6 +51,12 @@ REGION_COLOURS: dict[Region, str] = {
     "table": "#cc79a7",
     "boundary": "#f0e442",
     "nodules": "#d55e00",
+    # of abdomen and head, which have neither lung nor nodules, over `body`: Tol's muted palette
+    "gas": "#332288",
+    "soft": "#cc6677",
+    "fat": "#ddcc77",
+    "bone": "#dddddd",
+    "brain": "#0072b2",
 }
 
 Role = Literal["worst", "median", "best"]
@@ -89,7 +96,13 @@ class Pictures(Strict, frozen=True, kw_only=True):
 
 
 def make_pictures(
-    dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path], card: Scorecard, gate: FidelityGate
+    dataset: Dataset,
+    labels: LabelSet,
+    outputs: Mapping[str, Path],
+    card: Scorecard,
+    gate: FidelityGate,
+    *,
+    anatomy: Anatomy = "chest",
 ) -> dict[str, bytes]:
     """Attachments of a record, file name -> bytes: `strip.webp`, `pictures.json` and what it names."""
     cases = {case.name: case for case in dataset.cases}
@@ -108,7 +121,7 @@ def make_pictures(
             qualities.append(quality)
             errors.append(error)
         names["regions"] = f"{role}-regions.png"
-        files[names["regions"]] = _regions_png(codes, window)
+        files[names["regions"]] = _regions_png(codes, window, anatomy)
         assert one.value is not None, "choose takes no slice without value"
         slices.append(
             Slice(
@@ -128,7 +141,7 @@ def make_pictures(
         slices=tuple(slices),
         bias=UNSET if of_bias is None else of_bias.facts,
     )
-    return files | {PICTURES: canonical_json(pictures), STRIP: _strip(dataset, labels, outputs)}
+    return files | {PICTURES: canonical_json(pictures), STRIP: _strip(dataset, labels, outputs, anatomy)}
 
 
 def choose(slices: Sequence[SliceValue], kind: tuple[str, str, str]) -> list[tuple[Role, SliceValue]]:
@@ -203,30 +216,39 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(image.convert("L"), dtype=np.uint8)
 
 
-def _regions_png(codes: NDArray[np.uint8], window: tuple[slice, slice]) -> bytes:
+def colours_of(anatomy: Anatomy) -> dict[Region, str]:
+    """The colours of the regions that an anatomy has."""
+    return {name: colour for name, colour in REGION_COLOURS.items() if name in ANATOMIES[anatomy].regions}
+
+
+def _regions_png(codes: NDArray[np.uint8], window: tuple[slice, slice], anatomy: Anatomy) -> bytes:
     """Scoring regions as a PNG of colours, transparent where there is none: it can lie over any other picture."""
-    masks = shrink(codes)
+    masks, colours = shrink(codes), colours_of(anatomy)
     indices = np.zeros(codes.shape, np.uint8)
-    for index, name in enumerate(REGION_COLOURS, start=1):
+    for index, name in enumerate(colours, start=1):
         indices[masks[name]] = index
     image = Image.fromarray(np.ascontiguousarray(indices[window]), "P")
-    image.putpalette(bytes(3) + bytes.fromhex("".join(colour[1:] for colour in REGION_COLOURS.values())))
+    image.putpalette(bytes(3) + bytes.fromhex("".join(colour[1:] for colour in colours.values())))
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", transparency=bytes([0, *[255] * len(REGION_COLOURS)]), optimize=True)
+    image.save(buffer, "PNG", transparency=bytes([0, *[255] * len(colours)]), optimize=True)
     return buffer.getvalue()
 
 
-def _strip(dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path]) -> bytes:
-    """A square of one lung of one slice, in a lung window: input, output, label and, where known, truth.
+def _strip(dataset: Dataset, labels: LabelSet, outputs: Mapping[str, Path], anatomy: Anatomy) -> bytes:
+    """A square of one lung of one slice, in a lung window: input, output, label and, where known, truth. Of another
+    anatomy than the chest it is the middle, in the window of its readers.
 
     Slice and place follow from the test set alone, so that strips of different rows can be compared.
     """
     case = dataset.cases[len(dataset.cases) // 4]
+    reading_hu = ANATOMIES[anatomy].reading_hu
     tiles = [
-        lung_window(grey(read_image(path), dataset.window_hu), window_hu=dataset.window_hu)
+        reading_window(grey(read_image(path), dataset.window_hu), reading_hu, window_hu=dataset.window_hu)
         for path in _paths(case, labels, outputs).values()
     ]
-    top, left, side = _lung_square(labels.regions(case))
+    codes = labels.regions(case)
+    has_lung = ANATOMIES[anatomy].dark_organ is not None
+    top, left, side = _lung_square(codes if has_lung else np.zeros_like(codes))
     return _webp(
         montage([[tile[top : top + side, left : left + side] for tile in tiles]], side=STRIP_SIDE), STRIP_QUALITY
     )

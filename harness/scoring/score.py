@@ -17,6 +17,7 @@ from harness.base.progress import Progress, part_of
 from harness.base.structs import Strict
 from harness.dataset.cases import Case, Dataset
 from harness.features import Extractor
+from harness.imaging.anatomy import ANATOMIES
 from harness.labels.label_set import LabelSet
 from harness.metrics import DistributionMetric, ImageMetric
 from harness.protocol import Metric, PhantomData, Protocol
@@ -74,9 +75,9 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
     """Check a protocol's metrics and load the extractors they need, before any container runs.
 
     UsageError for an unknown metric or extractor, a distribution metric without features (or an image metric with
-    them), a gate that is not an error of images, a gate or ranking by a descriptive metric, a ranking against what the
-    data do not hold, a lesion gate without lesions, a metric in HU of data without a window, and missing weights (with
-    the fix).
+    them), a metric of regions that the protocol's anatomy lacks, a gate that is not an error of images, a gate or
+    ranking by a descriptive metric, a ranking against what the data do not hold, a lesion gate without lesions, a
+    metric in HU of data without a window, and missing weights (with the fix).
     """
     _check_ranking(protocol)
     for one in protocol.metrics:
@@ -88,6 +89,7 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
                 f"protocol {protocol.name}: metric {one.name} ({one.metric}) {wants}",
                 fix=f"{'add' if one.features is None else 'remove'} this key of the metric",
             )
+        _check_regions(one, metric, protocol)
         if isinstance(metric, ImageMetric) and metric.in_hu and not _has_window(protocol):
             raise UsageError(
                 f"protocol {protocol.name}: metric {one.name} ({one.metric}) is computed in HU, but data.window_hu is "
@@ -108,6 +110,17 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
                 )
     names = dict.fromkeys(one.features for one in protocol.metrics if one.features is not None)
     return [extractors_of.load(name, device=device) for name in names]
+
+
+def _check_regions(one: Metric, metric: ImageMetric | DistributionMetric, protocol: Protocol) -> None:
+    """UsageError for a metric that means something only in regions that the protocol's anatomy lacks."""
+    wants = metric.regions if isinstance(metric, ImageMetric) else None
+    if wants is not None and not set(wants) & set(ANATOMIES[protocol.anatomy].regions):
+        raise UsageError(
+            f"protocol {protocol.name}: metric {one.name} ({one.metric}) is of {', '.join(wants)}, which anatomy "
+            f"{protocol.anatomy} does not have",
+            fix="leave the metric out of the protocol",
+        )
 
 
 def _has_window(protocol: Protocol) -> bool:

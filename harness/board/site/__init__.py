@@ -27,7 +27,7 @@ from harness.board.ranking import AGAINST, Row, ranking_value
 from harness.board.site import columns, compare, facts, further, plots
 from harness.board.site.shelf import LINKED, Shelf
 from harness.board.tables import Boards, processors
-from harness.board.words import AT_LENGTH, lesion_gate, names_in, ranked_by, table_of
+from harness.board.words import lesion_gate, names_in, organ, ranked_by, reference_of, table_of
 from harness.protocol import Protocol
 from harness.records.agreement import HARDWARE, STATED, processor_of
 from harness.records.attachments import attachments
@@ -35,7 +35,7 @@ from harness.records.schema import Record
 from harness.records.store import record_folder
 from harness.scoring.attachment_names import PREVIEW, STRIP
 from harness.scoring.lesions import ALL
-from harness.scoring.pictures import REGION_COLOURS
+from harness.scoring.pictures import colours_of
 from harness.scoring.values import Table
 from harness.submission.manifest import NOISY_INPUT
 
@@ -267,7 +267,7 @@ def _page(template: str, name: str, newest: Mapping[str, Protocol], **values: An
 
 def _render(template: str, name: str, newest: Mapping[str, Protocol], **values: Any) -> str:
     root = "../" * name.count("/")
-    return _environment().get_template(template).render(root=root, newest=newest, regions=REGION_COLOURS, **values)
+    return _environment().get_template(template).render(root=root, newest=newest, **values)
 
 
 @functools.cache
@@ -297,7 +297,13 @@ def _environment() -> jinja2.Environment:
         "lesion_gate": lesion_gate,
         "names_in": names_in,
     }
-    environment.globals |= {"AGAINST": AGAINST, "AT_LENGTH": AT_LENGTH, "ALL": ALL}
+    environment.globals |= {
+        "AGAINST": AGAINST,
+        "reference_of": reference_of,
+        "colours_of": colours_of,
+        "organ": organ,
+        "ALL": ALL,
+    }
     environment.globals |= {"STRIP": STRIP, "PREVIEW": PREVIEW, "HARDWARE": HARDWARE, "STATED": STATED}
     return environment
 
