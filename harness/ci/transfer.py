@@ -26,7 +26,7 @@ from harness.base.text import sanitise, shortened
 from harness.dataset.cases import Dataset, FurtherKind, FurtherSlice, Inputs, NoisySlice
 from harness.pipeline.container_run import RunOutcome
 from harness.protocol import Protocol
-from harness.records.encoding import check_observed
+from harness.records.encoding import check_failure, check_observed
 from harness.records.observe import latest
 from harness.records.schema import About, ProtocolFacts, SubmissionFacts, protocol_facts
 from harness.run.outputs import read_folder
@@ -199,6 +199,7 @@ def read_run(
             fix="do not edit the file; run harness ci run again",
         )
     if run.failure is not None:
+        check_failure(run.failure, path)
         _expect(path, "files of a failed run", ["run.json"], there, fix="remove outputs/: a failed run has none")
         return run, {}
     if (folder / "outputs").is_symlink():

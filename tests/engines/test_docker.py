@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.base.digests import digest_folder
 from harness.base.errors import BuildError, InfrastructureError
 from harness.engines import BASE_IMAGE, Engine, connect
 from harness.engines._archives import build_context
@@ -113,6 +114,22 @@ def test_a_context_is_the_same_whoever_made_the_files(tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(archives[0])) as tar:
         modes = {member.name: member.mode for member in tar if member.isfile()}
     assert modes == {"Dockerfile": 0o644, ".dockerignore": 0o644, "a.py": 0o644, "run.sh": 0o755}
+
+
+def test_what_the_digest_says_of_a_folder_is_in_its_context(tmp_path: Path) -> None:
+    """A file of two names is two files; who may run it is its owner."""
+    plain, linked = (context(tmp_path / name, "FROM scratch\n") for name in ("plain", "linked"))
+    for folder in (plain, linked):
+        (folder / "a.py").write_text("pass")
+        (folder / "b.py").write_text("pass")
+        (folder / "a.py").chmod(0o644)
+    (linked / "b.py").unlink()
+    (linked / "b.py").hardlink_to(linked / "a.py")
+    (linked / "a.py").chmod(0o655)
+    (plain / "b.py").chmod(0o644)
+    assert digest_folder(linked) == digest_folder(plain)
+    with build_context(plain, max_bytes=10**6) as one, build_context(linked, max_bytes=10**6) as other:
+        assert one.read() == other.read()
 
 
 # -------------------------------------------------------------------------------- images
