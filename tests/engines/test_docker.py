@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import io
 import json
 import os
@@ -356,6 +357,26 @@ def test_the_words_of_a_registry_are_not_those_of_an_engine_that_cannot_reach_it
 
 
 # -------------------------------------------------------------------------------- owners
+@pytest.mark.engine
+def test_what_an_address_of_this_machine_answers_is_not_told(docker: DockerEngine) -> None:
+    class Service(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/v2/" else 404)
+            self.send_header("Content-Length", "6")
+            self.end_headers()
+            self.wfile.write(b"secret")
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args  # quiet
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(BuildError, match="cannot be pulled: its registry does not serve it") as caught:
+            docker.resolve(f"127.0.0.1:{server.server_port}/x@sha256:{'a' * 64}")
+        server.shutdown()
+    assert "secret" not in caught.value.message + caught.value.fix
+
+
 def test_ours_is_no_leftover_and_a_strangers_only_after_its_deadline() -> None:
     assert not is_leftover(owner_labels(lifetime_s=-100))
     stranger = {OWNER: "0" * 32, DEADLINE: str(int(time.time() + 60))}
