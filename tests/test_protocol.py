@@ -20,7 +20,7 @@ from harness.protocol import (
     protocol_path,
 )
 
-TEST_SETS = ["patient-uldct", "phantom", "phantom-fov", "phantom-mini"]
+TEST_SETS = ["patient-uldct", "phantom", "phantom-fov", "phantom-hu", "phantom-mini"]
 SHIPPED = sorted([*TEST_SETS, *(f"{name}-train" for name in TEST_SETS)])
 RECORDS = Path(__file__).resolve().parent.parent / "leaderboard" / "records"
 TEXT = protocol_path("phantom-mini").read_text()

@@ -42,6 +42,11 @@ class SubmissionError(HarnessError):
     party = "submission"
 
 
+def kinds_of(error: type[HarnessError]) -> list[type[HarnessError]]:
+    """The kinds of an error that are raised."""
+    return [kind for below in error.__subclasses__() for kind in (below, *kinds_of(below))]
+
+
 class BuildError(SubmissionError):
     """The image cannot be built or loaded."""
 

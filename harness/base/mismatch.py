@@ -14,6 +14,7 @@ from harness.base.text import shortened
 CORRECT = "correct that key or value"
 NUMBER = r"[-+]?[0-9]{1,20}(\.[0-9]{0,20})?([eE][-+]?[0-9]{1,2})?"
 """What people write for a number, and YAML takes for text: "0.7", 1e-9."""
+LONGEST = 300  # of what msgspec says, which quotes values whole
 
 
 def explain(error: msgspec.ValidationError, kind: Any, data: Any) -> tuple[str, str]:
@@ -21,7 +22,8 @@ def explain(error: msgspec.ValidationError, kind: Any, data: Any) -> tuple[str, 
 
     To msgspec's message come the keys or values that are known at that place.
     """
-    said, _, place = str(error).partition(" - at `$")
+    said, _, place = str(error).rpartition(" - at `$")  # a value may hold these signs, too
+    said, place = (shortened(said, LONGEST), place) if said else (shortened(place, LONGEST), "")
     steps = [step.strip(".[]") for step in re.findall(r"\.\w+|\[(?:\d+|\.\.\.)\]", place)]
     types, value = [inspect.type_info(kind)], data
     for step in steps:
@@ -52,8 +54,8 @@ def explain(error: msgspec.ValidationError, kind: Any, data: Any) -> tuple[str, 
 
 def _item(value: Any, step: str) -> Any:
     """What a key or an index leads to; None for msgspec's "[...]", any key of a mapping."""
-    if isinstance(value, list) and step.isdigit():
-        return value[int(step)]
+    if isinstance(value, list):
+        return value[int(step)] if step.isdecimal() and int(step) < len(value) else None
     return value.get(step) if isinstance(value, dict) else None
 
 

@@ -71,10 +71,12 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:
             value = super().construct_object(node, deep)
-        except ValueError:  # 0b_, and more digits than Python reads
+        except (ValueError, OverflowError):  # 0b_, more digits than Python reads, 1:1:1:... (base 60)
             raise _refused(f"{shortened(node.value, 40)!a} is no number", node) from None
         if isinstance(value, float) and not math.isfinite(value):
             raise _refused(f"{value} is no number that can be used", node)
+        if isinstance(value, int) and abs(value) >= 2**63:  # other bases may write what no message can
+            raise _refused(f"{shortened(node.value, 40)!a} is no number that can be used", node)
         if not isinstance(value, str):
             return value
         # "\ud83d\ude00", as JSON writes it, is one character; half of it is none

@@ -99,11 +99,11 @@ def score_transferred(
     """Score the runs of all changed submissions that `run_without_labels` wrote to `folder`; write records and board.
 
     No container runs here, unless the protocol's weak denoiser is a submission. Returns what was recorded, and a
-    verdict on each submission that was refused. UsageError unless `folder` holds the changed submissions and nothing
-    else.
+    verdict on each submission that was refused, or whose run is not there. UsageError if `folder` holds anything but
+    changed submissions.
     """
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if found != set(pull.changed):
+    if not found <= set(pull.changed) or (pull.changed and not found):
         raise UsageError(
             f"{folder}: expected {shown(sorted(pull.changed))}, found {shown(sorted(found))}",
             fix="give what harness ci run wrote for these commits",
@@ -113,10 +113,15 @@ def score_transferred(
     for slug in pull.changed:
         try:
             with submission_of(repository, pull, slug) as submission:
-                facts, own_words = submission_facts(submission), about(submission)
+                facts, own_words, takes = submission_facts(submission), about(submission), submission.manifest.takes
                 refuse_test_slices(submission, benchmark.dataset)
             outcome, images = read_run(
-                folder / slug, submission=facts, about=own_words, dataset=benchmark.dataset, protocol=protocol
+                folder / slug,
+                submission=facts,
+                about=own_words,
+                takes=takes,
+                dataset=benchmark.dataset,
+                protocol=protocol,
             )
             # scored is a copy of the pixels that were read and verified, not the files, which may change meanwhile
             with private_folder(cache_root() / "transfer") as private:

@@ -7,13 +7,14 @@ applies, and anything but plain files is refused. docs/ci.md says who calls it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.base.errors import UsageError
+from harness.base.files import MAX_DEPTH, MAX_PATH
 from harness.base.process import run, run_into
 from harness.base.structs import Strict
-from harness.base.text import first_few
+from harness.base.text import first_few, shortened
 from harness.sandbox import BuildPolicy
 from harness.submission.manifest import check_slug
 
@@ -21,7 +22,9 @@ SUBMISSIONS = "submissions"
 
 LEADERBOARD = "leaderboard"
 
-MAX_FILES = 2000  # of one submission
+MAX_FILES = 2000  # of one submission, folders included
+
+MAX_NAME = 255  # bytes, which file systems take
 
 MAX_BYTES = BuildPolicy().context_bytes  # of one submission: a build takes no more
 
@@ -51,34 +54,40 @@ def read_pull_request(repository: Path, *, base: str, head: str) -> PullRequest:
     fork = _git(repository, "merge-base", before, after).strip()
     if not fork:
         raise UsageError(f"{base} and {head} have no commit in common", fix="fetch the full history of both")
-    paths = _zero_separated(_git(repository, "diff", "--no-ext-diff", "--no-renames", "--name-only", "-z", fork, after))
-    records = [path for path in paths if _top(path) == LEADERBOARD]
+    # one folder at a time: a few trees within each other can name more files than any memory holds
+    ours, theirs = (_entries(repository, commit) for commit in (fork, after))
+    paths = _differing(ours, theirs)
+    records = [path for path in paths if path.lower() == LEADERBOARD]  # some file systems ignore case
     if records:
         raise UsageError(
             f"the pull request touches {_named(records)}: records, tables and site are written by the harness alone",
             fix=f"leave {LEADERBOARD}/ as it is on the base",
         )
-    inside = {path for path in paths if re.match(rf"{SUBMISSIONS}/[^/]+/", path)}
-    stray = [path for path in paths if _top(path) == SUBMISSIONS and path not in inside]
+    was, now = (_entries(repository, commit, f"{SUBMISSIONS}/") for commit in (fork, after))
+    inside = _differing(was, now)
+    stray = [path for path in inside if not _are_folders(path, was, now)]
+    stray += [
+        path
+        for path in paths
+        if path.lower() == SUBMISSIONS and (path != SUBMISSIONS or not _are_folders(path, ours, theirs))
+    ]
     if stray:
         raise UsageError(
             f"the pull request adds or changes {_named(stray)}, outside any submission's folder",
             fix=f"move the files of a submission to {SUBMISSIONS}/<slug>/",
         )
-    others = [path for path in paths if path not in inside]
+    others = [path for path in paths if path != SUBMISSIONS]
     if inside and others:
         raise UsageError(
             f"the pull request changes submissions and {_named(others)}: a submission must not change how it is judged",
             fix=f"move everything outside {SUBMISSIONS}/<slug>/ to another pull request",
         )
-    slugs = sorted({path.split("/")[1] for path in inside})
-    left = _git(repository, "ls-tree", "--full-tree", "--name-only", "-z", after, "--", f"{SUBMISSIONS}/")
-    there = {path.split("/")[1] for path in _zero_separated(left)}
+    slugs = {path.removeprefix(f"{SUBMISSIONS}/"): path in now for path in inside}
     return PullRequest(
         base=fork,
         head=after,
-        changed=tuple(slug for slug in slugs if slug in there),
-        removed=tuple(slug for slug in slugs if slug not in there),
+        changed=tuple(slug for slug, there in slugs.items() if there),
+        removed=tuple(slug for slug, there in slugs.items() if not there),
     )
 
 
@@ -88,25 +97,32 @@ def extract(repository: Path, commit: str, slug: str, into: Path) -> Path:
     UsageError for links, submodules, unusable file names, and more files or bytes than a submission may have.
     """
     folder = into / check_slug(slug)
-    listing = _git(repository, "ls-tree", "--full-tree", "-r", "-l", "-z", commit, "--", f"{SUBMISSIONS}/{slug}/")
+    top = f"{SUBMISSIONS}/{slug}"
     files: list[tuple[str, str, Path]] = []  # mode, object, where to
-    total = 0
-    for entry in _zero_separated(listing):
-        facts, _, path = entry.partition("\t")
-        mode, _, blob, size = facts.split()
-        if mode not in PLAIN:
-            raise UsageError(f"{path!a} is {KINDS.get(mode, 'not a file')}", fix="commit plain files only")
-        parts = path.split("/")[2:]
-        if not parts or not all(map(_is_name, parts)):
-            raise UsageError(f"{path!a}: this name cannot be used", fix="rename it")
-        total += int(size)
-        files.append((mode, blob, folder.joinpath(*parts)))
-    if len(files) > MAX_FILES or total > MAX_BYTES:
-        raise UsageError(
-            f"{SUBMISSIONS}/{slug}: {len(files)} files of {total / 1e6:.0f} MB in all, "
-            f"at most {MAX_FILES} of {MAX_BYTES / 1e6:.0f} MB are allowed",
-            fix="leave data out, and declare weights in submission.yaml",
-        )
+    waiting: list[tuple[str, tuple[str, ...]]] = [(f"{commit}:{top}", ())]
+    seen = total = 0
+    while waiting:
+        tree, within = waiting.pop()
+        for entry in _zero_separated(_git(repository, "ls-tree", "--full-tree", "-l", "-z", tree)):
+            facts, _, name = entry.partition("\t")
+            mode, kind, blob, size = facts.split()
+            parts = (*within, name)
+            path = "/".join((top, *parts))
+            if not _is_name(name) or len(parts) > MAX_DEPTH or len(path) > MAX_PATH:
+                raise UsageError(f"{shortened(path, 300)!a}: this name cannot be used", fix="rename it")
+            seen += 1
+            if kind == "tree":
+                waiting.append((blob, parts))
+            elif mode in PLAIN:
+                total += int(size)
+                files.append((mode, blob, folder.joinpath(*parts)))
+            else:
+                raise UsageError(f"{path!a} is {KINDS.get(mode, 'not a file')}", fix="commit plain files only")
+            if seen > MAX_FILES or total > MAX_BYTES:
+                raise UsageError(
+                    f"{top}: at most {MAX_FILES} files and folders of {MAX_BYTES / 1e6:.0f} MB in all are allowed",
+                    fix="leave data out, and declare weights in submission.yaml",
+                )
     folder.mkdir(parents=True)
     for mode, blob, file in files:
         try:
@@ -121,7 +137,7 @@ def extract(repository: Path, commit: str, slug: str, into: Path) -> Path:
 def _is_name(part: str) -> bool:
     """Whether a part of a path in a commit, which anybody can forge, is the name of a file and nothing else."""
     odd = re.search(r"[\x00-\x1f\x7f\\\ufffd]", part)  # the last one replaces undecodable bytes
-    return not odd and part.lower() not in ("", ".", "..", ".git")
+    return not odd and part.lower() not in ("", ".", "..", ".git") and len(part.encode()) <= MAX_NAME
 
 
 def _commit(repository: Path, revision: str) -> str:
@@ -147,8 +163,20 @@ def _zero_separated(text: str) -> list[str]:
     return [part for part in text.split("\0") if part]
 
 
-def _top(path: str) -> str:
-    return path.split("/", 1)[0].lower()  # some file systems ignore case
+def _entries(repository: Path, commit: str, folder: str = "") -> dict[str, str]:
+    """What a commit has at its top or in a folder, by path: mode, kind and object."""
+    where = ("--", folder) if folder else ()
+    listing = _zero_separated(_git(repository, "ls-tree", "--full-tree", "-z", commit, *where))
+    return {path: facts for facts, _, path in (entry.partition("\t") for entry in listing)}
+
+
+def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    return sorted({path for path, _ in one.items() ^ other.items()})
+
+
+def _are_folders(path: str, *commits: Mapping[str, str]) -> bool:
+    """Whether a path is a folder in each of the commits that have it."""
+    return all(" tree " in entries.get(path, " tree ") for entries in commits)
 
 
 def _named(paths: Sequence[str]) -> str:

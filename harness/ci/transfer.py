@@ -24,11 +24,12 @@ from harness.base.text import sanitise, shortened
 from harness.dataset.cases import Acquisition, Dataset, FurtherKind, FurtherSlice, Inputs, NoisySlice
 from harness.pipeline.container_run import RunOutcome
 from harness.protocol import Protocol
-from harness.records.encoding import check_observed
+from harness.records.encoding import check_failure, check_observed
 from harness.records.observe import latest
 from harness.records.schema import About, ProtocolFacts, SubmissionFacts, protocol_facts
 from harness.run.outputs import read_folder
 from harness.run.result import digest_outputs
+from harness.submission.manifest import Takes
 
 Images = Mapping[str, Image]
 
@@ -188,7 +189,7 @@ def write_run(
 
 
 def read_run(
-    folder: Path, *, submission: SubmissionFacts, about: About, dataset: Dataset, protocol: Protocol
+    folder: Path, *, submission: SubmissionFacts, about: About, takes: Takes, dataset: Dataset, protocol: Protocol
 ) -> tuple[TransferredRun, Images]:
     """The run in a folder and its outputs, (height, width) by slice; no outputs if it failed.
 
@@ -208,6 +209,7 @@ def read_run(
         ("digest", _digest(run), run.digest),
         ("submission", submission, run.submission),
         ("about", about, run.observed.about),
+        ("takes", takes, run.takes),
         ("protocol", protocol_facts(protocol), run.protocol),
         ("data", dataset.digest, run.data),
         ("slices", digest_outputs(slices), run.slices),
@@ -223,6 +225,7 @@ def read_run(
             fix="do not edit the file; run harness ci run again",
         )
     if run.failure is not None:
+        check_failure(run.failure, path)
         _expect(path, "files of a failed run", ["run.json"], there, fix="remove outputs/: a failed run has none")
         return run, {}
     if (folder / "outputs").is_symlink():

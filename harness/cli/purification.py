@@ -237,7 +237,8 @@ def _with_recipe(name: str, recipe: Mapping[str, str | None], *, noise: Path | N
     try:
         return msgspec.structs.replace(protocol, purify=msgspec.structs.replace(protocol.purify, **given))
     except ValueError as error:
-        raise UsageError(f"protocol {protocol.name}: {error}") from error
+        fix = "choose another strategy, or a protocol of another anatomy"
+        raise UsageError(f"protocol {protocol.name}: {error}", fix=fix) from error
 
 
 def _warn(what: str, lines: Sequence[str]) -> None:

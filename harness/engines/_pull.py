@@ -24,6 +24,13 @@ UNREACHABLE = re.compile(
     r"(lookup |dial tcp|i/o timeout|TLS handshake|Client\.Timeout|connection (refused|reset))"
 )
 
+# All that is told of a registry's answer: the engine quotes what it sends, and a reference, or a registry, may name an
+# address of this machine's own network.
+TOLD = re.compile(
+    r"manifest unknown|name unknown|manifest invalid|no matching manifest|not found"
+    r"|denied|unauthorized|authentication required|toomanyrequests|HTTP status: [0-9]{3}\b|certificate|EOF"
+)
+
 
 def pull(client: Any, reference: str, policy: BuildPolicy) -> None:
     """Pull `reference` within the policy's time and (compressed) bytes.
@@ -60,7 +67,11 @@ def _pull(client: Any, reference: str, policy: BuildPolicy, deadline: float) -> 
             if UNREACHABLE.match(message) or (registry == docker.auth.INDEX_NAME and "toomanyrequests" in message):
                 raise docker.errors.APIError(message)
             if message:
-                raise BuildError(f"{reference}: cannot be pulled: {message}", fix="check name and digest")
+                told = TOLD.search(message)
+                raise BuildError(
+                    f"{reference}: cannot be pulled: {told[0] if told else 'its registry does not serve it'}",
+                    fix=f"check name and digest: docker pull {reference} says more",
+                )
             sizes[event.get("id", "")] = (event.get("progressDetail") or {}).get("total") or 0
             if sum(sizes.values()) > policy.disk_bytes:
                 raise ImagePolicyError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -22,11 +21,12 @@ import docker
 from harness.base.errors import BuildError, GpuRequiredError, ImagePolicyError, InfrastructureError
 from harness.base.text import sanitise
 from harness.engines import BASE_IMAGE
-from harness.engines._archives import ImageConfig, checked_archive
+from harness.engines._archives import ImageConfig
 from harness.engines._build import Watch, build
 from harness.engines._classic import classic_build
 from harness.engines._container import DockerContainer, engine_errors
 from harness.engines._gpu import QUERY_IDS, GpuMemory, check_seen, gpus
+from harness.engines._load import find_image, load
 from harness.engines._owner import OWNER, forget_dead_owners, is_leftover, owner_labels
 from harness.engines._pull import pull
 from harness.engines._seccomp import seccomp_profile
@@ -122,10 +122,7 @@ class DockerEngine:
     # ---------------------------------------------------------------------------- images
     def find_image(self, name: str) -> str | None:
         with engine_errors(f"looking for the image {name}"):
-            try:
-                return str(self.client.inspect_image(name)["Id"])
-            except docker.errors.ImageNotFound:
-                return None
+            return find_image(self.client, name)
 
     def build(
         self,
@@ -147,20 +144,8 @@ class DockerEngine:
         return classic_build(self.client, policy, arguments=arguments, labels=labels, reopen=self.reopen)
 
     def load(self, archive: Path, *, tag: str | None = None) -> str:
-        with checked_archive(archive, machine=self.machine) as (facts, data), engine_errors(f"loading {archive}"):
-            said = ""
-            for event in self.client.load_image(data, quiet=True):
-                if "error" in event:
-                    raise BuildError(f"{archive}: {sanitise(event['error'])}", fix="make it again with docker save")
-                said += event.get("stream", "")
-            # the digest of its configuration, or another image store's name for it
-            named = re.search(r"Loaded image(?: ID)?: (sha256:[0-9a-f]{64})", said)
-            image = self.find_image(facts.id) or (self.find_image(named[1]) if named is not None else None)
-            if image is None:
-                raise BuildError(
-                    f"{archive}: the engine loaded no image: {sanitise(said)[-300:]}",
-                    fix="make it again with docker save",
-                )
+        with engine_errors(f"loading {archive}"):
+            image = load(self.client, archive, self.machine)
             if tag is not None:
                 self.client.tag(image, *tag.rsplit(":", 1))
         return image

@@ -16,7 +16,7 @@ from harness.run.context import refuse_unordered
 from harness.run.execute import run_submission
 from harness.run.result import Run
 from harness.sandbox import Device
-from harness.submission.manifest import Context, InputKind, Submission
+from harness.submission.manifest import Submission, Takes
 
 
 class RunOutcome(Strict, frozen=True, kw_only=True):
@@ -25,8 +25,7 @@ class RunOutcome(Strict, frozen=True, kw_only=True):
     submission: SubmissionFacts
     failure: Failure | None = None
     device: Device | None = None
-    input: InputKind = "uint8"  # what it takes
-    context: Context | None = None  # what it sees beside each slice
+    takes: Takes = Takes()
     outputs: str | None = None  # digest of the outputs (`harness.run.result.digest_outputs`); None if it failed
     observed: Observed
 
@@ -47,8 +46,8 @@ def run_container(
     A submission that fails is an outcome; every other error is raised. `fresh`, `share` and `repeat` are those of
     `harness.run.execute.run_submission`.
     """
-    context = submission.manifest.context
-    refuse_unordered(context, inputs, protocol=protocol.identity)
+    takes = submission.manifest.takes
+    refuse_unordered(takes.context, inputs, protocol=protocol.identity)
     facts, words = submission_facts(submission), about(submission)
     try:
         with reporter.stage("run") as progress:
@@ -67,7 +66,7 @@ def run_container(
             )
     except SubmissionError as error:
         observed = observe(engine=engine.description, image=None, limits=protocol.limits, lowered=(), about=words)
-        return RunOutcome(submission=facts, failure=failure_of(error), context=context, observed=observed), None
+        return RunOutcome(submission=facts, failure=failure_of(error), takes=takes, observed=observed), None
     observed = observe(
         engine=run.engine,
         image=run.image,
@@ -79,12 +78,6 @@ def run_container(
         about=words,
         **msgspec.structs.asdict(run.costs),
     )
-    kind = submission.manifest.input
     return RunOutcome(
-        submission=facts,
-        device=run.device,
-        input=kind,
-        context=context,
-        outputs=run.outputs_digest,
-        observed=observed,
+        submission=facts, device=run.device, takes=takes, outputs=run.outputs_digest, observed=observed
     ), run

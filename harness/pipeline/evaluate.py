@@ -78,7 +78,8 @@ def score_and_record(
         with reporter.stage("score") as progress:
             card = score_outputs(outputs, benchmark, progress)
         coupled = benchmark.protocol.coupled is not None
-        mapped, context = mapping_note(outcome.input, benchmark.dataset), context_note(outcome.context, coupled=coupled)
+        mapped = mapping_note(outcome.takes.input, benchmark.dataset)
+        context = context_note(outcome.takes.context, coupled=coupled)
         for said in filter(None, (mapped, context)):
             reporter.note(f"{outcome.submission.slug} {said}")
             card = msgspec.structs.replace(card, notes=(*card.notes, said))

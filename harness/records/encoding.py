@@ -8,16 +8,17 @@ there, `[]` where the value has none). Both hold the same result, which has the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from harness.base.digests import digest_bytes, digest_json
-from harness.base.errors import UsageError
+from harness.base.errors import SubmissionError, UsageError, kinds_of
 from harness.base.structs import canonical_json
-from harness.records.schema import ID_DIGITS, Observed, Record, Result, identity_of
+from harness.base.text import shortened
+from harness.records.schema import ID_DIGITS, Failure, Observed, Record, Result, identity_of
 from harness.records.upgrades import UPGRADES, upgraded
 
 FORMAT = 2
@@ -32,9 +33,11 @@ DIGEST = r"[0-9a-f]{64}"
 
 COMMIT = r"[0-9a-f]{1,64}"
 
-DATE = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z"
+DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 
 ALIEN = "no harness wrote this record: remove its folder"
+
+FAILURES = frozenset((one.stage, one.code, one.exit_code, one.party) for one in kinds_of(SubmissionError))
 
 FURTHER = ("lesions", "scans", "coupled")
 """The tables that a record may hold beside those against label and truth."""
@@ -120,6 +123,28 @@ def check_observed(observed: Observed, path: Path) -> None:
         **{f"digest of file {number}": (one, DIGEST) for number, one in enumerate(observed.files.values())},
     }
     _expect_names(names, path)
+    if any(abs(number) >= 2**63 for number in _numbers(msgspec.to_builtins(observed))):
+        raise UsageError(f"{path}: circumstances: expected numbers below 2^63, found a larger one", fix=ALIEN)
+
+
+def check_failure(failure: Failure, path: Path) -> None:
+    """Refuse a failure that no submission can have: its exit status becomes that of a command."""
+    found = (failure.stage, failure.code, failure.exit_status, failure.party)
+    if found not in FAILURES:
+        raise UsageError(
+            f"{path}: failure: expected stage, code, exit status and party of a submission's error, found "
+            f"{shortened(ascii(found), 200)}",
+            fix=ALIEN,
+        )
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Every number in plain data."""
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(one)
 
 
 def _expect_names(names: Mapping[str, tuple[str, str]], path: Path) -> None:
@@ -137,6 +162,10 @@ def _check_status(result: Result, path: Path) -> None:
         found = "none" if result.failure is None else f"one at stage {result.failure.stage[:80]!a}"
         expected = "no failure" if result.status == "scored" else "a failure"
         raise UsageError(f"{path}: its status is {result.status}: expected {expected}, found {found}", fix=ALIEN)
+    if result.failure is not None:
+        check_failure(result.failure, path)
+    if not all(regions for table in result.tables.values() for regions in table.values()):
+        raise UsageError(f"{path}: a metric has no value of any region", fix=ALIEN)
     alien = sorted((result.further or {}).keys() - FURTHER)
     if alien:  # tables of another name would stand for those against label or truth
         raise UsageError(f"{path}: further tables: expected {', '.join(FURTHER)}, found {alien[0][:80]!a}", fix=ALIEN)

@@ -30,6 +30,8 @@ PATIENTS = ("", "", "patient")
 
 MOST_BYTES = 64 << 20  # of an unpacked table: a stranger may have packed it; 2000 slices have 10 MB
 
+MOST_CELLS = 8 << 20  # each takes far more memory than its comma; 2000 slices have 2 million
+
 MEMORY = 256 << 20  # for unpacking: the preset takes 65 MB, a header may ask for 4 GB
 
 
@@ -67,8 +69,8 @@ def read_slices(record: Record, folder: Path, kind: Kind | None = None) -> list[
         else:
             with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
                 text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes")
+        if len(text) > MOST_BYTES or text.count(b",") > MOST_CELLS:
+            raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes or {MOST_CELLS} cells")
         return list((_wide if name == SLICES else _long)(text.decode(), kind))
     except (OSError, EOFError, ValueError, LookupError, lzma.LZMAError, csv.Error) as error:
         raise UsageError(f"{path}: no table of slices: {error}", fix="restore it from version control") from error

@@ -51,7 +51,9 @@ WITHHELD = {
 
 def withheld(error: SubmissionError) -> SubmissionError:
     """The error of a run without anything that the container chose: its words, the names and sizes of its files, its
-    exit status. Each of them can carry pixels of a slice out."""
+    exit status. Each of them can carry pixels of a slice out. An error from before its start stays as it is."""
+    if type(error) not in WITHHELD:  # of an image that cannot be started: no container has seen a slice
+        return error
     return type(error)(
         f"{WITHHELD[type(error)]}; this protocol publishes nothing of what a container says",
         fix="what it said, and all of this message, are in the cache folder of the machine that ran it, "

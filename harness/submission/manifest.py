@@ -90,6 +90,13 @@ class Weights(Strict, frozen=True, kw_only=True):
     sha256: Sha256
 
 
+class Takes(Strict, frozen=True, kw_only=True):
+    """How a submission takes its slices: their kind, and what it sees beside each."""
+
+    input: InputKind = "uint8"
+    context: Context | None = None
+
+
 class Manifest(Strict, frozen=True, kw_only=True):
     """`submission.yaml`: what a submission says about itself (docs/contract.md)."""
 
@@ -113,6 +120,11 @@ class Manifest(Strict, frozen=True, kw_only=True):
     training_data: str = ""
     trained_on: str | None = None  # a trained_on.txt that harness pairs wrote; refused if it lists a test slice
     deterministic: bool = True  # false where two runs may differ
+
+    @property
+    def takes(self) -> Takes:
+        """How it takes its slices."""
+        return Takes(input=self.input, context=self.context)
 
     def __post_init__(self) -> None:
         for key, texts in {"name": [self.name], "version": [self.version], "authors": self.authors}.items():

@@ -33,6 +33,9 @@ def test_another_encoding_is_said(tmp_path: Path) -> None:
     [
         ("count: " + "1" * 5000, "is no number"),
         ("count: 0b_", "is no number"),
+        ("count: 0x" + "f" * 6000, "is no number"),
+        ("count: " + "59:" * 3000 + "1", "is no number"),
+        ("count: " + "1:" * 300 + "1.5", "is no number"),
         ("name: !!int x", "the tag 'tag:yaml.org,2002:int' is not allowed"),
         ("name: !!timestamp x", "is not allowed"),
         (r'name: "\ud800"', r"the character '\ud800' is not allowed"),

@@ -178,6 +178,8 @@ class Tampered:
             "found ['extra', 'outputs', 'run.json']": (self.folder / "extra").touch,
             "files of a failed run": lambda: alter(failure=failure, outputs=None, device=None),
             "expected a folder": self.move_and_link,
+            "failure: expected": lambda: alter(failure=failure | {"exit_status": 50}, outputs=None, device=None),
+            "numbers below 2^63": lambda: alter(observed=observed | {"peak_memory_bytes": 2**63}),
         }
 
 

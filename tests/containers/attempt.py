@@ -75,6 +75,8 @@ def smaller_bounds(case: Case, world: World, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(world.engine, "machine", msgspec.structs.replace(world.engine.machine, gpus=("GPU-0",)))
     if case.name in ("oversize layer", "layer named often"):
         monkeypatch.setattr("harness.engines._archives.MAX_IMAGE_BYTES", 10**6)
+    if case.maker == "with_slow_names":
+        monkeypatch.setattr("harness.engines._archives.MATCHED_WITHIN_S", 0.2)
     if case.maker == "with_many_files":
         monkeypatch.setattr("harness.base.files.MAX_FILES", 100)
 

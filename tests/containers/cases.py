@@ -109,7 +109,7 @@ TELLING = {
     *("sleeps for ever", "holds its init", "log flood", "looks everywhere", "finds what is there", "looks around"),
     *("keeps state", "environment", "engine socket", "setuid", "kernel doors", "tag clobber"),
     *("build endless", "build fork bomb", "build memory hog", "build many layers"),
-    *("locked folder", "output is a link", "other sockets", "io_uring", "layer with pax holes"),
+    *("locked folder", "output is a link", "other sockets", "io_uring", "layer with pax holes", "date that is none"),
 }
 TITLES = {
     "outputs": "Outputs",
@@ -310,6 +310,8 @@ CASES: dict[str, list[Case]] = {
               maker="with_big_file", bound="context: 8 MB"),
         build("slow patterns", ".dockerignore of a pattern that takes for ever to match", "COPY build.py /\n", 10,
               "more than 3 wildcards", maker="with_slow_patterns"),
+        build("slow names", "names of 200 letters on which a pattern of 3 wildcards takes for ever", "", 10,
+              "takes too long to match", maker="with_slow_names", bound="0.2 s here, else 60 s"),
         build("many patterns", ".dockerignore of 101 patterns", "COPY build.py /\n", 10, "more than 100 patterns",
               maker="with_many_patterns"),
         build("patterns in a FIFO", ".dockerignore is a FIFO", "", 10, "must be a regular file",

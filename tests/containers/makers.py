@@ -46,6 +46,12 @@ def with_slow_patterns(folder: Path, _world: World) -> None:
     (folder / ".dockerignore").write_text("**/a**/a**/a**/a**/b\n")
 
 
+def with_slow_names(folder: Path, _world: World) -> None:
+    for number in range(10):
+        (folder / f"{'a' * 200}{number}").touch()
+    (folder / ".dockerignore").write_text("".join(f"*a*a*ab{number}\n" for number in range(20)))
+
+
 def with_many_patterns(folder: Path, _world: World) -> None:
     (folder / ".dockerignore").write_text("".join(f"{number}\n" for number in range(101)))
 
@@ -252,6 +258,7 @@ ARCHIVES: dict[str, Callable[[World], Files]] = {
     "large_configuration": lambda world: {"c.json": b" " * 5 * 2**20, "l.tar": _saved(world)[1]},
     "keys_of_two_spellings": _twice_spelt,
     "records_of_an_archive": _change(lambda _: None),
+    "date_that_is_none": _change(lambda config: config.update(created="yesterday")),
     "layer_named_often": _repeated(_zeros(300_000), LAYERS["layer_named_often"]),
     "too_many_layers": _repeated(END, LAYERS["too_many_layers"]),
     # what readers of tars disagree on
@@ -270,6 +277,8 @@ ARCHIVES: dict[str, Callable[[World], Files]] = {
     "layer_with_an_unknown_type": _layer(_member("evil", kind=b"Z") + END),
     "layer_behind_its_end": _layer(_member("good") + END + PAX_HOLES),
     "layer_without_a_checksum": _layer(_member("evil").replace(b"evil", b"good") + END),
+    "layer_with_a_file_in_a_file": _repeated(_member("a") + _member("a/b") + END, 1),
+    "layer_with_a_long_name": _repeated(_records(path="a" * 300) + _member("a") + END, 1),
     "layer_cut_off": _layer(_member("evil", bytes(5000))[:3000]),
     "gzip_layer_cut_off": _layer(gzip.compress(_zeros(10**5))[:-30]),
     # what engines unpack, without bounds

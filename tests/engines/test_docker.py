@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.base.digests import digest_folder
 from harness.base.errors import BuildError, InfrastructureError
 from harness.engines import BASE_IMAGE, Engine, connect
 from harness.engines._archives import build_context
@@ -113,6 +115,22 @@ def test_a_context_is_the_same_whoever_made_the_files(tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(archives[0])) as tar:
         modes = {member.name: member.mode for member in tar if member.isfile()}
     assert modes == {"Dockerfile": 0o644, ".dockerignore": 0o644, "a.py": 0o644, "run.sh": 0o755}
+
+
+def test_what_the_digest_says_of_a_folder_is_in_its_context(tmp_path: Path) -> None:
+    """A file of two names is two files; who may run it is its owner."""
+    plain, linked = (context(tmp_path / name, "FROM scratch\n") for name in ("plain", "linked"))
+    for folder in (plain, linked):
+        (folder / "a.py").write_text("pass")
+        (folder / "b.py").write_text("pass")
+        (folder / "a.py").chmod(0o644)
+    (linked / "b.py").unlink()
+    (linked / "b.py").hardlink_to(linked / "a.py")
+    (linked / "a.py").chmod(0o655)
+    (plain / "b.py").chmod(0o644)
+    assert digest_folder(linked) == digest_folder(plain)
+    with build_context(plain, max_bytes=10**6) as one, build_context(linked, max_bytes=10**6) as other:
+        assert one.read() == other.read()
 
 
 # -------------------------------------------------------------------------------- images
@@ -339,6 +357,26 @@ def test_the_words_of_a_registry_are_not_those_of_an_engine_that_cannot_reach_it
 
 
 # -------------------------------------------------------------------------------- owners
+@pytest.mark.engine
+def test_what_an_address_of_this_machine_answers_is_not_told(docker: DockerEngine) -> None:
+    class Service(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/v2/" else 404)
+            self.send_header("Content-Length", "6")
+            self.end_headers()
+            self.wfile.write(b"secret")
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args  # quiet
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(BuildError, match="cannot be pulled: its registry does not serve it") as caught:
+            docker.resolve(f"127.0.0.1:{server.server_port}/x@sha256:{'a' * 64}")
+        server.shutdown()
+    assert "secret" not in caught.value.message + caught.value.fix
+
+
 def test_ours_is_no_leftover_and_a_strangers_only_after_its_deadline() -> None:
     assert not is_leftover(owner_labels(lifetime_s=-100))
     stranger = {OWNER: "0" * 32, DEADLINE: str(int(time.time() + 60))}

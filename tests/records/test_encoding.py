@@ -197,6 +197,15 @@ def test_no_record_passes_for_one_of_another_schema(schema: object) -> None:
             {"failure": msgspec.to_builtins(FAILURE)},
             "its status is scored: expected no failure, found one at stage 'run'",
         ),
+        ({"metrics": {"KID": {}}}, "a metric has no value of any region"),
+        (
+            {"status": "failed", "outputs": None, "failure": msgspec.to_builtins(FAILURE) | {"exit_status": 0}},
+            r"failure: expected .*, found \('run', 'container', 0, 'submission'\)",
+        ),
+        (
+            {"status": "failed", "outputs": None, "failure": msgspec.to_builtins(FAILURE) | {"party": "usage"}},
+            "failure: expected",
+        ),
         ({"outputs": None}, "its status is scored: expected a digest of outputs, found none"),
     ],
 )
@@ -205,6 +214,23 @@ def test_a_result_that_contradicts_itself_is_refused(parts: dict[str, object], s
     with pytest.raises(UsageError, match=said) as caught:
         decode(*forged(**parts))
     assert caught.value.fix == "no harness wrote this record: remove its folder"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"peak_memory_bytes": 10**400}, "numbers below 2\\^63"),
+        ({"repeat": {"runs": 10**400, "differing_slices": 0, "largest_difference": 0}}, "numbers below 2\\^63"),
+        ({"date": "\u0662\u0660\u0662\u0664-01-01T00:00:00Z"}, "date: expected"),
+    ],
+    ids=["memory", "repeat", "date"],
+)
+def test_circumstances_that_no_board_can_show_are_refused(changes: dict[str, object], said: str) -> None:
+    record = scored("tv", 1.0)
+    raw = json.loads(encode(record))
+    raw["observed"] |= changes
+    with pytest.raises(UsageError, match=said):
+        decode(json.dumps(raw).encode(), Path(record.id) / "record.json")
 
 
 def test_a_further_table_never_stands_for_another(tmp_path: Path) -> None:

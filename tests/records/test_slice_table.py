@@ -12,7 +12,7 @@ import pytest
 
 from harness.base.errors import UsageError
 from harness.records.schema import Record
-from harness.records.slice_table import read_slices, write_slices
+from harness.records.slice_table import MOST_CELLS, read_slices, write_slices
 from harness.records.store import read_record, write_record
 from harness.scoring.attachment_names import LONG_SLICES, SLICES
 from harness.scoring.per_slice import SliceValue
@@ -119,4 +119,10 @@ def test_a_table_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setattr("harness.records.slice_table.MOST_BYTES", 10_000)
     record, folder = with_table(tmp_path, SLICES, lzma.compress(bytes(20_000)))
     with pytest.raises(UsageError, match="unpacks to more than 10000 bytes"):
+        read_slices(record, folder)
+
+
+def test_a_table_of_commas_is_refused_before_they_are_cells(tmp_path: Path) -> None:
+    record, folder = with_table(tmp_path, SLICES, lzma.compress(b"," * (MOST_CELLS + 1), preset=0))
+    with pytest.raises(UsageError, match=f"or {MOST_CELLS} cells"):
         read_slices(record, folder)

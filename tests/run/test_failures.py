@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.base.errors import ContainerError, SubmissionError
+from harness.base.errors import ContainerError, ImagePolicyError, SubmissionError
 from harness.engines import Exit
 from harness.run.failures import WITHHELD, raise_for, withheld
 from harness.sandbox import Limits
@@ -27,6 +27,11 @@ def test_nothing_that_a_container_chose_is_left(kind: type[SubmissionError]) -> 
     assert (told.exit_code, told.stage, told.code) == (kind.exit_code, kind.stage, kind.code)
     assert not any(word in told.message + told.fix for word in ("42", "pixels", "77", "png"))
     assert told.message == withheld(kind("something else")).message
+
+
+def test_what_happened_before_a_container_started_is_told() -> None:
+    refused = ImagePolicyError("the image cannot be started: no WORKDIR", fix="correct it")
+    assert withheld(refused) is refused
 
 
 def ended(stderr: str) -> Exit:
