@@ -20,7 +20,7 @@ from harness.protocol import (
     protocol_path,
 )
 
-TEST_SETS = ["patient-uldct", "phantom", "phantom-fov", "phantom-hu", "phantom-mini"]
+TEST_SETS = ["mayo-abdomen", "mayo-head", "patient-uldct", "phantom", "phantom-fov", "phantom-hu", "phantom-mini"]
 SHIPPED = sorted([*TEST_SETS, *(f"{name}-train" for name in TEST_SETS)])
 RECORDS = Path(__file__).resolve().parent.parent / "leaderboard" / "records"
 TEXT = protocol_path("phantom-mini").read_text()
@@ -201,3 +201,47 @@ def test_digests_that_cannot_be_read_are_no_protocol_without_digests(tmp_path: P
     digests.write_bytes(b'{"name": "\xff"}')
     with pytest.raises(UsageError, match=r"slices\.json: 'utf-8' codec can't decode"):
         load(tmp_path, TEXT)
+
+
+SCANS = """schema: 1
+name: mine
+version: 1
+title: Mine
+anatomy: abdomen
+data: {source: scans, path: /nowhere}
+purify: {strategy: none}
+regions: [whole, soft]
+metrics: [{name: RMSE, metric: rmse}]
+rank_by: {metric: RMSE, region: soft}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("anatomy: abdomen", "anatomy: knee", "knee"),
+        ("soft]", "soft, lung]", "anatomy abdomen has no region lung: name regions among whole, .*soft"),
+        ("soft]", "soft, brain, nodules]", "anatomy abdomen has no region brain, nodules"),
+        ("anatomy: abdomen", "anatomy: chest", "anatomy chest has no region soft"),
+        ("strategy: none", "strategy: rb", "strategy is rb, but anatomy abdomen has no dark organ"),
+        ("purify: {strategy: none}\n", "", "strategy is ipv2, but anatomy abdomen has no dark organ.*strategy: none"),
+        ("{source: scans, path: /nowhere}", "{source: phantom, patients: 1, slices: 1}", "show a chest"),
+    ],
+)
+def test_what_an_anatomy_lacks_is_refused(tmp_path: Path, old: str, new: str, complaint: str) -> None:
+    assert load(tmp_path, SCANS).anatomy == "abdomen"
+    with pytest.raises(UsageError, match=complaint):
+        load(tmp_path, SCANS.replace(old, new))
+
+
+def test_the_phantom_breathes_so_that_it_has_no_label_without_purification(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the phantom breathes between its two scans"):
+        load(tmp_path, TEXT.replace("strategy: ipv2", "strategy: none"))
+
+
+def test_the_chest_is_in_no_digest_and_another_anatomy_is(tmp_path: Path) -> None:
+    said = load(tmp_path, TEXT + "anatomy: chest\n")
+    assert (said.digest, said.label_recipe) == (load(tmp_path, TEXT).digest, load(tmp_path, TEXT).label_recipe)
+    abdomen, head = (load(tmp_path, SCANS.replace("abdomen", anatomy)) for anatomy in ("abdomen", "head"))
+    assert abdomen.digest != head.digest
+    assert abdomen.label_recipe != head.label_recipe

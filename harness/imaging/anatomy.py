@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from harness.imaging.montage import LUNG_WINDOW_HU
-from harness.imaging.regions import Code, Region, close, components, dilate, erode, without_small
-from harness.imaging.segment import Image, Mask, blur, calibrated, segment
+from harness.imaging.regions import Code, Region, dilate, erode
+from harness.imaging.segment import Image, Mask, blur, calibrated, close, components, segment, without_small
 
 Anatomy = Literal["chest", "abdomen", "head"]
 

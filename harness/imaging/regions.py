@@ -1,8 +1,7 @@
-"""Regions of an axial slice: the codes of a region map, the scoring regions made of them, and operations on masks."""
+"""Regions of an axial slice: the codes of a region map and the scoring regions made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import IntEnum
 from functools import cache
 from typing import Literal, get_args
@@ -10,7 +9,6 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage as ndi
 
 Region = Literal[
     "whole", "background", "body", "lung", "table", "boundary", "nodules", "gas", "soft", "fat", "bone", "brain"
@@ -115,27 +113,6 @@ def dilate(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     """Pixels at most `radius` pixels from the mask."""
     dilated: NDArray[np.bool_] = cv2.dilate(mask.view(np.uint8), _disk(radius)).view(np.bool_)
     return dilated
-
-
-def close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
-    """The mask with gaps of up to twice `radius` pixels filled."""
-    return erode(dilate(mask, radius), radius) | mask
-
-
-def components(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
-    """The 4-connected parts of a mask, one mask each."""
-    labels, count = ndi.label(mask)
-    for index in range(1, count + 1):
-        yield labels == index
-
-
-def without_small(mask: NDArray[np.bool_], area: float) -> NDArray[np.bool_]:
-    """The mask without its 4-connected parts of less than `area` pixels."""
-    labels, _ = ndi.label(mask)
-    keep = np.bincount(labels.ravel()) >= area
-    keep[0] = False
-    kept: NDArray[np.bool_] = keep[labels]
-    return kept
 
 
 @cache

@@ -7,13 +7,15 @@ fail on consolidated lung, bowel gas close to the lung, and arms cut by the fiel
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from harness.imaging.portable import gaussian_blur
-from harness.imaging.regions import Code, close, components, dilate, erode, field_of_view, without_small
+from harness.imaging.regions import Code, dilate, erode, field_of_view
 
 Mask = NDArray[np.bool_]
 Image = NDArray[np.float32]
@@ -228,6 +230,27 @@ def blur(image: Image, sigma: float) -> Image:
 
 def _open(mask: Mask, radius: float) -> Mask:
     return dilate(erode(mask, radius), radius)
+
+
+def close(mask: Mask, radius: float) -> Mask:
+    """The mask with gaps of up to twice `radius` pixels filled."""
+    return erode(dilate(mask, radius), radius) | mask
+
+
+def components(mask: Mask) -> Iterator[Mask]:
+    """The 4-connected parts of a mask, one mask each."""
+    labels, count = ndi.label(mask)
+    for index in range(1, count + 1):
+        yield labels == index
+
+
+def without_small(mask: Mask, area: float) -> Mask:
+    """The mask without its 4-connected parts of less than `area` pixels."""
+    labels, _ = ndi.label(mask)
+    keep = np.bincount(labels.ravel()) >= area
+    keep[0] = False
+    kept: Mask = keep[labels]
+    return kept
 
 
 def _largest(mask: Mask) -> Mask:

@@ -207,4 +207,4 @@ def test_outputs_of_further_slices_are_handed_over_and_checked_as_strictly(
     # a machine that knows other further slices takes none of it
     fewer = msgspec.structs.replace(dataset, further=dataset.further[:2])
     with pytest.raises(UsageError, match="slices: expected"):
-        read_run(folder, submission=FACTS, about=ABOUT, takes=Takes(), dataset=fewer, protocol=protocol)
+        read_run(folder, submission=FACTS, about=ABOUT, takes=Takes(context=1), dataset=fewer, protocol=protocol)

@@ -117,6 +117,8 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
         run="harness run submissions/tv -p protocols/phantom-mini.yaml --leaderboard somewhere/else"
     ),
     "harness run submissions/tv -p patient-uldct": HERE,  # the phantom's slices stand for the patients'
+    ".venv/bin/python -m benchmarks.abdomen -o abdomen": As(run="python3 -m benchmarks.abdomen -o abdomen"),
+    "harness run submissions/tv -p abdomen.yaml --leaderboard abdomen-board": HERE,
     "harness run submissions/* --jobs 2": HERE,
     "harness anchors -p phantom": HERE,
     "harness data digests -p protocols/other.yaml": HERE,

@@ -16,6 +16,7 @@ from msgspec import inspect as types
 
 from harness import features, metrics
 from harness.imaging import denoise
+from harness.imaging.anatomy import ANATOMIES
 from harness.imaging.insertion import Scanner
 from harness.imaging.lesion import Lesion
 from harness.imaging.regions import shrink
@@ -32,6 +33,7 @@ from harness.protocol import (
     Publish,
     Purify,
     RankBy,
+    ScansData,
     load_protocol,
     protocol_names,
 )
@@ -47,6 +49,7 @@ OF_PROTOCOL = (
     Lesions,
     Lesion,
     FolderData,
+    ScansData,
     Purify,
     Noise,
     Scanner,
@@ -159,6 +162,9 @@ def names() -> str:
             kind, unit, regions = "image", metric.unit or "–", ", ".join(metric.regions or ["all"])
         lines.append(f"| `{name}` | {kind} | {unit} | {regions} | {metric.implementation} |")
     lines += ["\n**Regions**\n", inspect.cleandoc(shrink.__doc__ or "").partition("\n\n")[2], ""]
+    lines += ["Each anatomy has its own ([anatomy.md](anatomy.md)):\n"]
+    lines += [f"* `{name}`: {', '.join(recipe.regions)}" for name, recipe in ANATOMIES.items()]
+    lines += [""]
     for title, known in (("Extractors", features), ("Weak denoisers", denoise)):
         lines += [f"**{title}**\n", ", ".join(f"`{name}`" for name in known.names()), ""]
     lines += ["**Protocols**\n"]

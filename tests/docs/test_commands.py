@@ -30,7 +30,8 @@ def tiny(text: str) -> str:
     text, replaced = re.subn(r"(?ms)^data:.*?(?=^\S)", DATA, text)
     assert replaced == 1
     text = re.sub(r"(?ms)^metrics:.*?^rank_by: .*?$\n", METRICS, text)
-    return re.sub(r"^(limits|regions|lesion_gate): .*\n", "", text, flags=re.MULTILINE)
+    of_data = r"limits: |regions: |lesion_gate: |gate: |anatomy: |purify: {strategy: none}"
+    return re.sub(rf"^({of_data}).*\n", "", text, flags=re.MULTILINE)
 
 
 class World:

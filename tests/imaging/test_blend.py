@@ -34,6 +34,13 @@ def test_golden_training_inputs_are_reproduced(golden: Callable[[str], Image]) -
     np.testing.assert_array_equal(training_input("ipv2", lungs, **pair, noisy=golden("noise")), golden("train_ipv2"))
 
 
+def test_without_purification_the_label_is_the_normal_dose_slice() -> None:
+    low, normal = (np.random.default_rng(seed).integers(0, 65536, (9, 9)).astype(np.uint16) for seed in range(2))
+    nothing = np.zeros((9, 9), np.uint8)
+    np.testing.assert_array_equal(label("none", nothing, low=low, normal=normal), normal)
+    np.testing.assert_array_equal(training_input("none", nothing, low=low, normal=normal), low)
+
+
 @pytest.mark.parametrize("make", [label, training_input])
 def test_what_a_strategy_needs_is_asked_for(make: Callable[..., Image]) -> None:
     image = np.zeros((4, 4), np.uint8)

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from harness.imaging.regions import REGIONS, Code, consensus, dilate, erode, shrink
+from harness.imaging.regions import REGIONS, TISSUES, Code, consensus, dilate, erode, shrink
 
 Codes = NDArray[np.uint8]
 shapes = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)
@@ -62,7 +62,7 @@ def test_regions_are_disjoint_and_hold_only_their_own_code(codes: Codes) -> None
     np.testing.assert_array_equal(masks["whole"], codes != Code.PADDING)
     pure = {
         "background": [Code.AIR],
-        "body": [Code.BODY],
+        "body": list(TISSUES),
         "lung": [Code.LUNG, Code.NODULE],
         "table": [Code.TABLE],
     }
@@ -84,8 +84,21 @@ def test_consensus_is_symmetric_and_leaves_disputes_to_no_tissue(data: st.DataOb
     assert fraction == same
     assert 0 <= fraction <= 1
     np.testing.assert_array_equal(codes[one == other], one[one == other])
-    assert (codes[one != other] == Code.UNASSIGNED).all()
-    assert (shrink(codes)["boundary"] & shrink(codes)["whole"])[one != other].all()
+    tissue = np.isin(one, TISSUES) & np.isin(other, TISSUES) & (one != other)
+    assert (codes[tissue] == Code.BODY).all()
+    elsewhere = (one != other) & ~tissue
+    assert (codes[elsewhere] == Code.UNASSIGNED).all()
+    assert (shrink(codes)["boundary"] & shrink(codes)["whole"])[elsewhere].all()
+
+
+def test_a_disputed_tissue_is_still_the_body() -> None:
+    """Else every edge between fat and organs would be taken out of the body, with two pixels around it."""
+    one = np.full((20, 20), Code.FAT, np.uint8)
+    other = one.copy()
+    one[:, :10], other[:, :11] = Code.SOFT, Code.SOFT
+    found = shrink(consensus(one, other)[0])
+    assert found["body"].all()
+    assert not (found["soft"] | found["fat"])[:, 9:12].any()
 
 
 def test_consensus_is_counted_inside_the_field_of_view() -> None:
