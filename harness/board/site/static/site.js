@@ -136,7 +136,8 @@ window.standings = (ranks) => {
 
 // ---------------------------------------------------------------- slice viewer
 // Windows and differences are filters of the style sheet: a canvas could not be read on a page opened from disk.
-const PRESETS = { lung: [-600, 1500], "soft tissue": [40, 400], bone: [400, 1800] };
+const PRESETS = { lung: [-600, 1500], "soft tissue": [40, 400], bone: [400, 1800], brain: [40, 120] };
+const READ_IN = { chest: "lung", abdomen: "soft tissue", head: "brain" };
 
 function viewer(root) {
   const layers = JSON.parse(root.dataset.layers);
@@ -200,7 +201,9 @@ function viewer(root) {
     control("wipe").value = (100 * (event.clientX - box.left)) / box.width;
     update();
   });
-  choose(Object.keys(presets)[0]);
+  const start = READ_IN[root.dataset.anatomy];
+  control("preset").value = presets[start] ? start : "all there is";
+  choose(control("preset").value);
   controls.hidden = false;
   update();
 }
