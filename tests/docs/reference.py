@@ -32,6 +32,7 @@ from harness.protocol import (
     Publish,
     Purify,
     RankBy,
+    ScansData,
     load_protocol,
     protocol_names,
 )
@@ -47,6 +48,7 @@ OF_PROTOCOL = (
     Lesions,
     Lesion,
     FolderData,
+    ScansData,
     Purify,
     Noise,
     Scanner,

@@ -55,6 +55,7 @@ def test_denoised_slices_look_right(sigma: float) -> None:
         (lambda clean: as_grey(clean * 0.3), "scaled: grey levels are 0.29 times"),
         (lambda clean: as_grey(clean / 255 * 100), "scaled: grey levels are 0.38 times"),
         (lambda clean: as_grey(clean * 255), "saturated"),
+        (lambda clean: as_grey(clean / 255 + 121), "flat: nearly one grey level everywhere"),
         (lambda clean: as_grey(clean + 40), "offset: grey levels lie 40 above"),
         (lambda clean: wrap(clean * 2), "wrapped around"),
         (lambda clean: wrap(clean - 10), "wrapped around"),
