@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.text import counted
+from harness.imaging.hounsfield import Image
 from harness.imaging.portable import gaussian_blur
 from harness.imaging.turns import TURNS
 
@@ -39,14 +40,14 @@ BIN = 4.0  # grey levels of the input that share one mean of the output
 
 
 class Difference(NamedTuple):
-    """Output less input in grey levels: mean, and root mean square, which is about the noise that was taken away."""
+    """Output less input in pixel values: mean, and root mean square, which is about the noise that was taken away."""
 
     mean: float
     rms: float
 
 
-def difference(noisy: Grey, output: Grey) -> Difference:
-    """How far an output is from its input, both uint8 of one shape."""
+def difference(noisy: Image, output: Image) -> Difference:
+    """How far an output is from its input, both of one shape, uint8 or uint16 in HU."""
     apart = output.astype(np.float64) - noisy
     return Difference(mean=float(apart.mean()), rms=float(np.sqrt(np.square(apart).mean())))
 

@@ -112,3 +112,5 @@ def test_slices_that_are_not_square_can_be_transposed_for_none() -> None:
 def test_the_difference_is_output_less_input() -> None:
     noisy = np.array([[10, 20], [30, 40]], np.uint8)
     assert difference(noisy, np.array([[13, 20], [30, 36]], np.uint8)) == pytest.approx((-0.25, 2.5))
+    of_air = np.array([[6700, 7192]], np.uint16)  # -1492 and -1000 HU: no window cuts them off
+    assert difference(of_air, of_air + np.uint16(24)) == (24, 24)
