@@ -36,7 +36,7 @@ def scan_slices(data: ScansData, protocol: Protocol) -> Dataset:
         raise UsageError(
             f"{root / DATASET}: no such file", fix="give a folder that harness import wrote (docs/import.md)"
         )
-    listed = _kept(read_json(root / DATASET, ScansFile).cases, data.leave_out, root / DATASET)
+    listed = _kept(read_json(root / DATASET, ScansFile).cases, data.leave_out or (), root / DATASET)
     pairs: list[tuple[Pair, float | None]] = []
     looks: dict[str, tuple[Look, Look]] = {}
     wrong: list[str] = []

@@ -109,7 +109,7 @@ class ScansData(Strict, frozen=True, kw_only=True, tag_field="source", tag="scan
 
     path: str
     window_hu: tuple[float, float] = PHANTOM_WINDOW_HU
-    leave_out: tuple[str, ...] = ()  # names of slices in dataset.json, or patterns
+    leave_out: tuple[str, ...] | UnsetType = UNSET  # names of slices in dataset.json, or patterns
 
     def __post_init__(self) -> None:
         _check_window(self.window_hu)
