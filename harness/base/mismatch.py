@@ -32,7 +32,7 @@ def explain(error: msgspec.ValidationError, kind: Any, data: Any) -> tuple[str, 
     key = re.sub(r"^\.", "", place.rstrip("`"))
     message = f"{key}: {said}" if key else said
     choices = [str(found) for one in types if isinstance(one, inspect.LiteralType) for found in one.values]
-    known = [field.encode_name for one in types if isinstance(one, inspect.StructType) for field in one.fields]
+    known = [field.encode_name for one in _meant(types, value) for field in one.fields]
     got = f"{message}, {shortened(repr(value), 60)}"
     if choices:
         return f"{message} (known: {', '.join(choices)})", CORRECT
@@ -71,6 +71,15 @@ def _inside(one: inspect.Type, step: str) -> Iterator[inspect.Type]:
         found = [item] if (item := getattr(one, "item_type", None)) is not None else []
     for inner in found:
         yield from inner.types if isinstance(inner, inspect.UnionType) else (inner,)
+
+
+def _meant(types: list[inspect.Type], value: Any) -> list[inspect.StructType]:
+    """The objects that may be meant: of those that a key tells apart, the one that it names."""
+    objects = [one for one in types if isinstance(one, inspect.StructType)]
+    named = [
+        one for one in objects if one.tag_field and isinstance(value, dict) and value.get(one.tag_field) == one.tag
+    ]
+    return named or objects
 
 
 def _tags(kind: Any, steps: list[str]) -> list[str]:

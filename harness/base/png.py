@@ -178,7 +178,9 @@ def _header(content: bytes, *, height: int, width: int, bits: Collection[int]) -
     if depth not in bits:
         wanted = " or ".join(map(str, bits))
         fix = WINDOWED if depth == 16 else GREY
-        raise Rejected(f"has {counted(depth, 'bit')} per channel, expected {wanted} (it is a {depth}-bit PNG)", fix=fix)
+        article = "an" if depth == 8 else "a"
+        it_is = f"it is {article} {depth}-bit PNG"
+        raise Rejected(f"has {counted(depth, 'bit')} per channel, expected {wanted} ({it_is})", fix=fix)
     channels = {0: 1, 2: 3 if depth == 8 else None}.get(colour)
     if channels is None:
         kind = {2: "three channels of 16 bits", 3: "a palette", 4: "an alpha channel", 6: "an alpha channel"}.get(

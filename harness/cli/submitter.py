@@ -50,7 +50,7 @@ def new(slug: str, name: str | None, authors: tuple[str, ...], packages: tuple[s
     screen.print(f"made {folder}, which runs as it is; next:", highlight=False, soft_wrap=True)
     steps = {
         f"{folder / 'denoise.py'}": "put your model where the comment says",
-        f"{folder / 'submission.yaml'}": "name, authors, licence, GPU, weights",
+        f"{folder / 'submission.yaml'}": "name, authors, licence, GPU, weights; input: uint16-hu for slices in HU",
         f"harness check {folder}": "3 slices under the production limits",
         f"harness run {folder}": "the whole benchmark: a record and a row on the board",
     }

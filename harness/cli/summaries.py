@@ -167,8 +167,7 @@ def print_trial(trial: Trial) -> None:
     )
     for line in run.lowered:
         screen.print(f"lowered on this machine: {line}", highlight=False)
-    low, high = trial.window_hu or (0.0, 255.0)
-    scale, unit = (high - low) / 255, "grey levels" if trial.window_hu is None else "HU"
+    scale, unit = trial.hu_per_level or 1.0, "grey levels" if trial.hu_per_level is None else "HU"
     apart = trial.differences
     mean = sum(one.mean for one in apart.values()) / len(apart) * scale
     rms = sum(one.rms for one in apart.values()) / len(apart) * scale

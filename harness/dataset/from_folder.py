@@ -17,6 +17,7 @@ from harness.base.structs import expand_variables
 from harness.base.text import first_few
 from harness.dataset.cases import Case, Dataset, refuse_slices
 from harness.dataset.pairs_fit import Look, look_at, misfits
+from harness.dataset.scans_file import DATASET
 from harness.protocol import FolderData, Protocol
 
 LAYOUT = "put the slices into lq/ and gt/, as NAME.png in both"
@@ -47,6 +48,10 @@ def folder_slices(data: FolderData, protocol: Protocol) -> Dataset:
     """
     path = expand_variables(data.path, where=f"protocol {protocol.name}, data.path")
     root = Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's raises where `~name` is nobody
+    if (root / DATASET).is_file():
+        raise UsageError(
+            f"{root}: holds scans in HU that harness import wrote", fix="state source: scans in place of source: folder"
+        )
     files, notes = _files(root)
     patients = _patients(data.patient, list(files), protocol.name)
     pairs = _read(files)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.base.digests import digest_bytes, digest_json, digest_pixels
@@ -10,6 +12,7 @@ from harness.base.errors import UsageError
 from harness.base.png import Rejected
 from harness.base.slices import read_slice
 from harness.base.structs import expand_variables, read_json
+from harness.base.text import counted
 from harness.dataset.cases import Acquisition, Case, Dataset, refuse_slices
 from harness.dataset.from_folder import Pair, ReadImage, check_pairs, misfit_notes
 from harness.dataset.pairs_fit import Look, look_at
@@ -24,9 +27,10 @@ AGAIN = "import them again: harness import SOURCE -o DATA"
 def scan_slices(data: ScansData, protocol: Protocol) -> Dataset:
     """The slice pairs of imported scans, read and checked for `protocol`.
 
-    UsageError names the folder, or every file that is missing, damaged, too small for a metric of the protocol, or
-    shows something else than its partner (`harness.dataset.pairs_fit`; partners that show different planes are not
-    compared, and refused where the protocol purifies nothing). What may not fit is told in the set's notes.
+    UsageError names the folder, what `leave_out` says in vain, or every file that is missing, damaged, too small for a
+    metric of the protocol, or shows something else than its partner (`harness.dataset.pairs_fit`; partners that show
+    different planes are not compared, and refused where the protocol purifies nothing). What may not fit is told in
+    the set's notes.
     """
     path = expand_variables(data.path, where=f"protocol {protocol.name}, data.path")
     root = Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's raises where `~name` is nobody
@@ -34,7 +38,8 @@ def scan_slices(data: ScansData, protocol: Protocol) -> Dataset:
         raise UsageError(
             f"{root / DATASET}: no such file", fix="give a folder that harness import wrote (docs/import.md)"
         )
-    listed = read_json(root / DATASET, ScansFile, at_most=MOST_BYTES).cases
+    imported = read_json(root / DATASET, ScansFile, at_most=MOST_BYTES).cases
+    listed = _kept(imported, data.leave_out or (), root / DATASET)
     if not protocol.purify.purifies:
         refuse_slices(
             [one.name for one in listed if not one.paired],
@@ -64,6 +69,19 @@ def scan_slices(data: ScansData, protocol: Protocol) -> Dataset:
         pixels={one.name: _digests(one) for one in listed},
         notes=tuple(notes),
     )
+
+
+def _kept(cases: Sequence[ScanCase], leave_out: Sequence[str], path: Path) -> list[ScanCase]:
+    """The cases that no pattern of `leave_out` names. UsageError for a pattern that names none, and if none is kept."""
+    idle = [pattern for pattern in leave_out if not any(fnmatchcase(one.name, pattern) for one in cases)]
+    kept = [one for one in cases if not any(fnmatchcase(one.name, pattern) for pattern in leave_out)]
+    if idle or not kept:
+        what = f"data.leave_out names no slice by {idle[0]!r}" if idle else "data.leave_out names every slice"
+        raise UsageError(
+            f"{path}: {what}; it has {counted(len(cases), 'slice')}, {cases[0].name} to {cases[-1].name}",
+            fix="correct data.leave_out in the protocol",
+        )
+    return kept
 
 
 def _digests(one: ScanCase) -> dict[str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.text import counted
+from harness.imaging.hounsfield import Image
 from harness.imaging.portable import gaussian_blur
 from harness.imaging.turns import TURNS
 
@@ -29,6 +30,7 @@ SLOPE = (0.75, 1.3)  # of output over input that a denoiser may have
 OFFSET = 16.0  # grey levels that its mean may be off
 WRAPPED_SHARE = 0.0005  # of the pixels: from here on they are no accident of edges
 WHITE_SHARE = 0.5  # of the pixels, white in the output alone
+FLAT = 4.0  # grey levels between the brightest and the darkest block: below it nothing is shown
 MATCHED = 0.2  # correlation of edges: from here on two images show the same, if in another place
 SURELY_MOVED = 0.93  # of the best correlation of edges: the most that may be left where nothing is moved
 HARDLY = 0.5  # grey levels of RMS between output and input: rounding alone moves a pixel by as much
@@ -38,14 +40,14 @@ BIN = 4.0  # grey levels of the input that share one mean of the output
 
 
 class Difference(NamedTuple):
-    """Output less input in grey levels: mean, and root mean square, which is about the noise that was taken away."""
+    """Output less input in pixel values: mean, and root mean square, which is about the noise that was taken away."""
 
     mean: float
     rms: float
 
 
-def difference(noisy: Grey, output: Grey) -> Difference:
-    """How far an output is from its input, both uint8 of one shape."""
+def difference(noisy: Image, output: Image) -> Difference:
+    """How far an output is from its input, both of one shape, uint8 or uint16 in HU."""
     apart = output.astype(np.float64) - noisy
     return Difference(mean=float(apart.mean()), rms=float(np.sqrt(np.square(apart).mean())))
 
@@ -76,6 +78,8 @@ def _slip(noisy: Grey, output: Grey, others: Sequence[Grey]) -> str | None:
     elsewhere = _elsewhere(given, made, [_averages(one) for one in others], likeness)
     if abs(likeness) >= ALIKE:
         return elsewhere or _moved(noisy, output) or _of_the_line(given, made) or _partly_wrapped(noisy, output)
+    if np.ptp(made) < FLAT:
+        return "flat: nearly one grey level everywhere, as if scaled to a far narrower range"
     return _wrapped(given, output) or elsewhere or _moved(noisy, output) or UNLIKE
 
 

@@ -49,9 +49,9 @@ def to_hu(
     for at in corners:
         if padded[at] or not (beyond[at] or hu[at] < PADDING_HU or hu[at] > NO_TISSUE_HU):
             continue
-        patch = _from_border(values == values[at])
-        if patch.sum() >= PATCH:
-            padded |= patch
+        alike = values == values[at]
+        if _patch(alike, at) >= PATCH:
+            padded |= _from_border(alike)
     same = len({float(values[at]) for at in corners}) == 1 and not padded[0, 0] and hu[0, 0] > AIR_HU[1]
     if same and _from_border(values == values[0, 0]).mean() > CORNERS:
         raise Rejected(f"has {hu[0, 0]:g} HU in every corner: padding that nothing states, or a display window")
@@ -59,6 +59,12 @@ def to_hu(
         raise Rejected("holds values beyond its number of bits, or signed values stored as unsigned")
     hu[padded] = PADDING_HU
     return Pixels(hu, padded)
+
+
+def _patch(mask: NDArray[np.bool_], at: tuple[int, int]) -> int:
+    """The pixels of the part of a mask that holds `at`; the same value elsewhere may be noise."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    return int(np.count_nonzero(labels == labels[at]))
 
 
 def _from_border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

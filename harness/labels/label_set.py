@@ -121,7 +121,11 @@ def build_labels(
         for case in dataset.cases
     }
     slices, refused = make_slices(folder, tasks, _make, Purified, progress=progress)
-    refuse_unpurified(refused, "remove them from the test set; IPv2 purifies chest slices that show lung")
+    refuse_unpurified(
+        refused,
+        "remove them from the test set (of imported scans by the protocol: data.leave_out: "
+        f"[{', '.join(refused)}]); IPv2 purifies chest slices that show lung",
+    )
     fractions = [made.consensus for made in slices.values() if made.consensus is not None]
     labels = LabelSet(
         folder=str(folder),

@@ -30,14 +30,14 @@ GAIN = 2  # of the differences that it shows
 
 
 class Trial(Strict, frozen=True, kw_only=True):
-    """A run of a few slices: what looks wrong with its outputs, how far each is from its input, and the file that shows
-    them."""
+    """A run of a few slices: what looks wrong with its outputs, how far each is from its input in steps of the data
+    set's own pixels, what a step is in HU (None: unknown), and the file that shows them."""
 
     run: Run
     slips: tuple[str, ...]
     differences: dict[str, Difference]
+    hu_per_level: float | None
     sheet: str
-    window_hu: tuple[float, float] | None
 
 
 def trial_run(
@@ -67,19 +67,17 @@ def trial_run(
             publish_logs=protocol.publish.logs,
             progress=progress,
         )
-    noisy, outputs = (
-        {name: grey(image, dataset.window_hu) for name, image in read_slices(paths).items()}
-        for paths in ({one.name: one.lq for one in dataset.cases}, run.outputs)
-    )
+    pixels = [read_slices(paths) for paths in ({one.name: one.lq for one in dataset.cases}, run.outputs)]
+    noisy, outputs = ({name: grey(image, dataset.window_hu) for name, image in images.items()} for images in pixels)
     reading_hu = ANATOMIES[protocol.anatomy].reading_hu
     sheet = cache_root() / "checks" / f"{submission.slug}.png"
     write_grey(sheet, contact_sheet(noisy, outputs, reading_hu, window_hu=dataset.window_hu))
     return Trial(
         run=run,
         slips=tuple(find_slips(list(noisy.values()), [outputs[name] for name in noisy])),
-        differences={name: difference(one, outputs[name]) for name, one in noisy.items()},
+        differences={name: difference(one, pixels[1][name]) for name, one in pixels[0].items()},
+        hu_per_level=dataset.hu_per_level,
         sheet=str(sheet),
-        window_hu=dataset.window_hu,
     )
 
 

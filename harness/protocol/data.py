@@ -102,11 +102,14 @@ class FolderData(Strict, frozen=True, kw_only=True, tag_field="source", tag="fol
 class ScansData(Strict, frozen=True, kw_only=True, tag_field="source", tag="scans"):
     """Scans in 16-bit HU that `harness import` wrote to `path`, which may contain `${VARIABLES}` of the environment.
 
-    `window_hu` is the HU of grey 0 and of grey 255 of what models, networks and eyes get that take 8 bits.
+    `window_hu` is the HU of grey 0 and of grey 255 of what models, networks and eyes get that take 8 bits. `leave_out`
+    names slices or, with `*` and `?`, many: `p003-*` is a patient, `p001-000?` the first 9 slices of another. So one
+    import serves a test set and a training set, and planes above and below the lungs stay out.
     """
 
     path: str
     window_hu: tuple[float, float] = PHANTOM_WINDOW_HU
+    leave_out: tuple[str, ...] | UnsetType = UNSET  # names of slices in dataset.json, or patterns
 
     def __post_init__(self) -> None:
         _check_window(self.window_hu)

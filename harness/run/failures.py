@@ -23,8 +23,9 @@ SIGNALLED = 128  # an exit status above it is a signal's number, as the init pro
 KILLED_FOR_FILE_SIZE = SIGNALLED + signal.SIGXFSZ
 
 ADVICE = {
-    r"cannot write mode [fi]\b|cannot handle this data type": "PIL writes arrays of uint8 (height, width): drop the "
-    "axes of batch and channel (array.squeeze()), and convert: np.uint8(np.clip(array, 0, 255).round())",
+    r"cannot write mode [fi]\b|cannot handle this data type": "PIL writes arrays of uint8, or of uint16 in HU "
+    "(height, width): drop the axes of batch and channel (array.squeeze()), and convert: "
+    "np.uint8(np.clip(array, 0, 255).round()), or np.uint16(np.clip(hu + 8192, 0, 65535).round())",
     r"tensor to numpy|call numpy\(\) on tensor|__array_interface__": "take a tensor to the CPU before it becomes an "
     "array: tensor.detach().cpu().numpy()",
     r"name resolution|getaddrinfo|network is unreachable|max retries|urlopen error": "the sandbox has no network: put "

@@ -130,9 +130,10 @@ def _has_window(protocol: Protocol) -> bool:
 def _check_ranking(protocol: Protocol) -> None:
     """UsageError unless the protocol's data hold what it ranks by."""
     by, phantom, name = protocol.rank_by, isinstance(protocol.data, PhantomData), f"protocol {protocol.name}"
+    source = type(protocol.data).__struct_config__.tag
     if by.reference == "truth" and not phantom:
         raise UsageError(
-            f"{name}: rank_by.reference is truth, but data of source folder come without truth",
+            f"{name}: rank_by.reference is truth, but data of source {source} come without truth",
             fix="rank against the label, or by coupled noise (rank_by.reference: coupled)",
         )
     if by.reference == "coupled" and protocol.coupled is None:

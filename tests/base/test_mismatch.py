@@ -34,6 +34,7 @@ class Home(Strict, frozen=True, kw_only=True):
         ),
         ({"pets": [{"kind": "cow"}]}, "pets[0].kind: Invalid value 'cow' (known: cat, dog)", ""),
         ({"rooms": {"attic": "hot" * 1000}}, "(known: cold, warm)", ""),
+        ({"pets": [{"kind": "dog", "tail": 1}]}, "pets[0]: Object contains unknown field `tail` (known: size)", ""),
         ({"rooms": {"attic": "hot"}}, "(known: cold, warm)", ""),
         ({"pets": [{"kind": "dog", "size": 0}]}, "pets[0].size: Expected `int` >= 1", ""),
         ({"pets": [{"kind": "dog", "size": "3"}]}, "size: Expected `int`, got `str`, '3'", "size: 3, without quotes"),

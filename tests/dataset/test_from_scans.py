@@ -15,7 +15,7 @@ from harness.base.structs import write_json
 from harness.dataset.cases import Acquisition
 from harness.dataset.load import load_data
 from harness.dataset.scans_file import MadeBy, ScanCase, ScansFile
-from harness.protocol import FidelityGate, Metric, Protocol, RankBy, ScansData
+from harness.protocol import FidelityGate, FolderData, Metric, Protocol, RankBy, ScansData
 
 
 def protocol(path: str, **more: object) -> Protocol:
@@ -112,6 +112,31 @@ def test_partners_of_two_patients_are_told_of_unless_they_are_unpaired(tmp_path:
     unpaired = tuple(msgspec.structs.replace(case, paired=False) for case in cases)
     write_json(tmp_path / "dataset.json", msgspec.structs.replace(file, cases=unpaired))
     assert load_data(protocol(str(tmp_path))).notes == ()
+
+
+def test_slices_and_patients_are_left_out_by_name(tmp_path: Path) -> None:
+    scans(tmp_path)
+    whole, one = (load_data(protocol(str(tmp_path), **more)) for more in ({}, {"leave_out": ("p002-*",)}))
+    assert [case.name for case in one.cases] == ["p001-0001"]
+    assert one.digest != whole.digest
+    (tmp_path / "lq" / "p002-0001.png").unlink()  # nobody looks at it
+    assert load_data(protocol(str(tmp_path), leave_out=("p002-000?",))).digest == one.digest
+
+
+@pytest.mark.parametrize(("leave", "said"), [("p003-*", "names no slice by 'p003-"), ("p*", "names every slice")])
+def test_a_name_that_leaves_out_nothing_or_all_is_refused(tmp_path: Path, leave: str, said: str) -> None:
+    scans(tmp_path)
+    with pytest.raises(UsageError, match=said) as caught:
+        load_data(protocol(str(tmp_path), leave_out=(leave,)))
+    assert "2 slices, p001-0001 to p002-0001" in caught.value.message
+
+
+def test_scans_that_are_given_as_a_folder_are_known(tmp_path: Path) -> None:
+    scans(tmp_path)
+    folder = msgspec.structs.replace(protocol(""), data=FolderData(path=str(tmp_path)))
+    with pytest.raises(UsageError, match="holds scans in HU") as caught:
+        load_data(folder)
+    assert "source: scans" in caught.value.fix
 
 
 def test_a_folder_that_was_not_imported_is_refused(tmp_path: Path) -> None:

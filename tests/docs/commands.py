@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,10 +32,19 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Edit:
-    """A change that the document tells to make, as a diff of whole lines."""
+    """A change that the document tells to make in a file, as a diff of whole lines."""
 
+    file: str
     old: str
     new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file that the document tells to write: a block with the file's name as its title."""
+
+    file: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +116,14 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness import scans -o data/thin --low quarter_1mm --normal full_1mm": HERE,
     "harness import arrays -o data/arrays --low '*_input.npy' --normal '*_target.npy' --patient '(L[0-9]+)_' "
     "--pixel-mm 0.7 --paired": Help(of="harness import", why="tests/importing/test_formats.py imports such files"),
+    "harness import chest -o data/chest": HERE,
+    "harness labels -p chest.yaml -o labels": HERE,
+    "harness labels -p chest.yaml --report": HERE,
+    "harness new my-hu": HERE,
+    "harness check submissions/my-hu -p chest.yaml": HERE,
+    "harness run submissions/my-hu -p chest.yaml": HERE,
+    "harness run submissions/tv -p chest.yaml": HERE,
+    "harness audit e62c816fa4a3c044": As(run="harness audit $HU_RECORD"),
     "harness doctor": HERE,
     "harness list": HERE,
     "harness list protocols": HERE,
@@ -234,30 +252,40 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
 }
 
 
-def blocks(text: str) -> Iterator[tuple[str, list[str]]]:
-    """(language, lines) of each fenced block of a document, and ("", lines) of each indented one."""
+class Block(NamedTuple):
+    """A block of a document: its language ("" where it is indented), the file that its title names, and its lines."""
+
+    language: str
+    file: str
+    lines: list[str]
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """The blocks of a document."""
     lines = iter(text.splitlines())
     block: list[str] = []
     for line in lines:
-        fence = re.match(r"\s*```(\w*)", line)
+        fence = re.match(r'\s*```(\w*)(?: title="(.*)")?', line)
         if not fence and line.startswith("    "):
             block.append(line.strip())
             continue
         if block and line.strip():
-            yield "", block
+            yield Block("", "", block)
             block = []
         if fence:
-            yield fence[1], list(iter(lambda: next(lines), "```"))
+            yield Block(fence[1], fence[2] or "", list(iter(lambda: next(lines), "```")))
     if block:
-        yield "", block
+        yield Block("", "", block)
 
 
-def steps(document: Path) -> Iterator[Command | Edit]:
-    """What a document tells to type and to change, in its order."""
-    for language, lines in blocks(document.read_text()):
+def steps(document: Path) -> Iterator[Command | Edit | File]:
+    """What a document tells to type, to change and to write, in its order."""
+    for language, file, lines in blocks(document.read_text()):
         if language == "diff":
             (old,), (new,) = ([line[1:] for line in lines if line.startswith(sign)] for sign in "-+")
-            yield Edit(old=old, new=new)
+            yield Edit(file=file, old=old, new=new)
+        elif file:
+            yield File(file=file, text="\n".join([*lines, ""]))
         elif language == "console":
             for part in re.split(r"^\$ ", "\n".join(lines), flags=re.MULTILINE)[1:]:
                 text, *shown = part.splitlines()

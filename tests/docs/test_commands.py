@@ -15,8 +15,8 @@ import pytest
 
 from harness.engines import BASE_IMAGE, Engine
 from tests.command import Done, harness, python
-from tests.docs.commands import DOCUMENTS, HOW, ROOT, As, Command, Dry, Edit, Help, steps
-from tests.importing.made import study
+from tests.docs.commands import DOCUMENTS, HOW, ROOT, As, Command, Dry, Edit, File, Help, steps
+from tests.importing.made import chest_study, study
 
 WITH_COMMANDS = [path for path in DOCUMENTS if any(isinstance(step, Command) for step in steps(path))]
 DATA = "data: {source: phantom, patients: 1, slices: 1, size: 128}\n"
@@ -56,6 +56,7 @@ class World:
         (self.folder / "mine-train.yaml").write_text(training)
         (self.folder / "noise.yaml").write_text(NOISE)
         study(self.folder / "scans")
+        chest_study(self.folder / "chest")
         (self.folder / "private").mkdir(mode=0o700)
         (self.folder / "bin").mkdir()
         for name, words in (("harness", "-m harness"), ("python3", "")):
@@ -64,12 +65,15 @@ class World:
             script.chmod(0o755)
 
     def run(self, command: str) -> Done:
-        """A line as a shell takes it, with $RECORD of a run of submissions/tv; standard error comes with the output.
+        """A line as a shell takes it, with $RECORD of a run of submissions/tv and $HU_RECORD of my-hu; standard
+        error comes with the output.
 
         Where there is nothing for a shell to do but to split the words of a `harness` this process runs it.
         """
         key = self.folder / "private" / "key.pem"
-        command = command.replace("$RECORD", next(map(str, self.folder.glob("leaderboard/records/*/tv/*")), ""))
+        for variable, slug in (("$RECORD", "tv"), ("$HU_RECORD", "my-hu")):
+            record = next(map(str, self.folder.glob(f"leaderboard/records/*/{slug}/*")), "")
+            command = command.replace(variable, record)
         own = {
             "HOME": str(self.folder),
             "HARNESS_CACHE": str(self.cache),
@@ -143,10 +147,13 @@ def test_the_commands_of_a_document_run(document: Path, base: World, tmp_path: P
     shutil.copytree(base.folder, world.folder)
     for step in steps(document):
         if isinstance(step, Edit):
-            program = world.folder / "submissions" / "my-model" / "denoise.py"
-            text = program.read_text()
-            assert text.count(step.old) == 1, f"{document.name}: {step.old!r} is not in the template"
-            program.write_text(text.replace(step.old, step.new))
+            edited = world.folder / step.file
+            text = edited.read_text()
+            assert text.count(step.old) == 1, f"{document.name}: {step.old!r} is not once in {step.file}"
+            edited.write_text(text.replace(step.old, step.new))
+            continue
+        if isinstance(step, File):
+            (world.folder / step.file).write_text(step.text)
             continue
         printed = {plain(line) for line in perform(world, step).splitlines()}
         # what varies has a digit in it

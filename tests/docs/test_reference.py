@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 from tests.docs.reference import CONTRACT, PROTOCOLS, documents
 
 
@@ -13,3 +15,12 @@ def test_every_key_is_told_with_its_bounds_and_its_default() -> None:
     assert "| `dose` | number, > 0, ≤ 1 | `0.02` | of the low-dose scan, as a share of the normal dose |" in text
     assert "| `rank_by` | [RankBy](#rankby) | **required** |" in text
     assert "| `authors` | list of: text, at most 200 characters | **required** |" in CONTRACT.read_text()
+
+
+def test_every_type_that_a_table_names_has_a_section() -> None:
+    for text in documents().values():
+        linked = re.findall(r"\[(\w+)\]\(#(\w+)\)", text)
+        assert linked
+        for name, anchor in linked:
+            assert anchor == name.lower()
+            assert re.search(rf"^##+ {name}$", text, re.MULTILINE), f"no section {name}"

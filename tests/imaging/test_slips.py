@@ -55,6 +55,7 @@ def test_denoised_slices_look_right(sigma: float) -> None:
         (lambda clean: as_grey(clean * 0.3), "scaled: grey levels are 0.29 times"),
         (lambda clean: as_grey(clean / 255 * 100), "scaled: grey levels are 0.38 times"),
         (lambda clean: as_grey(clean * 255), "saturated"),
+        (lambda clean: as_grey(clean / 255 + 121), "flat: nearly one grey level everywhere"),
         (lambda clean: as_grey(clean + 40), "offset: grey levels lie 40 above"),
         (lambda clean: wrap(clean * 2), "wrapped around"),
         (lambda clean: wrap(clean - 10), "wrapped around"),
@@ -111,3 +112,5 @@ def test_slices_that_are_not_square_can_be_transposed_for_none() -> None:
 def test_the_difference_is_output_less_input() -> None:
     noisy = np.array([[10, 20], [30, 40]], np.uint8)
     assert difference(noisy, np.array([[13, 20], [30, 36]], np.uint8)) == pytest.approx((-0.25, 2.5))
+    of_air = np.array([[6700, 7192]], np.uint16)  # -1492 and -1000 HU: no window cuts them off
+    assert difference(of_air, of_air + np.uint16(24)) == (24, 24)

@@ -16,8 +16,10 @@ from pydicom.uid import (
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    RLELossless,
     generate_uid,
 )
+from scipy.ndimage import gaussian_filter
 
 from harness.base.progress import Quiet
 from harness.importing.planes import Stated
@@ -125,6 +127,39 @@ def study(root: Path, *, planes: int = 4, patient: str = "L067", low: str = "qua
             image = ct(hus[-1], z=10.0 + plane, series=str(number), patient=patient, **habits)
             save(image, root / patient / folder / f"{patient}.{(plane * 7) % 10:04}.IMA")
     return found
+
+
+def chest_study(root: Path, *, size: int = 96) -> None:
+    """Chests of two patients, 36 cm wide, with the habits of two vendors: Mayo's tree of a Siemens scanner, both doses
+    of one breath; and TCIA's tree of a GE scanner, compressed, padded outside the circle, normal dose a breath later,
+    with a localizer and a page of text."""
+    across = np.arange(size) - (size - 1) / 2
+    beyond = across[:, None] ** 2 + across**2 > (size / 2) ** 2
+    siemens: dict[str, Any] = {"Manufacturer": "SIEMENS", "ConvolutionKernel": ["B30f", "2"]}
+    ge: dict[str, Any] = {"Manufacturer": "GE MEDICAL SYSTEMS", "ConvolutionKernel": "STANDARD"}
+    ge |= {"PixelPaddingValue": -2000, "PatientPosition": "FFS", "KVP": 100}
+    for patient, folders, breath, habits in (
+        ("L067", ("quarter_1mm", "full_1mm"), 0, siemens),
+        ("C121", ("08-30-2018/1.000000-Low Dose Images-1", "08-30-2018/2.000000-Full Dose Images-2"), 9, ge),
+    ):
+        for series, (folder, noise, moved) in enumerate(zip(folders, (90, 15), (0, breath), strict=True), start=1):
+            for plane in range(3):
+                clean = gaussian_filter(anatomy(patient=ord(patient[0]), plane=plane + moved, size=size) * 1.0, 1.2)
+                grain = np.random.default_rng([ord(patient[0]), series, plane]).normal(size=clean.shape) * noise
+                hu = np.rint(clean + grain).astype(np.int64)
+                if "PixelPaddingValue" in habits:
+                    hu[beyond] = habits["PixelPaddingValue"] - 1024
+                image = ct(hu, z=5.0 * plane + moved / 2, series=str(series), patient=patient,
+                           PixelSpacing=[360 / size] * 2, SliceThickness=5.0, **habits)  # fmt: skip
+                if patient == "L067":
+                    save(image, root / patient / folder / f"{patient}.{(plane * 7) % 10:04}.IMA")
+                    continue
+                image.file_meta.TransferSyntaxUID = pydicom.uid.UID(ExplicitVRLittleEndian)
+                image.compress(RLELossless, generate_instance_uid=False)
+                save(image, root / patient / folder / f"1-{3 - plane:03}.dcm", syntax=RLELossless)
+    scout = ct(anatomy(size=size), patient="C121", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    save(scout, root / "C121/08-30-2018/3.000000-Scout-3/1-001.dcm", syntax=ImplicitVRLittleEndian)
+    (root / "readme.txt").write_text("how these were exported")
 
 
 def imported(root: Path, **stated: Any) -> tuple[Imported, Path]:

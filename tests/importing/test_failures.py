@@ -148,6 +148,19 @@ def test_padding_becomes_air_of_the_scanner(tmp_path: Path, habits: dict[str, An
     assert_right(data, {"ldct": right, "ndct": right})
 
 
+def test_noise_that_has_the_value_of_a_corner_is_no_padding(tmp_path: Path) -> None:
+    """Of many pixels on a border, some have any value that noise has."""
+    hus = [np.clip(anatomy(plane=plane, noise=40), -1024, None) for plane in range(3)]
+    for hu in hus:
+        hu[0, ::3] = -1060
+    for number, folder in enumerate(NOISY, start=1):
+        for plane, hu in enumerate(hus):
+            save(ct(hu, z=plane, series=str(number)), tmp_path / "scans" / folder / f"{plane}.dcm")
+    found, data = imported(tmp_path / "scans", paired=True)
+    assert found.report.patients[0].padded == 0
+    assert_right(data, {"ldct": hus, "ndct": hus})
+
+
 def test_padding_is_found_where_a_table_covers_a_corner(tmp_path: Path) -> None:
     outside = ~disk()
     hu = np.where(outside, -3024, np.clip(anatomy(noise=9), -1024, 1000))

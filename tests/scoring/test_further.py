@@ -10,7 +10,7 @@ import pytest
 from harness.base.errors import UsageError
 from harness.imaging.insertion import Scanner
 from harness.imaging.lesion import Lesion
-from harness.protocol import Coupled, LesionGate, Lesions, Metric, RankBy, load_protocol
+from harness.protocol import Coupled, LesionGate, Lesions, Metric, RankBy, ScansData, load_protocol
 from harness.scoring.score import load_extractors
 
 COUPLED = Coupled(scanner=Scanner(photons=1000.0, electronic=5.0, kernel="ramp"), dose=0.02)
@@ -20,6 +20,7 @@ COUPLED = Coupled(scanner=Scanner(photons=1000.0, electronic=5.0, kernel="ramp")
     ("protocol", "changes", "complaint"),
     [
         ("patient-uldct", {"rank_by": RankBy(metric="RMSE", reference="truth")}, "come without truth"),
+        ("phantom-hu", {"data": ScansData(path="scans")}, "data of source scans come without truth"),
         ("phantom-mini", {"rank_by": RankBy(metric="RMSE", reference="coupled")}, "the protocol has no coupled"),
         (
             "phantom-mini",
