@@ -117,8 +117,8 @@ def reader(clone: Clone, protocol: Protocol) -> Callable[[Path], tuple[Transferr
     """`read_run` for what the machine that scores knows itself of ci-good."""
     pull = read_pull_request(clone.folder, base="main", head="theirs")
     with submission_of(clone.folder, pull, "ci-good") as submission:
-        facts, words = submission_facts(submission), about(submission)
-    return partial(read_run, submission=facts, about=words, dataset=load_data(protocol), protocol=protocol)
+        facts, words, takes = submission_facts(submission), about(submission), submission.manifest.takes
+    return partial(read_run, submission=facts, about=words, takes=takes, dataset=load_data(protocol), protocol=protocol)
 
 
 class Tampered:

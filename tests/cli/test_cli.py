@@ -320,7 +320,11 @@ def test_a_shell_completes_verbs_protocols_and_submissions(tmp_path: Path) -> No
         return harness_process(cwd=cwd, **asked).stdout.split()
 
     assert completed("aud") == ["plain,audit"]
-    assert completed("run", "submissions/t") == ["plain,submissions/template", "plain,submissions/tv"]
+    assert completed("run", "submissions/t") == [
+        "plain,submissions/template",
+        "plain,submissions/tv",
+        "plain,submissions/tv-hu",
+    ]
     assert completed("check", "submissions/tv", "-p", "phantom-") == [
         f"plain,phantom-{name}" for name in ("fov", "fov-train", "mini", "mini-train", "train")
     ]
