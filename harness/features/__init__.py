@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from harness.base.digests import digest_pixels
 from harness.base.errors import UsageError
 from harness.base.progress import Progress
-from harness.base.slices import read_image
+from harness.base.slices import read_grey, read_image
 from harness.features._extractor import Extractor, ExtractorFactory, Matrix, Output
 from harness.features._maps import Grid, region_weights
 from harness.imaging.hounsfield import Window, grey
@@ -90,7 +90,7 @@ def extract(
 
     def loaded(index: int) -> _Loaded:
         masks = regions(index) if regions is not None and wants_maps else None
-        return _load(grey(read_image(images[index]), window_hu), masks, extractors)
+        return _load(_seen(images[index], window_hu), masks, extractors)
 
     done = 0
     for chunk in _ahead(loaded, len(images), batch):
@@ -143,7 +143,7 @@ def extract_masked(
         mask = masks(index)
         if not mask.any():
             return None
-        image = np.where(mask, grey(read_image(images[index]), window_hu), np.uint8(0))
+        image = np.where(mask, _seen(images[index], window_hu), np.uint8(0))
         return digest_pixels(image), [extractor.prepare(image) for extractor in extractors]
 
     rows: list[int] = []
@@ -175,6 +175,11 @@ def extract_masked(
         )
         for extractor in extractors
     }
+
+
+def _seen(path: Path, window_hu: Window | None) -> NDArray[np.uint8]:
+    """An image as the networks see it; without a window it must have 8 bits."""
+    return read_grey(path) if window_hu is None else grey(read_image(path), window_hu)
 
 
 def _load(image: NDArray[np.uint8], masks: Mapping[str, Mask] | None, extractors: Sequence[Extractor]) -> _Loaded:
