@@ -179,7 +179,7 @@ def first_cases(dataset: Dataset, count: int) -> Dataset:
     return msgspec.structs.replace(dataset, cases=dataset.cases[:count], digest=digest, **none)
 
 
-_OF_ONE = {"do": "does", "have": "has", "are": "is", "differ": "differs"}
+_OF_ONE = {"do": "does", "have": "has", "are": "is", "differ": "differs", "show": "shows"}
 
 
 def refuse_slices(

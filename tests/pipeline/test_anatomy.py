@@ -69,7 +69,7 @@ def test_pairs_of_two_planes_have_no_label_without_purification(abdomen: Path, t
     protocol = (abdomen / "abdomen.yaml").read_text().replace(str(abdomen), str(tmp_path))
     (tmp_path / "abdomen.yaml").write_text(protocol)
     done = harness("labels", "-p", str(tmp_path / "abdomen.yaml"), "-o", str(tmp_path / "set"))
-    assert_refused(done, "1 slices show another plane", NAMES[1], "paired: false", "strategy that purifies")
+    assert_refused(done, "1 slice shows another plane", NAMES[1], "paired: false", "strategy that purifies")
 
 
 @pytest.mark.parametrize(

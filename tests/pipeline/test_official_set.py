@@ -24,7 +24,7 @@ from harness.protocol import PhantomData, Protocol, load_protocol, official_file
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SLICES = ("small_leaky_wall", "small_normal")
-EMBEDDED = ["phantom", "phantom-fov", "phantom-mini"]
+EMBEDDED = ["phantom", "phantom-fov", "phantom-hu", "phantom-mini"]
 
 
 # ------------------------------------------------------------------------------------------------ as committed

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from harness.base.errors import UsageError
+from harness.base.errors import BuildError, ContainerError, OutputsError, SubmissionError, UsageError
 from harness.base.structs import write_json
 from harness.board.build import check_board, render, write_board
 from harness.board.ranking import rank
@@ -19,7 +19,7 @@ from harness.board.site.columns import number
 from harness.board.site.plots import Axis, pareto, ticks
 from harness.labels.quality_report import AcceptanceVerdict, LabelSetQuality, QualityReport
 from harness.protocol import Publish
-from harness.records.schema import Record, make_record
+from harness.records.schema import Record, failure_of, make_record
 from harness.records.store import keep_protocol, record_folder, write_record
 from harness.scoring.attachment_names import STRIP
 from tests.board.site.board import HOSTILE, leaderboard, with_circumstances
@@ -151,14 +151,13 @@ def test_what_a_protocol_does_not_publish_is_on_no_page(tmp_path: Path, publish:
 
 
 @pytest.mark.parametrize(
-    ("stage", "device"), [("build", "none: nothing ran"), ("run", "not recorded"), ("outputs", "not recorded")]
+    ("error", "device"),
+    [(BuildError, "none: nothing ran"), (ContainerError, "not recorded"), (OutputsError, "not recorded")],
 )
-def test_a_container_that_failed_did_run(stage: str, device: str, tmp_path: Path) -> None:
+def test_a_container_that_failed_did_run(error: type[SubmissionError], device: str, tmp_path: Path) -> None:
     records = leaderboard(tmp_path)
     board = tmp_path / "leaderboard"
-    result = records["failed"].result
-    assert result.failure
-    failure = msgspec.structs.replace(result.failure, stage=stage)
+    result, failure = records["failed"].result, failure_of(error("it stopped"))
     submission = msgspec.structs.replace(result.submission, slug="stopped")
     result = msgspec.structs.replace(result, submission=submission, device=None, failure=failure)
     record = make_record(result, records["failed"].observed)
