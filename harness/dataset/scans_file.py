@@ -10,10 +10,13 @@ from typing import Annotated, Literal
 import msgspec
 
 from harness.base.structs import Strict
+from harness.base.text import shortened, visible
 
 DATASET = "dataset.json"
+MOST_MM, MOST_KERNEL = 1e5, 64  # of a place, of a kernel's name
 Positive = Annotated[float, msgspec.Meta(gt=0)]
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Position = Annotated[float, msgspec.Meta(ge=-MOST_MM, le=MOST_MM)]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class ScanCase(Strict, frozen=True, kw_only=True):
@@ -25,9 +28,9 @@ class ScanCase(Strict, frozen=True, kw_only=True):
     (`harness.base.digests.digest_pixels`).
     """
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^p\d{3,}-\d{4,}$")]
-    patient: Annotated[str, msgspec.Meta(pattern=r"^p\d{3,}$")]
-    position_mm: float | None
+    name: Annotated[str, msgspec.Meta(pattern=r"^p[0-9]{3,}-[0-9]{4,}\Z")]
+    patient: Annotated[str, msgspec.Meta(pattern=r"^p[0-9]{3,}\Z")]
+    position_mm: Position | None
     pixel_mm: Positive
     thickness_mm: Positive | None
     kvp: Positive | None
@@ -36,6 +39,12 @@ class ScanCase(Strict, frozen=True, kw_only=True):
     paired: bool
     lq: Sha256
     gt: Sha256
+
+    def __post_init__(self) -> None:
+        if not self.name.startswith(f"{self.patient}-"):
+            raise ValueError(f"name is {self.name}, and patient {self.patient}")
+        if self.kernel is not None and self.kernel != kernel_name(self.kernel):
+            raise ValueError(f"kernel is no line of text of {MOST_KERNEL} characters at most")
 
 
 class MadeBy(Strict, frozen=True, kw_only=True):
@@ -53,3 +62,12 @@ class ScansFile(Strict, frozen=True, kw_only=True):
     slope_hu: Literal[1] = 1
     cases: Annotated[tuple[ScanCase, ...], msgspec.Meta(min_length=1)]
     made_by: MadeBy
+
+    def __post_init__(self) -> None:
+        if len({one.name for one in self.cases}) < len(self.cases):
+            raise ValueError("two cases have one name")
+
+
+def kernel_name(stated: str) -> str:
+    """A kernel's name as a file states it, safe to print and to store."""
+    return shortened(visible(stated), MOST_KERNEL)

@@ -36,7 +36,7 @@ class Secret(Strict, frozen=True, kw_only=True):
 
     schema: Literal[1] = 1
     protocol: str
-    secret: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+    secret: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
     @property
     def commitment(self) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.text import counted
-from harness.imaging.hounsfield import Image
+from harness.imaging.hounsfield import Image, Window, grey
 from harness.imaging.portable import gaussian_blur
 from harness.imaging.turns import TURNS
 
@@ -33,7 +33,7 @@ WHITE_SHARE = 0.5  # of the pixels, white in the output alone
 FLAT = 4.0  # grey levels between the brightest and the darkest block: below it nothing is shown
 MATCHED = 0.2  # correlation of edges: from here on two images show the same, if in another place
 SURELY_MOVED = 0.93  # of the best correlation of edges: the most that may be left where nothing is moved
-HARDLY = 0.5  # grey levels of RMS between output and input: rounding alone moves a pixel by as much
+HARDLY = 0.5  # levels of RMS between output and input: rounding alone moves a pixel by as much
 FAR, NEAR = 200.0, 48.0  # grey levels between output and input: as numbers, and around the circle of 256
 UNLIKE = "unlike the input in grey levels and shapes: axes mixed up, or a wrong scale that wrapped around?"
 BIN = 4.0  # grey levels of the input that share one mean of the output
@@ -52,24 +52,31 @@ def difference(noisy: Image, output: Image) -> Difference:
     return Difference(mean=float(apart.mean()), rms=float(np.sqrt(np.square(apart).mean())))
 
 
-def find_slips(noisy: Sequence[Grey], outputs: Sequence[Grey]) -> list[str]:
-    """What looks wrong with outputs, each beside its input (uint8, height x width, equal shapes), one line for each
-    kind: "2 of 3 outputs are inverted: ..."."""
+def find_slips(noisy: Sequence[Image], outputs: Sequence[Image], *, window_hu: Window | None = None) -> list[str]:
+    """What looks wrong with outputs, each beside its input (height x width, equal shapes and types), one line for each
+    kind: "2 of 3 outputs are inverted: ...". Slices of 16 bits are looked at through `window_hu`."""
     found: Counter[str] = Counter()
+    shown = [grey(one, window_hu) for one in noisy]
     for index, output in enumerate(outputs):
-        others = [one for place, one in enumerate(noisy) if place != index and one.shape == output.shape]
-        slip = _slip(noisy[index], output, others)
+        others = [one for place, one in enumerate(shown) if place != index and one.shape == output.shape]
+        slip = _same(noisy[index], output) or _slip(shown[index], grey(output, window_hu), others)
         if slip is not None:
             found[slip] += 1
     return [f"{count} of {counted(len(outputs), 'output')} {said}" for said, count in found.items()]
 
 
-def _slip(noisy: Grey, output: Grey, others: Sequence[Grey]) -> str | None:
-    """The first slip that explains an output, None if it looks like its input without noise."""
+def _same(noisy: Image, output: Image) -> str | None:
+    """Whether an output is its input, or nearly."""
     if np.array_equal(noisy, output):
         return "unchanged: equal to the input in every pixel"
     if difference(noisy, output).rms < HARDLY:
-        return "hardly changed: less than half a grey level (RMS) from the input"
+        level = "a grey level" if output.dtype == np.uint8 else "a HU"
+        return f"hardly changed: less than half {level} (RMS) from the input"
+    return None
+
+
+def _slip(noisy: Grey, output: Grey, others: Sequence[Grey]) -> str | None:
+    """The first slip that explains an output, None if it looks like its input without noise."""
     given, made = _averages(noisy), _averages(output)
     likeness = _correlation(given, made)
     white = float(np.mean((output == 255) & (noisy < 255)))

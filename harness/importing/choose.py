@@ -51,7 +51,7 @@ def choose(planes: Sequence[Plane], stated: Stated) -> tuple[list[Patient], list
         elif not (identity := _identity(plane, stated.patient)):
             unknown.append(str(plane.file))
         else:
-            series[identity, dose][plane.series].append(plane)
+            series[identity, dose][f"{plane.series} {plane.number}"].append(plane)
     if unknown:
         raise UsageError(
             "\n  ".join(["whose scans these are is unknown:", *first_few(list(dict.fromkeys(unknown)))]),
@@ -111,7 +111,7 @@ def _identity(plane: Plane, pattern: str | None) -> str:
 def _folders(planes: Sequence[Plane]) -> dict[str, list[Plane]]:
     found: dict[str, list[Plane]] = defaultdict(list)
     for plane in planes:
-        found[plane.series].append(plane)
+        found[f"{plane.series} {plane.number}"].append(plane)
     return found
 
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import math
+import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from harness.base.errors import UsageError
 from harness.base.png import MOST_PIXELS, Rejected
-from harness.importing.hounsfield import to_hu
+from harness.importing.hounsfield import AIR_HU, to_hu
 from harness.importing.planes import MOST_BYTES, SEEN, Pixels, Plane, Stated, bytes_of, one_spacing, place_of
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ WANTED = (
     *("PhotometricInterpretation", "GantryDetectorTilt"),
 )
 """The attributes that are read of a plane; nothing else of a file is looked at."""
+MACROS = (
+    *("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence"),
+    *("PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence"),
+    *("CTImageFrameTypeSequence", "CTExposureSequence", "CTXRayDetailsSequence", "CTReconstructionSequence"),
+    "CTAcquisitionDetailsSequence",
+)
+"""The functional groups with these, the most general first; others (sources, private ones) speak of other images."""
 Facts = Mapping[str, Any]
 
 
@@ -117,9 +125,9 @@ def _of_frames(header: Dataset) -> list[dict[str, Any]]:
 
     def flat(group: Dataset) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for macro in group:
-            if macro.VR == "SQ" and len(macro.value):
-                found |= _known(macro.value[0])
+        for macro in MACROS:
+            if items := group.get(macro):
+                found |= _known(items[0])
         return found
 
     shared = _known(header)
@@ -180,7 +188,7 @@ def _plane(root: Path, file: Path, frame: int, facts: Facts, shape: tuple[int, i
         file=file,
         frame=frame,
         kind="dicom",
-        series=str(facts.get("SeriesInstanceUID", "")),
+        series=str(facts.get("SeriesInstanceUID") or file.parent),
         number=str(facts.get("SeriesNumber") or ""),
         description=str(facts.get("SeriesDescription") or ""),
         patient=str(facts.get("PatientID") or "").strip(),
@@ -287,6 +295,36 @@ def _numbers(facts: Facts, key: str, count: int) -> list[float]:
     return values
 
 
+def _refuse_size(dataset: Dataset, frame: int) -> None:
+    """Rejected where the pixels are not as many as stated: of too many, pydicom and gdcm take the first."""
+    from pydicom.encaps import get_frame
+
+    rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(dataset.get("NumberOfFrames") or 1)
+    length, size = len(dataset.PixelData), 2 * rows * columns * frames
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        found = _coded_size(get_frame(dataset.PixelData, frame, number_of_frames=frames))
+        if found not in (None, (rows, columns)):
+            raise Rejected("holds pixels of another size than it states")
+    elif length != size:
+        raise Rejected(f"holds {length} bytes of pixels, and its size takes {size}")
+
+
+def _coded_size(code: bytes) -> tuple[int, int] | None:
+    """(rows, columns) of a codestream of JPEG, JPEG-LS or JPEG 2000; None for others
+    (RLE has none)."""
+    if code.startswith(b"\xff\x4f\xff\x51"):  # JPEG 2000: the far corner of the image, and the near one
+        right, bottom, left, top = struct.unpack_from(">4I", code, 8)
+        return bottom - top, right - left
+    at = 2
+    while code.startswith(b"\xff\xd8") and code[at] == 0xFF:
+        marker, length = struct.unpack_from(">xBH", code, at)
+        if marker in (0xC3, 0xF7):  # a frame of lossless JPEG, of JPEG-LS
+            rows, columns = struct.unpack_from(">2H", code, at + 5)
+            return rows, columns
+        at += 2 + length
+    return None
+
+
 def _load(
     path: Path,
     frame: int,
@@ -306,12 +344,14 @@ def _load(
             implicit, little = dataset.original_encoding
             plain = "1.2.840.10008.1.2"
             dataset.file_meta.TransferSyntaxUID = UID(plain if implicit else f"{plain}.{1 if little else 2}")
+        _refuse_size(dataset, frame)
         # the unused bits are looked at below: cut off, padding of 16 bits in 12 would turn into tissue
         values = pixel_array(dataset, index=frame, raw=True, correct_unused_bits=False).astype(np.int64)
     if values.shape != shape:
         raise Rejected("holds pixels of another size than it states")
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    if signed and values.max() > high and values.min() >= 0 and values.max() < 1 << bits:
+    below_zero = signed and scale[1] > AIR_HU[1]  # else all that is stored below 0 is darker than air
+    if below_zero and values.max() > high and values.min() >= 0 and values.max() < 1 << bits:
         values[values > high] -= 1 << bits  # the sign's bit was not carried into the unused ones
     beyond = (values < low) | (values > high)
     return to_hu(values, slope=scale[0], intercept=scale[1], stated=padding, beyond=beyond)

@@ -21,6 +21,8 @@ from harness.importing.hounsfield import to_hu
 from harness.importing.planes import MOST_BYTES, MOST_VOXELS, Pixels, Plane, Stated, bytes_of
 
 Array = NDArray[Any]
+LONGEST = 2
+"""Times its width that an axial plane of a body is high, or the other way round, at most."""
 AS_IT_STANDS = "states no orientation: taken to stand with the front up and the patient's right on the left"
 
 
@@ -45,7 +47,8 @@ def _planes(
 ) -> list[Plane]:
     if stated.pixel_mm is None:
         raise Rejected("states no pixel size: give --pixel-mm")
-    if values.ndim == 3 and values.shape[0] == values.shape[1] != values.shape[2]:
+    across = sorted(values.shape[1:])
+    if values.ndim == 3 and (values.shape[0] == values.shape[1] != values.shape[2] or across[1] > LONGEST * across[0]):
         raise Rejected(f"has the shape {values.shape}: planes last? (planes, rows, columns) is expected")
     if values.ndim not in (2, 3) or not 0 < math.prod(values.shape[-2:]) <= MOST_PIXELS:
         raise Rejected(f"has the shape {values.shape}: (rows, columns) or (planes, rows, columns) is expected")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -130,8 +131,26 @@ def _by_order(low: Sequence[Plane], normal: Sequence[Plane], stated: Stated) -> 
         )
     if stated.paired and len(low) != len(normal):
         raise Rejected(f"has {len(low)} planes of low and {len(normal)} of normal dose, so they cannot be --paired")
+    if stated.paired and not _numbered_alike(low, normal):
+        raise Rejected(
+            "has files whose numbers do not go on alike in low and normal dose, so the k-th of both are not one plane: "
+            "is one missing, or was refused?"
+        )
     matched = _kth(low, normal, "unpaired, as stated")
     return matched._replace(one_place=True, notes=["paired by order, as stated"]) if stated.paired else matched
+
+
+def _numbered_alike(low: Sequence[Plane], normal: Sequence[Plane]) -> bool:
+    """Whether the numbers in the files' names grow alike from plane to plane: else a plane is missing on either side,
+    and all between are out of step. Names that are not of one pattern tell nothing."""
+    steps = []
+    for planes in (low, normal):
+        rows = [[*(int(one) for one in re.findall(r"\d+", plane.file.name)), plane.frame] for plane in planes]
+        if len({len(row) for row in rows}) > 1:
+            return True
+        columns = [[value - column[0] for value in column] for column in zip(*rows, strict=True)]
+        steps.append([column for column in columns if any(column)])
+    return steps[0] == steps[1]
 
 
 def _kth(low: Sequence[Plane], normal: Sequence[Plane], note: str) -> Matched:
@@ -149,6 +168,9 @@ def _one_centre(low: Plane, normal: Plane) -> bool:
 
 
 def _refuse_unlike(low: Sequence[Plane], normal: Sequence[Plane]) -> None:
+    for planes in (low, normal):
+        if len({one.kernel for one in planes}) > 1:
+            raise Rejected("has planes of several kernels in one series")
     both = [*low, *normal]
     sizes = sorted({one.standing for one in both})
     if len(sizes) > 1:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from harness.base.digests import digest_pixels
 from harness.base.png import Rejected
 from harness.base.slices import COMPRESSION
-from harness.base.text import shortened, visible
 from harness.dataset.pairs_fit import SMOOTH
 from harness.imaging.hounsfield import OFFSET_HU
 from harness.importing.choose import Patient
@@ -171,8 +170,3 @@ def _thumbnail(pixels: Pixels) -> Grey:
     low, high = SHOWN
     shown = (pixels.hu[::step, ::step] - low) / (high - low) * 255
     return np.asarray(np.rint(np.clip(shown, 0, 255)), np.uint8)
-
-
-def stated_kernel(plane: Plane) -> str | None:
-    """The kernel's name, safe to print and to store."""
-    return shortened(visible(plane.kernel), 64) if plane.kernel else None

@@ -17,6 +17,7 @@ from harness.base.errors import UsageError
 from harness.base.files import read_regular
 from harness.base.png import Rejected
 from harness.base.structs import Strict
+from harness.dataset.scans_file import MOST_MM
 
 MOST_TILT, MOST_ROTATION = 35.0, 30.0
 """Degrees: gantries tilt by 30 at most; beyond them a plane is a reformation in another direction."""
@@ -164,7 +165,7 @@ def place_of(
     in which the column and the row index grow. Rejected where they span no axial plane."""
     vectors = np.stack([along_row, along_column, first])
     lengths = np.linalg.norm(vectors[:2], axis=1)
-    if not np.isfinite(vectors).all() or abs(lengths - 1).max() > 0.01 or abs(along_row @ along_column) > 0.01:
+    if not (np.abs(vectors) <= MOST_MM).all() or abs(lengths - 1).max() > 0.01 or abs(along_row @ along_column) > 0.01:
         raise Rejected("states an orientation or a position that is none")
     normal = np.cross(along_row, along_column)
     normal = normal if normal[2] >= 0 else -normal

@@ -19,11 +19,11 @@ from harness.base.progress import Progress, Reporter
 from harness.base.slices import write_grey
 from harness.base.structs import read_json, write_json
 from harness.base.text import first_few
-from harness.dataset.scans_file import DATASET, MadeBy, ScanCase, ScansFile
+from harness.dataset.scans_file import DATASET, MadeBy, ScanCase, ScansFile, kernel_name
 from harness.imaging.montage import montage
 from harness.importing.choose import choose
 from harness.importing.find import find_planes
-from harness.importing.patient import Taken, stated_kernel, take
+from harness.importing.patient import Taken, take
 from harness.importing.planes import Left, Stated
 from harness.importing.report import PatientReport, Report, counts
 
@@ -131,7 +131,7 @@ def _name(part: Path, taken: Sequence[Taken]) -> ScansFile:
                     thickness_mm=low.thickness_mm,
                     kvp=low.kvp,
                     mas=low.mas,
-                    kernel=stated_kernel(low),
+                    kernel=kernel_name(low.kernel) if low.kernel else None,
                     paired=patient.paired,
                     lq=pair.lq,
                     gt=pair.gt,

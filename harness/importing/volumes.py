@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import zlib
 from collections.abc import Callable
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 
 from harness.base.png import MOST_PIXELS, Rejected
 from harness.importing.hounsfield import to_hu
-from harness.importing.planes import MOST_VOXELS, Pixels, Plane, bytes_of, one_spacing, place_of
+from harness.importing.planes import MOST_BYTES, MOST_VOXELS, Pixels, Plane, bytes_of, one_spacing, place_of
 
 Array = NDArray[Any]
+SAME = 0.5
+"""Millimetres by which two statements of one place may differ: single precision, quaternions."""
 
 
 class Grid(NamedTuple):
@@ -113,7 +116,18 @@ def _nifti_grid(path: Path) -> Grid:
         raise Rejected(f"is measured in {unit}, and mm are expected")
     to_left_and_back = np.array([-1.0, -1.0, 1.0])  # its x grows to the right, its y to the front
     affine = np.asarray(image.affine, np.float64)
+    places = [_corners(one, shape) for one, code in (image.get_sform(coded=True), image.get_qform(coded=True)) if code]
+    if np.abs(places[0] - places[-1]).max() > SAME:
+        raise Rejected("states two places that differ (sform and qform)")
+    if math.prod(shape) * image.get_data_dtype().itemsize > MOST_BYTES:
+        raise Rejected(f"unpacks to more than {MOST_BYTES >> 30} GiB")
     return Grid(shape, affine[:3, :3].T * to_left_and_back, affine[:3, 3] * to_left_and_back)
+
+
+def _corners(affine: Array, shape: tuple[int, ...]) -> Array:
+    """Where the corners of a volume lie, in mm: (8, 3)."""
+    corners = np.array(list(itertools.product(*((0, side - 1) for side in shape))))
+    return np.asarray(corners @ affine[:3, :3].T + affine[:3, 3])
 
 
 @functools.lru_cache(maxsize=2)
@@ -165,6 +179,11 @@ def _meta_numbers(fields: dict[str, str], key: str, count: int) -> NDArray[np.fl
     return found
 
 
+def _meta_true(fields: dict[str, str], key: str, otherwise: str = "False") -> bool:
+    """As ITK reads it: by the first letter."""
+    return fields.get(key, otherwise)[:1] in ("T", "t", "1")
+
+
 def _meta_grid(fields: dict[str, str]) -> Grid:
     if fields.get("NDims") != "3" or fields.get("ElementNumberOfChannels", "1") != "1":
         raise Rejected("is no single volume of one channel (NDims, ElementNumberOfChannels)")
@@ -179,8 +198,11 @@ def _meta_grid(fields: dict[str, str]) -> Grid:
 def _meta(path: Path) -> Volume:
     fields, rest = _meta_header(path)
     kind = META_TYPES.get(fields.get("ElementType", ""))
-    if kind is None or fields.get("BinaryData", "True") != "True":
+    if kind is None or not _meta_true(fields, "BinaryData", "True"):
         raise Rejected("holds no binary whole or real numbers (ElementType, BinaryData)")
+    for key, usual in (("ElementToIntensityFunctionSlope", 1.0), ("ElementToIntensityFunctionOffset", 0.0)):
+        if key in fields and _meta_numbers(fields, key, 1)[0] != usual:
+            raise Rejected(f"states that its values are not its intensities ({key}): apply it and remove it")
     name = fields["ElementDataFile"]
     if name != "LOCAL":
         beside = path.parent / name
@@ -188,9 +210,9 @@ def _meta(path: Path) -> Volume:
             raise Rejected("names pixels that are no file beside it (ElementDataFile)")
         rest = bytes_of(beside)
     shape = _meta_grid(fields).shape
-    dtype = np.dtype(kind).newbyteorder(">" if fields.get("BinaryDataByteOrderMSB") == "True" else "<")
+    dtype = np.dtype(kind).newbyteorder(">" if _meta_true(fields, "BinaryDataByteOrderMSB") else "<")
     size = math.prod(shape) * dtype.itemsize
-    if fields.get("CompressedData") == "True":
+    if _meta_true(fields, "CompressedData"):
         try:
             rest = zlib.decompressobj(32 + 15).decompress(rest, size + 1)
         except zlib.error as error:

@@ -70,6 +70,11 @@ def write_pairs(
     is false.
     """
     refuse_existing(folder)
+    if STRATEGIES[purify.strategy].add_noise and purify.variant == "published" and dataset.bits == 16:
+        raise UsageError(
+            "published Add Noise stretches 8-bit slices, and has no scale in HU, while the data are in HU",
+            fix="state purify.variant: corrected, or strategy: rb, which adds no noise",
+        )
     if STRATEGIES[purify.strategy].add_noise and purify.variant == "corrected":
         refuse_uncalibrated(dataset)
         if purify.noise is None:

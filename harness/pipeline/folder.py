@@ -12,7 +12,6 @@ from harness.base.png import pixels_of
 from harness.base.progress import Reporter
 from harness.base.slices import read_slices
 from harness.board.build import write_board
-from harness.imaging.hounsfield import grey
 from harness.imaging.slips import find_slips
 from harness.pipeline.attachments import attachment_files
 from harness.pipeline.prepare import Benchmark
@@ -67,9 +66,8 @@ def evaluate_folder(
     found = read_folder(folder, sizes=sizes, bits=benchmark.dataset.bits, note=reporter.note)
     pixels = pixels_of(found)
     names = [case.name for case in benchmark.dataset.cases]
-    window = benchmark.dataset.window_hu
-    shown = ([grey(images[name], window) for name in names] for images in (noisy, pixels))
-    for line in find_slips(*shown):
+    both = ([images[name] for name in names] for images in (noisy, pixels))
+    for line in find_slips(*both, window_hu=benchmark.dataset.window_hu):
         reporter.note(f"looks wrong: {line}")
     with reporter.stage("score") as progress:
         card = score_outputs(outputs, benchmark, progress)

@@ -74,7 +74,9 @@ def trial_run(
     write_grey(sheet, contact_sheet(noisy, outputs, reading_hu, window_hu=dataset.window_hu))
     return Trial(
         run=run,
-        slips=tuple(find_slips(list(noisy.values()), [outputs[name] for name in noisy])),
+        slips=tuple(
+            find_slips(list(pixels[0].values()), [pixels[1][name] for name in noisy], window_hu=dataset.window_hu)
+        ),
         differences={name: difference(one, pixels[1][name]) for name, one in pixels[0].items()},
         hu_per_level=dataset.hu_per_level,
         sheet=str(sheet),

@@ -11,7 +11,7 @@ from harness.base.structs import Strict
 from harness.imaging.lesion import Lesion
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+Commitment = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
 
 PHANTOM_WINDOW_HU = (-1024.0, 1200.0)
 

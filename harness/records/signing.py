@@ -26,7 +26,7 @@ SIGNATURE = "signature.json"
 
 SIGNERS = "signers.yaml"
 
-PublicKey = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+PublicKey = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Signature(Strict, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class Signature(Strict, frozen=True, kw_only=True):
 
     algorithm: Literal["ed25519"] = "ed25519"
     key: PublicKey
-    signature: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}$")]
+    signature: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
 
 
 class Signer(Strict, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Context: neighbours, or whole series, for submissions that look at more than one slice (`context` of the manifest).
 
-Others never learn which slices belong together: names are opaque, and their order tells nothing.
+Others are not told which slices belong together: names are opaque, and their order tells nothing. What a case says of
+its scan (pixel size, tube current, kernel) may tell patients apart all the same, but no order.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ REGION_COLOURS: dict[Region, str] = {
 
 Role = Literal["worst", "median", "best"]
 
-FileName = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+-[a-z]+\.(webp|png)$")]
+FileName = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+-[a-z]+\.(webp|png)\Z")]
 
 
 class Slice(Strict, frozen=True, kw_only=True):

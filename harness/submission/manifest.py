@@ -61,7 +61,7 @@ InputKind = Literal["uint8", "uint16-hu"]
 Context = Annotated[int, msgspec.Meta(ge=1, le=8)] | Literal["series"]
 """What of its series a slice is shown with: so many neighbours on each side, or all of it."""
 
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Image(Strict, frozen=True, kw_only=True):

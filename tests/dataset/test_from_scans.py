@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -141,4 +142,34 @@ def test_scans_that_are_given_as_a_folder_are_known(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_not_imported_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"dataset\.json: no such file"):
+        load_data(protocol(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("name", "p001-0001\n", "matching regex"),
+        ("name", "p\u0660\u0660\u0661-0001", "matching regex"),
+        ("name", "../p001-0001", "matching regex"),
+        ("name", "p002-0001", "name is p002-0001, and patient p001"),
+        ("patient", "p009", "name is p001-0001, and patient p009"),
+        ("kernel", "\x1b[31mB30f", "kernel is no line of text of 64 characters at most"),
+        ("kernel", "B" * 65, "kernel is no line of text of 64 characters at most"),
+        ("position_mm", 1e308, "Expected `float` <= 100000.0"),
+    ],
+)
+def test_a_strangers_data_set_is_checked(tmp_path: Path, key: str, value: object, words: str) -> None:
+    """Names go into paths and messages, kernels to containers and pages, places into differences."""
+    file = msgspec.to_builtins(scans(tmp_path))
+    file["cases"][0][key] = value
+    write_json(tmp_path / "dataset.json", file)
+    with pytest.raises(UsageError, match=re.escape(words)):
+        load_data(protocol(str(tmp_path)))
+
+
+def test_two_cases_of_one_name_are_refused(tmp_path: Path) -> None:
+    file = msgspec.to_builtins(scans(tmp_path))
+    file["cases"] = [*file["cases"], file["cases"][0]]
+    write_json(tmp_path / "dataset.json", file)
+    with pytest.raises(UsageError, match="two cases have one name"):
         load_data(protocol(str(tmp_path)))

@@ -114,3 +114,16 @@ def test_the_difference_is_output_less_input() -> None:
     assert difference(noisy, np.array([[13, 20], [30, 36]], np.uint8)) == pytest.approx((-0.25, 2.5))
     of_air = np.array([[6700, 7192]], np.uint16)  # -1492 and -1000 HU: no window cuts them off
     assert difference(of_air, of_air + np.uint16(24)) == (24, 24)
+
+
+def test_slices_in_hu_are_compared_in_hu_and_looked_at_as_grey_levels() -> None:
+    noisy = [(8.72 * one.astype(np.float64) - 1024 + 8192).round().astype(np.uint16) for one in NOISY[:2]]
+    window = (-1024.0, 1200.0)
+    assert find_slips(noisy, noisy, window_hu=window) == ["2 of 2 outputs unchanged: equal to the input in every pixel"]
+    slightly = [one + np.uint16(2) for one in noisy]  # within a grey level
+    assert find_slips(noisy, slightly, window_hu=window) == []
+    nearly = [noisy[0].copy(), noisy[1].copy()]
+    for one in nearly:
+        one[0, 0] += 1
+    (line,) = find_slips(noisy, nearly, window_hu=window)
+    assert "less than half a HU" in line
