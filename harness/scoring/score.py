@@ -15,6 +15,7 @@ from harness import metrics as metrics_of
 from harness.base.errors import UsageError
 from harness.base.progress import Progress, part_of
 from harness.base.structs import Strict
+from harness.base.workers import shared_workers
 from harness.dataset.cases import Case, Dataset
 from harness.features import Extractor, LazyExtractors
 from harness.imaging.anatomy import ANATOMIES
@@ -154,6 +155,7 @@ def _check_ranking(protocol: Protocol) -> None:
         )
 
 
+@shared_workers()
 def score(
     outputs: Mapping[str, Path],
     dataset: Dataset,
