@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from harness.dataset.cases import Case
 from harness.imaging.hounsfield import Image, Window, data_range, hu_per_level, own_window
 from harness.imaging.regions import shrink
 from harness.metrics import Comparison, ImageMetric, comparisons
-from harness.protocol import FidelityGate, Protocol
+
+if TYPE_CHECKING:
+    from harness.protocol import Protocol  # which takes a worker longer to import than all else here
 
 SPECTRUM_STEP = 0.02
 """Step of a mean spectrum's frequencies in 1/mm: about what a patch of 64 pixels of 0.75 mm resolves."""
@@ -77,7 +79,7 @@ class _Task(NamedTuple):
     region_map: Path
     metrics: Mapping[str, ImageMetric]
     regions: Sequence[str]
-    gate: FidelityGate
+    gate: tuple[str, str]  # its metric and region
     window_hu: Window | None
 
 
@@ -104,7 +106,7 @@ def image_values(
             region_map=region_maps[index],
             metrics=wanted,
             regions=protocol.regions,
-            gate=protocol.gate,
+            gate=(protocol.gate.metric, protocol.gate.region),
             window_hu=window_hu,
         )
         for index, case in enumerate(cases)
@@ -124,8 +126,8 @@ def _slice_values(task: _Task) -> _Values:
     values, spectra = _measured(
         task, own, comparisons(references, task.metrics, {region: masks[region] for region in task.regions})
     )
-    gate = {name: metric for name, metric in task.metrics.items() if name == task.gate.metric}
-    bound, _ = _measured(task, noisy, comparisons(references, gate, {task.gate.region: masks[task.gate.region]}))
+    name, region = task.gate
+    bound, _ = _measured(task, noisy, comparisons(references, {name: task.metrics[name]}, {region: masks[region]}))
     return _Values(values, spectra, bound)
 
 
