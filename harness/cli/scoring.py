@@ -120,7 +120,7 @@ def run(
     if as_json:
         print_json(with_standings([outcome_of(evaluation, seconds=time.monotonic() - began)], leaderboard))
     else:
-        noisy = noisy_scores(benchmark, reporter) if failure is None else None
+        noisy = noisy_scores(evaluation.record.result, benchmark, reporter) if failure is None else None
         print_scores(evaluation.record.result, chosen, noisy)
         print_standing(evaluation, chosen, leaderboard, deterministic=entry.manifest.deterministic)
     if failure is not None:
@@ -227,7 +227,7 @@ def score(
     if as_json:
         print_json(record)
         return
-    print_scores(record.result, chosen, noisy_scores(benchmark, reporter))
+    print_scores(record.result, chosen, noisy_scores(record.result, benchmark, reporter))
     place = f"record: {written}" if written else "no record is written (--record SLUG writes one)"
     console().print(f"self-reported, not ranked; {place}", highlight=False, soft_wrap=True)
 

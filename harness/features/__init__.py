@@ -10,8 +10,9 @@ import importlib
 import os
 import pkgutil
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,10 +24,22 @@ from harness.base.errors import UsageError
 from harness.base.progress import Progress
 from harness.base.slices import read_grey, read_image
 from harness.features._extractor import Extractor, ExtractorFactory, Matrix, Output
+from harness.features._lazy import LazyExtractors
 from harness.features._maps import Grid, region_weights
 from harness.imaging.hounsfield import Window, grey
 
-__all__ = ["Extractor", "ExtractorFactory", "Features", "Output", "extract", "extract_masked", "load", "names"]
+__all__ = [
+    "Extractor",
+    "ExtractorFactory",
+    "Features",
+    "LazyExtractors",
+    "Output",
+    "extract",
+    "extract_masked",
+    "lazy",
+    "load",
+    "names",
+]
 
 WHOLE = "whole"
 Mask = NDArray[np.bool_]
@@ -60,10 +73,28 @@ def load(name: str, *, device: str = "cpu") -> Extractor:
     UsageError for an unknown name, for a device that this machine does not have, and for missing or damaged weights,
     with the fix.
     """
-    if name not in names():
-        raise UsageError(f"no extractor {name!r} (there are: {', '.join(names())})", fix="correct the protocol")
+    _refuse_unknown(name)
     factory: ExtractorFactory = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").load
     return factory(device=device)
+
+
+def lazy(chosen: Iterable[str], *, device: str = "cpu") -> LazyExtractors:
+    """The extractors of those names, each loaded at its first use; UsageError as `load`, but at once.
+
+    On another device than the CPU all are loaded at once: only that shows whether this machine has it.
+    """
+    wanted = list(chosen)
+    for name in wanted:
+        _refuse_unknown(name)
+    found = LazyExtractors(wanted, partial(load, device=device))
+    if device != "cpu":
+        list(found)
+    return found
+
+
+def _refuse_unknown(name: str) -> None:
+    if name not in names():
+        raise UsageError(f"no extractor {name!r} (there are: {', '.join(names())})", fix="correct the protocol")
 
 
 def extract(

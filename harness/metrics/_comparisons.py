@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from harness.base.errors import ScoringError
 from harness.imaging.hounsfield import Image, Window, hounsfield, hu_per_level
-from harness.metrics._images import Content, as_array, content
+from harness.metrics._images import IMAGES, once_per_slice
 from harness.metrics._metric import ImageMetric, Mask, SpectralMetric, Spectrum
 
 WINDOW_FIX = "state data.window_hu, the HU of grey 0 and of grey 255, or leave the metric out of the protocol"
@@ -47,7 +46,7 @@ class Comparison(NamedTuple):
         if self.metric.in_hu:
             if window_hu is None:
                 raise ScoringError(f"{self.name} is computed in HU, but the slices' window is unknown", fix=WINDOW_FIX)
-            own, target = (_in_hu(content(one), window_hu) for one in (image, self.target))
+            own, target = (_in_hu(one, window_hu) for one in (image, self.target))
             data_range *= hu_per_level(window_hu, image.dtype)
         if isinstance(self.metric, SpectralMetric):
             found = self.metric.spectrum(own, target, self.mask, pixel_mm=pixel_mm)
@@ -55,9 +54,9 @@ class Comparison(NamedTuple):
         return Measured(self.metric.value(own, target, self.mask, data_range=data_range, pixel_mm=pixel_mm))
 
 
-@lru_cache(maxsize=3)  # a slice, its label and its truth: all metrics in HU share them
-def _in_hu(image: Content, window_hu: Window) -> NDArray[np.float64]:
-    hu = hounsfield(as_array(image), window_hu)
+@once_per_slice(IMAGES)
+def _in_hu(image: Image, window_hu: Window) -> NDArray[np.float64]:
+    hu = hounsfield(image, window_hu)
     hu.flags.writeable = False
     return hu
 

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from harness.imaging.hounsfield import Window
-from harness.metrics._images import gaussian, moments, similarity, within
+from harness.metrics._images import check, gaussian, moments, seen, similarity
 from harness.metrics._metric import HU, ImageMetric, Mask, Unit
 from harness.metrics.psnr import QUANTISATION_MSE
 
@@ -45,7 +45,7 @@ def _value(
     compare: Compare,
 ) -> float | None:
     del data_range, pixel_mm  # every image metric takes them; a paper has its own data range
-    within(image, reference, mask)
+    check(image, reference, mask)
     return compare(np.clip(image, *window), np.clip(reference, *window))
 
 
@@ -67,5 +67,5 @@ def padded_ssim(image: HU, reference: HU, data_range: float) -> float:
     """SSIM in Gaussian windows of 11 pixels, sigma 1.5, around every pixel, with zeros beyond the image: that of the
     package pytorch-ssim, which many projects took over. It is no function of differences: 0 HU must be where the
     project has 0."""
-    a, b = (np.pad(one, 5) for one in (image, reference))
-    return float(similarity(moments(a, b, gaussian(11, 1.5)), data_range).mean())
+    a, b = (seen(np.pad(one, 5), gaussian(11, 1.5)) for one in (image, reference))
+    return float(similarity(moments(a, b), data_range).mean())

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from harness.imaging.hounsfield import Window
-from harness.metrics._images import Moments, moments, similarity
+from harness.metrics._images import Moments, moments, seen, similarity
 from harness.metrics._metric import HU
 from harness.metrics._papers import in_window, psnr, rmse
 
@@ -30,7 +30,7 @@ def _window(centre: int, width: int) -> Window:
 
 def ssim(image: HU, reference: HU, window: Window) -> float:
     """scikit-image's default SSIM of slices in HU, cut off at the window that is its data range."""
-    found = moments(image - window[0], reference - window[0], np.full(_SIDE, 1 / _SIDE))
+    found = moments(*(seen(one - window[0], np.full(_SIDE, 1 / _SIDE)) for one in (image, reference)))
     sample = _SIDE**2 / (_SIDE**2 - 1)
     found = Moments(found.mean, found.reference_mean, *(sample * second for second in found[2:]))
     return float(similarity(found, window[1] - window[0]).mean())

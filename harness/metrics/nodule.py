@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.imaging.regions import dilate
-from harness.metrics._images import within
+from harness.metrics._images import check
 from harness.metrics._metric import HU, ImageMetric, Mask
 from harness.metrics._nodules import GAP, lung_around, smoothed
 
@@ -49,7 +49,7 @@ def area(image: HU, reference: HU, mask: Mask, *, data_range: float, pixel_mm: f
     None where there is no nodule to measure. ScoringError for different sizes or an empty mask.
     """
     del data_range, pixel_mm  # every image metric takes them; a ratio of areas needs neither
-    within(image, reference, mask)
+    check(image, reference, mask)
     found = _nodules(reference, mask)
     if found is None:
         return None
@@ -60,7 +60,7 @@ def area(image: HU, reference: HU, mask: Mask, *, data_range: float, pixel_mm: f
 def bias(image: HU, reference: HU, mask: Mask, *, data_range: float, pixel_mm: float | None) -> float | None:
     """Mean error in HU over the reference's pixels of nodule. None and ScoringError as `area`."""
     del data_range, pixel_mm  # every image metric takes them; this one needs neither
-    within(image, reference, mask)
+    check(image, reference, mask)
     found = _nodules(reference, mask)
     return None if found is None else float(np.mean(image[found.inside] - reference[found.inside]))
 

@@ -8,7 +8,7 @@ alone leaves the ratio at 1 on average. Above 1 nodules are exaggerated.
 from __future__ import annotations
 
 from harness.imaging.hounsfield import Image
-from harness.metrics._images import recovered_contrast, within
+from harness.metrics._images import check, recovered_contrast
 from harness.metrics._metric import ImageMetric, Mask
 from harness.metrics._nodules import lung_around
 
@@ -20,7 +20,7 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
     empty mask.
     """
     del data_range, pixel_mm  # every image metric takes them; this one needs neither
-    within(image, reference, mask)
+    check(image, reference, mask)
     lung = lung_around(reference, mask)
     return None if lung is None else recovered_contrast(image, reference, mask, lung)
 

@@ -12,19 +12,24 @@ lowest ring of frequencies, which is left out: waves longer than 32 pixels are s
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.fft import fft2
+from scipy.fft import rfft2
 
 from harness.imaging.hounsfield import Image
-from harness.metrics._images import within
+from harness.metrics._images import MASKS, check, once_per_slice
 from harness.metrics._metric import Mask, SpectralMetric, Spectrum
 
 _PATCH = 64
 _HANN = np.hanning(_PATCH + 1)[:_PATCH].astype(np.float32)
 _TAPER = np.outer(_HANN, _HANN)
 _PLANE = np.stack([np.ones((_PATCH, _PATCH)), *np.mgrid[-1 : 1 : _PATCH * 1j, -1 : 1 : _PATCH * 1j]]).astype(np.float32)
+_STEP = _PATCH // 2
+_RING = np.rint(_PATCH * np.hypot(np.fft.fftfreq(_PATCH)[:, None], np.fft.rfftfreq(_PATCH))).astype(np.intp)
+_TIMES = np.broadcast_to(np.where(np.arange(_STEP + 1) % _STEP == 0, 1.0, 2.0), _RING.shape)  # of its mirror image, too
 _ROUNDING = 1e-6  # grey levels squared: what detrending leaves of a constant
 
 
@@ -35,32 +40,48 @@ def radial_spectrum(image: NDArray[np.generic], mask: Mask, *, pixel_mm: float |
     grey levels^2 mm^2; where `pixel_mm` is None they are per pixel. Over the plane of frequencies the power integrates
     to the variance. None where no patch of 64 x 64 pixels has half of its weight in the mask.
     """
-    if min(image.shape) < _PATCH:
+    found = _patches(mask) if min(image.shape) >= _PATCH else None
+    if found is None:
         return None
-    step = _PATCH // 2
-    masks = sliding_window_view(mask, (_PATCH, _PATCH))[::step, ::step]
-    rows, columns = np.nonzero(np.einsum("ijyx,yx->ij", masks, _TAPER**2) >= 0.5 * (_TAPER**2).sum())
-    if not len(rows):
-        return None
-    weights = masks[rows, columns] * _TAPER
-    patches = sliding_window_view(image, (_PATCH, _PATCH))[::step, ::step][rows, columns].astype(np.float32)
-    power = np.abs(fft2(weights * _detrended(patches, weights))) ** 2
-    spectrum = power.sum(axis=0, dtype=np.float64) / np.sum(weights**2, dtype=np.float64)
-
-    frequency = np.fft.fftfreq(_PATCH)
-    ring = np.rint(_PATCH * np.hypot(frequency[:, None], frequency)).astype(np.intp).ravel()
-    radial = (np.bincount(ring, spectrum.ravel()) / np.bincount(ring))[2 : _PATCH // 2 + 1]
+    patches = sliding_window_view(image, (_PATCH, _PATCH))[::_STEP, ::_STEP][found.rows, found.columns]
+    waves = rfft2(_detrended(patches.astype(np.float32), found))
+    power = (waves.real**2 + waves.imag**2).sum(axis=0, dtype=np.float64)
+    rings = np.bincount(_RING.ravel(), (power * _TIMES).ravel()) / np.bincount(_RING.ravel(), _TIMES.ravel())
+    radial = rings[2 : _PATCH // 2 + 1] / found.weight
     size = 1.0 if pixel_mm is None else pixel_mm
     return np.arange(2, _PATCH // 2 + 1) / (_PATCH * size), radial * size**2
 
 
-def _detrended(patches: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Patches (k, n, n), each minus the plane that fits it best under its weights."""
-    normal = np.einsum("kyx,ayx,byx->kab", weights, _PLANE, _PLANE, optimize=True)
-    right = np.einsum("kyx,ayx->ka", weights * patches, _PLANE, optimize=True)
-    planes = np.linalg.solve(normal.astype(np.float64), right[:, :, None].astype(np.float64))[:, :, 0]
-    trend: NDArray[np.float32] = np.einsum("ka,ayx->kyx", planes.astype(np.float32), _PLANE, optimize=True)
-    return patches - trend
+class _Patches(NamedTuple):
+    """Where the patches of a region lie, the weights of their pixels (k, n, n), the sum of their squares, and what the
+    fit of a plane needs of them (k, 3, 3)."""
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    weights: NDArray[np.float32]
+    weight: float
+    normal: NDArray[np.float64]
+
+
+@once_per_slice(MASKS)
+def _patches(mask: Mask) -> _Patches | None:
+    """The patches of which half the weight lies in bool `mask` (h, w); None without any."""
+    masks = sliding_window_view(mask, (_PATCH, _PATCH))[::_STEP, ::_STEP]
+    rows, columns = np.nonzero(np.einsum("ijyx,yx->ij", masks, _TAPER**2) >= 0.5 * (_TAPER**2).sum())
+    if not len(rows):
+        return None
+    weights = masks[rows, columns] * _TAPER
+    normal = np.einsum("kyx,ayx,byx->kab", weights, _PLANE, _PLANE, optimize=True).astype(np.float64)
+    return _Patches(rows, columns, weights, float(np.sum(weights**2, dtype=np.float64)), normal)
+
+
+def _detrended(patches: NDArray[np.float32], of: _Patches) -> NDArray[np.float32]:
+    """Patches (k, n, n), each minus the plane that fits it best under its weights, and times these."""
+    right = np.einsum("kyx,ayx->ka", of.weights * patches, _PLANE, optimize=True)
+    planes = np.linalg.solve(of.normal, right[:, :, None].astype(np.float64))[:, :, 0]
+    patches -= np.einsum("ka,ayx->kyx", planes.astype(np.float32), _PLANE, optimize=True)
+    patches *= of.weights
+    return patches
 
 
 def spectrum(image: Image, reference: Image, mask: Mask, *, pixel_mm: float | None) -> Spectrum | None:
@@ -69,7 +90,7 @@ def spectrum(image: Image, reference: Image, mask: Mask, *, pixel_mm: float | No
     None where the images differ by no more than a constant or a slope, or no patch fits. ScoringError for different
     sizes or an empty mask.
     """
-    within(image, reference, mask)
+    check(image, reference, mask)
     found = radial_spectrum(image.astype(np.float32) - reference, mask, pixel_mm=pixel_mm)
     return None if found is None or found[1].sum() < _ROUNDING * (pixel_mm or 1.0) ** 2 else found
 

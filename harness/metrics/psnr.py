@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.imaging.hounsfield import Image
-from harness.metrics._images import within
+from harness.metrics._images import errors
 from harness.metrics._metric import ImageMetric, Mask
 
 # Rounding to whole levels alone has this error variance, so slices cannot be known to agree better. It also keeps
@@ -19,8 +19,7 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
     ScoringError for different sizes or an empty mask.
     """
     del pixel_mm  # every image metric takes it; this one does not need it
-    a, b = within(image, reference, mask)
-    error = max(float(np.mean((a - b) ** 2)), QUANTISATION_MSE)
+    error = max(errors(image, reference, mask).mean_square, QUANTISATION_MSE)
     return float(10.0 * np.log10(data_range**2 / error))
 
 

@@ -11,17 +11,22 @@ import numpy as np
 
 from harness.base.errors import ScoringError
 from harness.imaging.hounsfield import Image
-from harness.metrics._images import Map, gaussian, moments, once_per_slice, similarity, within
+from harness.metrics._images import IMAGES, PAIRS, Map, Seen, check, gaussian, moments, once_per_slice, seen, similarity
 from harness.metrics._metric import ImageMetric, Mask
 
 WINDOW = 11
 _SIGMA = 1.5
 
 
-@once_per_slice
-def _similarity(image: Map, reference: Map, data_range: float) -> Map:
+@once_per_slice(IMAGES)
+def _seen(image: Image) -> Seen:
+    return seen(image.astype(np.float64), gaussian(WINDOW, _SIGMA))
+
+
+@once_per_slice(PAIRS)
+def _similarity(image: Image, reference: Image, data_range: float) -> Map:
     """The map where the window lies within the image, (h - 10, w - 10)."""
-    found = similarity(moments(image, reference, gaussian(WINDOW, _SIGMA)), data_range)
+    found = similarity(moments(_seen(image), _seen(reference)), data_range)
     return np.minimum(found, 1)  # which rounding may pass
 
 
@@ -32,7 +37,7 @@ def value(image: Image, reference: Image, mask: Mask, *, data_range: float, pixe
     images smaller than the window of 11 pixels.
     """
     del pixel_mm  # every image metric takes it; the window is in pixels
-    within(image, reference, mask)
+    check(image, reference, mask)
     if min(image.shape) < WINDOW:
         raise ScoringError(f"SSIM needs images of at least {WINDOW} x {WINDOW} pixels, found {image.shape}")
     reach = WINDOW // 2

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from harness.imaging.regions import Region, erode
-from harness.metrics._images import within
+from harness.metrics._images import check
 from harness.metrics._metric import HU, ImageMetric, Mask
 
 _MEDIAN = 5  # pixels
@@ -42,7 +42,7 @@ def value(
     None where the reference shows fewer than 20 pixels of it. ScoringError for different sizes or an empty mask.
     """
     del data_range, pixel_mm  # every image metric takes them; this one needs neither
-    within(image, reference, mask)
+    check(image, reference, mask)
     smooth = cv2.medianBlur(reference.astype(np.float32), _MEDIAN)
     tissue = mask & erode((smooth >= low) & (smooth < high), _MARGIN)
     if np.count_nonzero(tissue) < _FEWEST:

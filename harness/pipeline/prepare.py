@@ -33,7 +33,7 @@ from harness.submission.manifest import load_submission
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from harness.features import Extractor
+    from harness.features import LazyExtractors
 
 
 class LabelledData(Strict, frozen=True, kw_only=True):
@@ -48,7 +48,8 @@ class LabelledData(Strict, frozen=True, kw_only=True):
 class Benchmark(LabelledData, frozen=True, kw_only=True):
     """A protocol, ready to score outputs and to write their records below `leaderboard`."""
 
-    extractors: tuple[Extractor, ...]
+    extractors: LazyExtractors
+    feature_device: str
     leaderboard: Path
     signing_key: Ed25519PrivateKey | None  # signs new records; None leaves them unsigned
 
@@ -85,7 +86,8 @@ def prepare(
         dataset=data.dataset,
         labels=data.labels,
         weak_outputs=data.weak_outputs,
-        extractors=tuple(extractors),
+        extractors=extractors,
+        feature_device=feature_device,
         leaderboard=leaderboard,
         signing_key=key,
     )

@@ -16,18 +16,21 @@ from harness.protocol import Protocol
 from harness.records.observe import observe
 from harness.records.schema import Failure, Observed, Record, Result, SubmissionFacts, protocol_facts
 from harness.records.store import keep_protocol, write_record
-from harness.scoring.score import Scorecard, score
+from harness.scoring.cache import score_once
+from harness.scoring.score import Scorecard
 from harness.submission.manifest import ANCHOR_PREFIX
 
 
 def score_outputs(outputs: Mapping[str, Path], benchmark: Benchmark, progress: Progress) -> Scorecard:
-    """Score verified outputs (slice -> 8-bit grey PNG) by every metric and region of the benchmark's protocol."""
-    return score(
+    """The scores of verified outputs (slice -> grey PNG) by every metric and region of the benchmark's protocol,
+    computed here or found in the cache."""
+    return score_once(
         outputs,
         benchmark.dataset,
         benchmark.labels,
         benchmark.protocol,
         extractors=benchmark.extractors,
+        device=benchmark.feature_device,
         progress=progress,
     )
 

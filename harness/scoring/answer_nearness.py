@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.imaging.hounsfield import Image
 from harness.imaging.noise_level import spread
-from harness.imaging.portable import gaussian_blur
+from harness.imaging.portable import gaussian_blur, gaussian_weights
 
 Mask = NDArray[np.bool_]
 
@@ -54,13 +54,21 @@ def distances(image: Image, truth: Image, masks: Mapping[str, Mask]) -> dict[str
     found = {}
     for region in REGIONS:
         if region in masks and np.count_nonzero(masks[region]) >= FEWEST:
-            mask = masks[region]
-            rest = _difference(image, truth, mask)
+            mask, seen, ideal = _cut(masks[region], image, truth)
+            rest = _difference(seen, ideal, mask)
             rest[~mask] = 0  # nothing else reaches into the region
             blurred = [gaussian_blur(rest, sigma) for sigma in SIGMAS]
             parts = [finer - coarser for finer, coarser in itertools.pairwise(blurred)]
             found[region] = tuple(_size(part, mask) for part in (rest, *parts))
     return found
+
+
+def _cut(mask: Mask, image: Image, truth: Image) -> tuple[Mask, Image, Image]:
+    """What the blurs of a region see: its box, and as much around it as they reach."""
+    reach = len(gaussian_weights(max(SIGMAS))) // 2
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    box = tuple(slice(max(0, int(of[0]) - reach), int(of[-1]) + 1 + reach) for of in (rows, columns))
+    return mask[box], image[box], truth[box]
 
 
 def bounds(scan: Sequence[float], noisy: Sequence[float]) -> tuple[float, ...]:

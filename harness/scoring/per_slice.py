@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,12 @@ from harness.base.slices import read_grey, read_image
 from harness.base.structs import Strict
 from harness.base.workers import map_slices
 from harness.dataset.cases import Case
-from harness.imaging.hounsfield import Window, data_range, hu_per_level, own_window
+from harness.imaging.hounsfield import Image, Window, data_range, hu_per_level, own_window
 from harness.imaging.regions import shrink
-from harness.metrics import ImageMetric, comparisons
-from harness.protocol import Protocol
+from harness.metrics import Comparison, ImageMetric, comparisons
+
+if TYPE_CHECKING:
+    from harness.protocol import Protocol  # which takes a worker longer to import than all else here
 
 SPECTRUM_STEP = 0.02
 """Step of a mean spectrum's frequencies in 1/mm: about what a patch of 64 pixels of 0.75 mm resolves."""
@@ -60,19 +62,25 @@ class MeanSpectrum(Strict, frozen=True, kw_only=True):
 Spectra = dict[str, dict[str, MeanSpectrum]]  # reference -> region -> spectrum
 
 
+class _Values(NamedTuple):
+    """What was measured of slices: every value of the outputs, their spectra, and the gate's of the noisy inputs."""
+
+    own: list[SliceValue]
+    spectra: list[SliceSpectrum]
+    noisy: list[SliceValue]
+
+
 class _Task(NamedTuple):
-    """One slice to measure: its image, region map and references as files; what to measure, and where."""
+    """One slice to measure: its output, region map and references as files; what to measure, and where."""
 
     case: Case
-    image: Path
+    output: Path
     references: Mapping[str, Path]
     region_map: Path
     metrics: Mapping[str, ImageMetric]
     regions: Sequence[str]
+    gate: tuple[str, str]  # its metric and region
     window_hu: Window | None
-
-
-_Values = tuple[list[SliceValue], list[SliceSpectrum]]
 
 
 def image_values(
@@ -86,36 +94,50 @@ def image_values(
     """Every output's image metrics against every reference in every region, the spectra that some of them summarise,
     and the gate's metric of the noisy inputs.
 
-    All files are grey PNGs in the order of `cases`; `window_hu` is the HU of grey 0 and 255.
+    All files are grey PNGs in the order of `cases`, each read once; `window_hu` is the HU of grey 0 and 255.
     """
     loaded = {one.name: metrics.load(one.metric) for one in protocol.metrics}
     wanted = {name: metric for name, metric in loaded.items() if isinstance(metric, ImageMetric)}
-    gate = {name: metric for name, metric in wanted.items() if name == protocol.gate.metric}
-    outputs, inputs = [], []
-    for index, case in enumerate(cases):
-        targets = {name: paths[index] for name, paths in references.items()}
-        task = _Task(case, produced[index], targets, region_maps[index], wanted, protocol.regions, window_hu)
-        outputs.append(task)
-        inputs.append(task._replace(image=Path(case.lq), metrics=gate, regions=[protocol.gate.region]))
-    done = map_slices(_slice_values, [(task,) for task in (*outputs, *inputs)])
-    own, noisy = done[: len(cases)], done[len(cases) :]
+    tasks = [
+        _Task(
+            case=case,
+            output=produced[index],
+            references={name: paths[index] for name, paths in references.items()},
+            region_map=region_maps[index],
+            metrics=wanted,
+            regions=protocol.regions,
+            gate=(protocol.gate.metric, protocol.gate.region),
+            window_hu=window_hu,
+        )
+        for index, case in enumerate(cases)
+    ]
+    found = map_slices(_slice_values, [(task,) for task in tasks])
     return (
-        [one for values, _ in own for one in values],
-        [one for _, spectra in own for one in spectra],
-        [one for values, _ in noisy for one in values],
+        [one for of_slice in found for one in of_slice.own],
+        [one for of_slice in found for one in of_slice.spectra],
+        [one for of_slice in found for one in of_slice.noisy],
     )
 
 
 def _slice_values(task: _Task) -> _Values:
-    case, image = task.case, read_image(task.image)
-    all_masks = shrink(read_grey(task.region_map))
-    masks = {region: all_masks[region] for region in task.regions}
+    masks = shrink(read_grey(task.region_map))
     references = {name: read_image(path) for name, path in task.references.items()}
+    own, noisy = read_image(task.output), read_image(Path(task.case.lq))
+    values, spectra = _measured(
+        task, own, comparisons(references, task.metrics, {region: masks[region] for region in task.regions})
+    )
+    name, region = task.gate
+    bound, _ = _measured(task, noisy, comparisons(references, {name: task.metrics[name]}, {region: masks[region]}))
+    return _Values(values, spectra, bound)
+
+
+def _measured(task: _Task, image: Image, wanted: Iterable[Comparison]) -> tuple[list[SliceValue], list[SliceSpectrum]]:
+    case = task.case
     full = data_range(image, task.window_hu)
     window = None if task.window_hu is None else own_window(image, task.window_hu)
     values: list[SliceValue] = []
     spectra: list[SliceSpectrum] = []
-    for one in comparisons(references, task.metrics, masks):
+    for one in wanted:
         found = one.measure(
             image,
             data_range=full,

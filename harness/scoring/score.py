@@ -15,8 +15,9 @@ from harness import metrics as metrics_of
 from harness.base.errors import UsageError
 from harness.base.progress import Progress, part_of
 from harness.base.structs import Strict
+from harness.base.workers import shared_workers
 from harness.dataset.cases import Case, Dataset
-from harness.features import Extractor
+from harness.features import Extractor, LazyExtractors
 from harness.imaging.anatomy import ANATOMIES
 from harness.labels.label_set import LabelSet
 from harness.metrics import DistributionMetric, ImageMetric
@@ -71,8 +72,9 @@ class Scorecard(Strict, frozen=True, kw_only=True):
         return tables_of(self.label, self.truth, self.further)
 
 
-def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
-    """Check a protocol's metrics and load the extractors they need, before any container runs.
+def load_extractors(protocol: Protocol, *, device: str) -> LazyExtractors:
+    """Check a protocol's metrics and find the extractors they need, before any container runs; their networks are
+    loaded at the first use.
 
     UsageError for an unknown metric or extractor, a distribution metric without features (or an image metric with
     them), a metric of regions that the protocol's anatomy lacks, a gate that is not an error of images, a gate or
@@ -109,7 +111,7 @@ def load_extractors(protocol: Protocol, *, device: str) -> list[Extractor]:
                     fix="name another of the protocol's metrics",
                 )
     names = dict.fromkeys(one.features for one in protocol.metrics if one.features is not None)
-    return [extractors_of.load(name, device=device) for name in names]
+    return extractors_of.lazy(names, device=device)
 
 
 def _check_regions(one: Metric, metric: ImageMetric | DistributionMetric, protocol: Protocol) -> None:
@@ -153,6 +155,7 @@ def _check_ranking(protocol: Protocol) -> None:
         )
 
 
+@shared_workers()
 def score(
     outputs: Mapping[str, Path],
     dataset: Dataset,

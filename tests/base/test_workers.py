@@ -9,6 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from harness.base.workers import map_slices, shared_workers
+
 PARENT = """
 import time
 from harness.base.workers import map_slices
@@ -44,3 +48,21 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
             time.sleep(0.1)
     finally:
         parent.kill()
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_block_shares_its_workers() -> None:
+    with shared_workers():
+        one, other = (set(map_slices(os.getpid, [()] * 8)) for _ in range(2))
+    alone = set(map_slices(os.getpid, [()] * 2))
+    assert len(one | other) <= (os.cpu_count() or 1)
+    assert os.getpid() not in one | other
+    assert not alone & (one | other)
+
+
+@pytest.mark.usefixtures("workers")
+def test_an_error_in_a_block_leaves_its_workers_usable() -> None:
+    with shared_workers():
+        with pytest.raises(ZeroDivisionError):
+            map_slices(divmod, [(1, 0), (1, 1), (1, 0)])
+        assert map_slices(divmod, [(7, 2), (9, 3), (5, 5)]) == [(3, 1), (3, 0), (1, 0)]

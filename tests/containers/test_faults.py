@@ -206,10 +206,10 @@ def test_damaged_cached_files_are_made_again(engine: Engine, setting: Setting) -
     whole = setting.records()
     kinds: dict[tuple[str, str, str], Path] = {}
     for path in sorted(setting.cache.rglob("*.*")):
-        if path.suffix in (".png", ".json"):
+        if path.suffix in (".png", ".json", ".card"):
             relative = path.relative_to(setting.cache)
             kinds.setdefault((relative.parts[0], path.parent.name, path.suffix), path)
-    assert {kind for kind, _, _ in kinds} == {"data", "labels", "noisy", "runs"}
+    assert {kind for kind, _, _ in kinds} == {"data", "labels", "runs", "scores"}
     for number, path in enumerate(kinds.values()):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 * (number % 2)])
     shutil.rmtree(setting.leaderboard)

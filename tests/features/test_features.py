@@ -12,6 +12,7 @@ from PIL import Image
 from harness import features
 from harness.base.errors import UsageError
 from harness.base.slices import read_grey
+from harness.features import weights
 from harness.metrics import frechet, kernel
 
 Slices = Callable[[str], list[Path]]
@@ -218,3 +219,38 @@ def test_loading_runs_ahead_in_order_and_its_errors_are_raised() -> None:
     with pytest.raises(UsageError, match="slice 9"):
         next(batches)
     assert list(features._ahead(str, 0, 4)) == []
+
+
+def test_lazy_extractors_are_loaded_when_used_and_their_weights_found_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load = features.load
+
+    def noted(name: str, *, device: str) -> features.Extractor:
+        loaded.append(name)
+        return load(name, device=device)
+
+    monkeypatch.setattr(features, "load", noted)
+    found = features.lazy(["inception-random", "efficientnet-lite0"])
+    assert len(found) == 2
+    assert found.weights == {
+        "inception-random": None,
+        "efficientnet-lite0": weights.known("efficientnet-lite0")[0].sha256,
+    }
+    assert loaded == []
+    assert found[0] is found[0]
+    assert loaded == ["inception-random"]
+    assert [one.name for one in found] == ["inception-random", "efficientnet-lite0"]
+    assert loaded == ["inception-random", "efficientnet-lite0"]
+    with pytest.raises(UsageError, match="no extractor 'dino'"):
+        features.lazy(["dino"])
+
+
+@pytest.mark.parametrize("device", ["cuda", "tpu"])
+def test_lazy_extractors_find_out_at_once_that_a_device_is_missing(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError):
+        features.lazy(["inception-random"], device=device)

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure, v
 from harness import metrics
 from harness.base.errors import ScoringError
 from harness.metrics import ImageMetric, bias, noise, psnr, rmse, ssim, vif
+from harness.metrics._images import once_per_slice
 
 Grey = NDArray[np.uint8]
 ALL = {name: one for name in metrics.names() if isinstance(one := metrics.load(name), ImageMetric)}
@@ -245,3 +247,49 @@ def test_noise_of_none() -> None:
     line = np.zeros(flat.shape, bool)
     line[5] = True  # holds no 2 x 2 block
     assert noise.value(noisy(flat, 5), flat, line, data_range=255, pixel_mm=None) == 0.0
+
+
+def test_what_is_kept_for_a_slice_follows_the_content() -> None:
+    computed: list[float] = []
+
+    @once_per_slice(2)
+    def total(image: Grey, factor: float) -> float:
+        computed.append(factor)
+        return float(image.sum()) * factor
+
+    image = picture(0)
+    assert total(image, 2) == total(image.copy(), 2) == 2 * float(image.sum())
+    assert computed == [2]
+    before = total(image, 1)
+    image[0, 0] += 1
+    assert total(image, 1) == before + 1
+    assert total(image.astype(np.uint16), 1) == before + 1
+    assert computed == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", [name for name, one in ALL.items() if not one.in_hu])
+def test_values_do_not_depend_on_opencvs_threads(name: str) -> None:
+    reference = picture(0, 128)
+    image, mask = noisy(reference, 6), np.ones(reference.shape, bool)
+    before, values = cv2.getNumThreads(), []
+    try:
+        for index, threads in enumerate((1, 4)):
+            cv2.setNumThreads(threads)
+            # another image in between, or what is kept of the first would be compared with itself
+            for other in (noisy(reference, 6, seed=2 + index), noisy(picture(9, 128), 6), picture(8, 128), image):
+                found = ALL[name].value(other, reference, mask, data_range=255, pixel_mm=0.7)
+            values.append(found)
+    finally:
+        cv2.setNumThreads(before)
+    assert values[0] == values[1]
+
+
+def test_noise_is_the_clipped_deviation_of_the_details() -> None:
+    """The counts give what the details themselves do, in the docstring's words."""
+    image, mask = noisy(picture(3), 9), half(picture(3))
+    x = image[mask].reshape(64, 32).astype(np.float64)
+    details = ((x[:-1, :-1] - x[:-1, 1:] - x[1:, :-1] + x[1:, 1:]) / 2).ravel()
+    deviation = max(float(np.median(np.abs(details))), 0.5) / 0.6744897501960817
+    for _ in range(5):
+        deviation = float(np.sqrt(np.mean(details[np.abs(details) <= 3 * deviation] ** 2))) / 0.9866
+    assert noise.METRIC.value(image, image, mask, data_range=255, pixel_mm=None) == pytest.approx(deviation, rel=1e-12)

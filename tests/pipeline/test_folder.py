@@ -57,7 +57,9 @@ def test_the_cases_alone_or_all_slices_are_taken(tmp_path: Path, benchmark: Benc
         assert record.result.outputs == digest_outputs({one.name: read_grey(Path(one.lq)) for one in shown})
         said = [note for note in told.notes if "further slices" in note]
         assert len(said) == notes
-        assert noisy_scores(benchmark, told)["label"] == record.result.metrics  # to the last digit: no difference
+        assert (
+            noisy_scores(record.result, benchmark, told)["label"] == record.result.metrics
+        )  # to the last digit: no difference
         # the audit of such a record reads the same files
         assert output_files(folder, dataset) == {one.name: folder / f"{one.name}.png" for one in shown}
 

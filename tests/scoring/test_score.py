@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def of_inputs(dataset: Dataset, labels: LabelSet, protocol: Protocol) -> Scoreca
 
 
 @lru_cache(maxsize=1)
-def extractors_of(protocol_name: str) -> list[Extractor]:
+def extractors_of(protocol_name: str) -> Sequence[Extractor]:
     return load_extractors(load_protocol(protocol_name), device="cpu")
 
 
@@ -302,7 +302,7 @@ def test_metrics_in_hu_are_values_in_hu_with_intervals(
     named |= {"Perc15": "densitometry.perc15_bias", "emphysema": "densitometry.emphysema_index_bias"}
     wanted = tuple(Metric(name=name, metric=metric) for name, metric in named.items())
     few = msgspec.structs.replace(protocol, metrics=wanted, rank_by=RankBy(metric="RMSE"))
-    assert load_extractors(few, device="cpu") == []
+    assert not load_extractors(few, device="cpu")
     outputs = {}
     for case in dataset.cases:
         outputs[case.name] = tmp_path / f"{case.name}.png"
@@ -335,7 +335,7 @@ def test_a_metric_in_hu_is_refused_where_no_window_is_known(metric: str, tmp_pat
     assert no.value.exit_code == 2
     assert "data.window_hu" in str(no.value.fix)
     known = msgspec.structs.replace(protocol, data=FolderData(path=str(tmp_path), window_hu=(-1024, 1200)))
-    assert load_extractors(known, device="cpu") == []
+    assert not load_extractors(known, device="cpu")
 
 
 def test_nothing_is_ranked_by_a_descriptive_metric() -> None:
