@@ -126,7 +126,7 @@ def _with_tiers(rows: list[Row], protocol: Protocol) -> list[Row]:
 def ranking_value(record: Record, protocol: Protocol) -> Value | None:
     """The value that a protocol ranks by, if the record has it."""
     by = protocol.rank_by
-    return record.result.tables.get(by.reference, {}).get(by.metric, {}).get(by.region)
+    return record.result.table(by.reference).get(by.metric, {}).get(by.region)
 
 
 def comparable(rows: Sequence[Row], protocol: Protocol) -> list[Row]:
