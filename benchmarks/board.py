@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
+from harness.base.digests import digest_bytes
 from harness.board.build import write_board
 from harness.records.schema import Record, make_record
 from harness.records.slice_table import read_slices, write_slices
@@ -43,6 +44,7 @@ def made_up(template: Record, number: int) -> tuple[Record, dict[str, bytes]]:
 
     plain = msgspec.to_builtins(template.result)
     plain |= {"metrics": moved(plain["metrics"]), "truth": moved(plain["truth"])}
+    plain["outputs"] = digest_bytes(str(number).encode())
     plain["submission"] |= {"slug": f"made-up-{number:04}", "name": f"Made up {number}", "anchor": False}
     record = make_record(msgspec.convert(plain, type(template.result)), template.observed)
     folder = record_folder(COMMITTED, template)
@@ -73,11 +75,12 @@ def fill(leaderboard: Path, rows: int, *, first: int = 0) -> None:
 
 
 def timed(what: str, function: Callable[[], T]) -> T:
-    """Do it and print how long it took, and how much of that a core was busy: all of it on an idle machine."""
+    """Do it and print a line of a table: how long it took, and how much of that a core was busy, which is all of it on
+    an idle machine."""
     begun, busy = time.perf_counter(), time.process_time()
     found = function()
     took, busy = time.perf_counter() - begun, time.process_time() - busy
-    print(f"{what:30} {took:7.2f} s, {busy:7.2f} s of a core", flush=True)
+    print(f"| {what} | {took:.1f} | {busy:.1f} |", flush=True)
     return found
 
 
@@ -86,17 +89,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--keep", type=Path, help="Make the leaderboard in this folder, or use the one that is there.")
     options = parser.parse_args()
+    print("| | s | s of a core |\n|---|--:|--:|")
     with tempfile.TemporaryDirectory() as temporary:
         board = options.keep or Path(temporary)
         if not (board / "records").is_dir():
             timed(f"making {options.rows} records", lambda: fill(board, options.rows))
         shutil.rmtree(board / "site", ignore_errors=True)
-        records = timed("reading and verifying them", lambda: list(read_records(board)))
+        records = timed("reading and verifying the records", lambda: list(read_records(board)))
         timed("the board from nothing", lambda: write_board(board))
         again = timed("the board again, nothing new", lambda: write_board(board))
         fill(board, 1, first=len(records) + 1000)
         more = timed("the board with one row more", lambda: write_board(board))
-        print(f"pages rendered: {len(again.rendered)} with nothing new, {len(more.rendered)} with one row more")
+        print(f"\nPages rendered: {len(again.rendered)} with nothing new, {len(more.rendered)} with one row more.")
 
 
 if __name__ == "__main__":

@@ -194,6 +194,16 @@ def _header(content: bytes, *, height: int, width: int, bits: Collection[int]) -
     return _Header(height, width, channels, depth)
 
 
+def stored_png(pixels: Image) -> bytes:
+    """A slice as a grey PNG of 8 or 16 bits, neither filtered nor compressed, which takes a twentieth of the time that
+    Pillow takes to choose filters."""
+    height, width = pixels.shape
+    header = _Header(height, width, 1, 8 * pixels.itemsize)
+    rows = np.zeros((height, header.row_bytes), np.uint8)
+    rows[:, 1:] = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">")).view(np.uint8)
+    return _png(header, zlib.compress(rows.tobytes(), 0))
+
+
 def _png(header: _Header, packed: bytes) -> bytes:
     colour = 0 if header.channels == 1 else 2
     ihdr = struct.pack(">IIBBBBB", header.width, header.height, header.bits, colour, 0, 0, 0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from harness.base.errors import UsageError
 from harness.base.files import write_bytes
-from harness.base.png import MOST_PIXELS, Image, Rejected, read_png, stated_size
+from harness.base.png import MOST_PIXELS, Image, Rejected, read_png, stated_size, stored_png
 from harness.base.text import first_few
 
 PUT_FILE = "put the file itself there"
@@ -125,19 +125,23 @@ def _read(path: Path, bits: Collection[int]) -> Image:
         raise UsageError(f"{path}: {error}", fix=error.fix) from None
 
 
-# How hard a PNG is compressed: zlib's default; nearly as small for noise in a third of the time; not at all.
+# How hard a PNG is compressed: zlib's default; nearly as small for noise in a third of the time.
 COMPRESSION: dict[str, dict[str, int]] = {
     "usual": {},
     "quick": {"compress_level": 1, "compress_type": zlib.Z_RLE},
-    "none": {"compress_level": 0},
 }
 
 
 def png_bytes(pixels: Image, *, compression: str = "usual") -> bytes:
-    """uint8 or uint16 (height, width) as the bytes of a grey PNG of 8 or 16 bits."""
+    """uint8 or uint16 (height, width) as the bytes of a grey PNG of 8 or 16 bits.
+
+    `compression` is a key of `COMPRESSION`, or "none".
+    """
     from PIL import Image as Pillow
 
     assert pixels.dtype in (np.uint8, np.uint16), pixels.dtype
+    if compression == "none":
+        return stored_png(pixels)
     buffer = io.BytesIO()
     Pillow.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", **COMPRESSION[compression])
     return buffer.getvalue()
@@ -157,7 +161,7 @@ def read_slices(paths: Mapping[str, str]) -> dict[str, Image]:
 def write_slices(folder: Path, images: Mapping[str, Image], *, compression: str = "quick") -> None:
     """Write `<name>.png` into `folder`, on all cores and not atomically: nobody else may see the folder yet.
 
-    `images` are uint8 or uint16 (height, width); `compression` is a key of `COMPRESSION`.
+    `images` are uint8 or uint16 (height, width); `compression` is as for `png_bytes`.
     """
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -17,7 +17,7 @@ from harness.base.errors import UsageError
 from harness.base.files import in_turn, write_bytes
 from harness.base.structs import Strict, canonical_json
 from harness.base.text import first_few
-from harness.board import exports, tables
+from harness.board import exports, made_of, tables
 from harness.board.ranking import Row, rank
 from harness.board.site import Page, site_pages
 from harness.board.site.shelf import shelf_of
@@ -101,11 +101,12 @@ def _pages(leaderboard: Path, records: Sequence[Record], root: Path) -> dict[str
     boards = _rank(leaderboard, records)
     shelf = shelf_of(leaderboard, root)
     strips = {row.record.id: shelf.strip(protocol, row.record) for protocol, rows in boards for row in rows}
+    every = made_of.digest([[made_of.of_board(protocol, rows) for protocol, rows in boards], strips])
     pages = {
-        TABLE: Page("", lambda: tables.markdown(boards, strips)),
-        "leaderboard.csv": Page("", lambda: tables.csv(boards)),
-        "leaderboard.json": Page("", lambda: exports.as_json(boards)),
-        "leaderboard.tex": Page("", lambda: exports.latex(boards)),
+        TABLE: Page(every, lambda: tables.markdown(boards, strips)),
+        "leaderboard.csv": Page(every, lambda: tables.csv(boards)),
+        "leaderboard.json": Page(every, lambda: exports.as_json(boards)),
+        "leaderboard.tex": Page(every, lambda: exports.latex(boards)),
         "index.html": Page("", lambda: ENTRANCE),
     }
     site = site_pages(leaderboard, boards, records, shelf, open_store(leaderboard).read)

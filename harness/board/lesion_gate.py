@@ -43,7 +43,7 @@ def lesions_of(record: Record, protocol: Protocol) -> Lesions | None:
     """
     gate = protocol.lesion_gate or LesionGate()
     metric = METRICS[gate.observer]
-    table = record.result.tables.get("lesions", {})
+    table = record.result.table("lesions")
     own, difference = (table.get(name, {}).get(ALL) for name in (metric, less_input(metric)))
     if own is None or difference is None:
         return None

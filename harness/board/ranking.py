@@ -12,7 +12,7 @@ from harness.base.digests import digest_json
 from harness.base.structs import Strict
 from harness.board.lesion_gate import lesions_of, unjudged
 from harness.protocol import PhantomData, Protocol, Reference
-from harness.records.agreement import disagreements
+from harness.records.agreement import agree
 from harness.records.schema import Record
 from harness.scoring.values import Value
 from harness.statistics import Replicates, distinguishable, tiers
@@ -126,7 +126,7 @@ def _with_tiers(rows: list[Row], protocol: Protocol) -> list[Row]:
 def ranking_value(record: Record, protocol: Protocol) -> Value | None:
     """The value that a protocol ranks by, if the record has it."""
     by = protocol.rank_by
-    return record.result.tables.get(by.reference, {}).get(by.metric, {}).get(by.region)
+    return record.result.table(by.reference).get(by.metric, {}).get(by.region)
 
 
 def comparable(rows: Sequence[Row], protocol: Protocol) -> list[Row]:
@@ -184,7 +184,7 @@ def twins(records: Iterable[Record]) -> dict[str, Record]:
     found = {}
     for record in sorted(records, key=lambda one: (one.observed.date, one.id)):
         of_same = firsts.setdefault(_scored_from(record), [])
-        twin = next((one for one in of_same if not disagreements(one.result, record.result)), None)
+        twin = next((one for one in of_same if agree(one.result, record.result)), None)
         if twin is None:
             of_same.append(record)
         else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv as csv_module
 import html
+import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, compress
 
 from harness.base.text import visible
 from harness.board.ranking import Row
@@ -286,50 +289,43 @@ def csv(boards: Boards) -> str:
 
     For lesions the region is a condition, the metric an observer's d'.
     """
-    import pandas
-
-    lines = [line for protocol, rows in boards for row in rows for line in _csv_lines(protocol, row)]
     signed = any(row.signed_by is not None for _, rows in boards for row in rows)
     lesions = any(row.lesions for _, rows in boards for row in rows)
-    columns = [*CSV_COLUMNS, *["signed_by"] * signed, *["lesions"] * lesions]
-    return str(pandas.DataFrame(lines, columns=columns).to_csv(index=False, lineterminator="\n"))
+    shown = [True] * len(CSV_COLUMNS) + [signed, lesions]
+    lines = (line for protocol, rows in boards for row in rows for line in _csv_lines(protocol, row))
+    text = io.StringIO()
+    writer = csv_module.writer(text, lineterminator="\n")
+    head: list[object] = [*CSV_COLUMNS, "signed_by", "lesions"]
+    writer.writerows(compress(line, shown) for line in chain([head], lines))
+    return text.getvalue()
 
 
-def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
+def _csv_lines(protocol: Protocol, row: Row) -> Iterator[list[object]]:
+    """A row's lines, with one cell for each of `CSV_COLUMNS` and, last, who signed it and its lesions."""
     submission = row.record.result.submission
-    common = {
-        "protocol": protocol.name,
-        "version": protocol.version,
-        "slug": submission.slug,
-        "name": _csv_text(submission.name),
-        "submission_version": _csv_text(submission.version),
-        "standing": row.standing,
-        "rank": "" if row.rank is None else row.rank,
-        "tier": "" if row.tier is None else row.tier,
-        "reason": _csv_text(row.reason),
-        "record": row.record.id,
-        "signed_by": _csv_text(row.signed_by) if row.signed_by else "",
-        "lesions": row.lesions,
-    }
-    lines: list[dict[str, object]] = []
-    for reference in REFERENCES:
-        for metric, regions in sorted(reference_table(row, reference).items()):
-            for region, value in sorted(regions.items()):
-                lines.append(
-                    common
-                    | {
-                        "reference": reference,
-                        "metric": metric,
-                        "region": region,
-                        "value": value.value,
-                        "low": "" if value.low is None else value.low,
-                        "high": "" if value.high is None else value.high,
-                        "n": value.n,
-                        "unit": value.unit,
-                        "higher_is_better": "" if value.higher_is_better is None else value.higher_is_better,
-                    }
-                )
-    return lines or [common]
+    before = [
+        protocol.name,
+        protocol.version,
+        submission.slug,
+        _csv_text(submission.name),
+        _csv_text(submission.version),
+        row.standing,
+        row.rank,
+        row.tier,
+        _csv_text(row.reason),
+    ]
+    behind = [row.record.id, _csv_text(row.signed_by) if row.signed_by else "", row.lesions]
+    tables = [
+        (reference, metric, regions)
+        for reference in REFERENCES
+        for metric, regions in sorted(reference_table(row, reference).items())
+    ]
+    for reference, metric, regions in tables:
+        for region, one in sorted(regions.items()):
+            values = [one.value, one.low, one.high, one.n, one.unit, one.higher_is_better]
+            yield [*before, reference, metric, region, *values, *behind]
+    if not tables:
+        yield [*before, *[""] * 9, *behind]
 
 
 def _csv_text(text: str) -> str:

@@ -55,7 +55,7 @@ class Place(NamedTuple):
 
 def table_of(record: Record, reference: str) -> Table:
     """The values of a record in one of the tables `REFERENCES`; empty where it has none."""
-    return record.result.tables.get(reference, {})
+    return record.result.table(reference)
 
 
 def names_in(protocol: Protocol, reference: str) -> list[str]:

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.special import eval_laguerre, ncfdtr, ndtr
 
 from harness.base.errors import ScoringError
@@ -127,6 +126,8 @@ def exact_bounds(absent: Floats, present: Floats, *, rounding: float = 0.0, leve
 
         if excess(0.0) <= 0:
             return 0.0
+        from scipy.optimize import brentq  # a third of what a board takes to load, which needs none of it
+
         beyond = 1.0 + 2 * p * x
         while excess(beyond) > 0:  # step by step: far beyond its mean the distribution function ends in nan
             beyond *= 1.5

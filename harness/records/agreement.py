@@ -63,12 +63,18 @@ def disagreements(first: Result, second: Result) -> list[Disagreement]:
     results have these (schema 1 had none). The gate's verdict follows from a value, and may differ where that is at the
     bound.
     """
+    return list(_disagreements(first, second))
+
+
+def agree(first: Result, second: Result) -> bool:
+    """Whether two results have no `disagreements`; the first one decides."""
+    return next(_disagreements(first, second), None) is None
+
+
+def _disagreements(first: Result, second: Result) -> Iterator[Disagreement]:
     one, other = first.tables, second.tables
-    return [
-        found
-        for name in dict.fromkeys([*one, *other])
-        for found in of_tables(name, one.get(name, {}), other.get(name, {}))
-    ]
+    for name in dict.fromkeys([*one, *other]):
+        yield from of_tables(name, one.get(name, {}), other.get(name, {}))
 
 
 def of_tables(reference: str, first: Table, second: Table) -> Iterator[Disagreement]:

@@ -86,6 +86,12 @@ class Result(Strict, frozen=True, kw_only=True):
         """Every table by its name, as those of the scorecard."""
         return tables_of(self.metrics, self.truth, self.further or {})
 
+    def table(self, name: str) -> Table:
+        """One of `tables`; empty where there is none of that name."""
+        if name in ("label", "truth"):
+            return (self.metrics if name == "label" else self.truth) or {}
+        return self.further.get(name, {}) if self.further else {}
+
 
 class About(Strict, frozen=True, kw_only=True):
     """What a submission says of itself, in its own words; empty where it says nothing."""

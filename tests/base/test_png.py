@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.base.png import Rejected, read_png
+from harness.base.png import Rejected, read_png, stored_png
 from tests.png_files import GOOD, HEIGHT, IDAT, IEND, PIXELS, ROWS, WIDTH, ihdr, pillow_png, png
 
 
@@ -146,3 +146,16 @@ def test_only_16_bits_may_be_asked_for() -> None:
     colour = png((b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(7))), IEND)
     with pytest.raises(Rejected, match="three channels of 16 bits"):
         read_png(colour, height=1, width=1, bits=(8, 16))
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([np.uint8, np.uint16]), st.integers(0, 2**32 - 1))
+def test_a_stored_slice_is_what_everybody_reads(
+    height: int, width: int, kind: type[np.unsignedinteger], seed: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, np.iinfo(kind).max, (width, height), kind, endpoint=True).T
+    file = stored_png(pixels)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(file))), pixels)
+    read = read_png(file, height=height, width=width, bits=(8, 16))
+    assert read.pixels.dtype == kind
+    np.testing.assert_array_equal(read.pixels, pixels)
+    assert read.png == file

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.board import build
 from harness.board.build import check_board, write_board
 from harness.records.schema import Record
 from harness.records.store import keep_protocol, read_records, record_folder, write_record
-from harness.records.withdrawal import withdraw
+from harness.records.withdrawal import read_withdrawals, withdraw
 from tests.board.site.board import attachments
 from tests.board.site.board import leaderboard as make_leaderboard
 from tests.board_records import PROTOCOL, scored
@@ -27,7 +30,9 @@ def board(tmp_path: Path) -> tuple[Path, dict[str, Record]]:
 
 
 def names(paths: tuple[Path, ...], board: Path) -> set[str]:
-    return {path.relative_to(board / "site" / PROTOCOL.identity).as_posix() for path in paths}
+    """The pages of records among those of a protocol: tables and lists of rows follow from every row."""
+    site = board / "site" / PROTOCOL.identity
+    return {path.relative_to(site).as_posix() for path in paths if path.parent != site and site in path.parents}
 
 
 def assert_as_made_from_nothing(board: Path) -> None:
@@ -119,3 +124,47 @@ def test_pages_of_a_run_beside_are_not_removed(
     assert write_board(root, tidy=True).removed == (stale,)
     assert page.is_file()
     assert script.is_file()
+
+
+EDITS = ("add", "withdraw", "damage", "remove", "attachments", "words")
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(EDITS), st.integers(0, 50)), min_size=1, max_size=4))
+def test_whatever_changed_a_board_is_as_made_from_nothing(edits: list[tuple[str, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        make_leaderboard(Path(folder))
+        root = Path(folder) / "leaderboard"
+        write_board(root)
+        for number, (edit, at) in enumerate(edits):
+            change(root, edit, at, number)
+            write_board(root, tidy=True)
+        found = tree(root)
+        shutil.rmtree(root / "site")
+        for name in ("README.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex", "index.html"):
+            (root / name).unlink()
+        write_board(root)
+        assert found == tree(root)
+
+
+def change(root: Path, edit: str, at: int, number: int) -> None:
+    """One edit of a leaderboard: `at` says of which record or page, `number` which of the edits it is."""
+    pages = [path for path in sorted(root.glob("site/**/*")) if path.is_file()] + [root / "README.md"]
+    known = read_withdrawals(root)
+    records = [one for one in read_records(root) if one.id not in known]
+    if edit == "add":
+        write_record(root, scored(f"new-{number}", 0.3 + at / 10), {})
+    elif edit == "withdraw":
+        withdraw(record_folder(root, records[at % len(records)]), "wrong data")
+    elif edit == "damage":
+        pages[at % len(pages)].write_text("damaged")
+    elif edit == "remove":
+        pages[at % len(pages)].unlink()
+    elif edit == "attachments":
+        shutil.rmtree(root / "attachments", ignore_errors=True)
+    else:
+        keep_protocol(root, msgspec.structs.replace(PROTOCOL, title=f"Title {number}"))
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}

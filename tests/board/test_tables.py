@@ -12,7 +12,7 @@ from harness.board.tables import csv, markdown
 from harness.protocol import RankBy
 from harness.records.schema import Record
 from tests.board.further_records import CONDITIONS, GATED, with_further
-from tests.board_records import PROTOCOL, scored
+from tests.board_records import PROTOCOL, failed, scored
 
 
 def readme(*records: Record, pictures: bool = False) -> str:
@@ -100,3 +100,9 @@ def test_csv_holds_further_values_and_what_is_said_of_lesions() -> None:
     assert found["lesions", "d' (eye) less the input's", CONDITIONS[0]] == -1
     assert {row["lesions"] for row in rows} == {"loses lesions (d' -0.50, -0.60 to -0.40)"}
     assert "lesions" not in csv([(PROTOCOL, rank([scored("tv", 1.0)], PROTOCOL))])
+
+
+def test_csv_of_a_failed_row_leaves_counts_whole() -> None:
+    rows = list(csv_of.DictReader(io.StringIO(csv([(PROTOCOL, rank([scored("tv", 1.0), failed("nlm")], PROTOCOL))]))))
+    assert {row["n"] for row in rows} == {"12", ""}
+    assert rows[-1]["reason"].startswith("failed at stage run")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.errors import UsageError
-from harness.records.agreement import OF_WIDTH, RELATIVE, ROUNDING, disagreements, processor_of, tolerance
+from harness.records.agreement import OF_WIDTH, RELATIVE, ROUNDING, agree, disagreements, processor_of, tolerance
 from harness.records.schema import Record, Result, make_record
 from harness.records.store import read_record, write_record
 from harness.scoring.attachment_names import FEATURES
@@ -58,6 +58,7 @@ def test_within_the_tolerance_values_are_the_same_in_either_order(
     other = moved(one, sign * share * tolerance(one))
     assert disagreements(result_of(one), result_of(other)) == []
     assert disagreements(result_of(other), result_of(one)) == []
+    assert agree(result_of(one), result_of(other))
 
 
 @given(number=sizes, share=st.floats(1.1, 1e3), sign=signs)
@@ -65,6 +66,7 @@ def test_beyond_the_tolerance_they_are_not(number: float, share: float, sign: in
     one = value(number)
     other = moved(one, sign * share * max(tolerance(one), tolerance(moved(one, sign * share * tolerance(one)))))
     found = disagreements(result_of(one), result_of(other))
+    assert not agree(result_of(one), result_of(other))
     assert {(each.metric, each.region, each.reference) for each in found} == {("KID", "whole", "label")}
     assert {each.field for each in found} == {"value", "low", "high", "without p1", "without p2", "without p3"}
 

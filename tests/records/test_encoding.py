@@ -74,11 +74,13 @@ def test_further_tables_take_the_fast_digest(monkeypatch: pytest.MonkeyPatch) ->
     """Their small numbers are numbers, not text, which would cost the slow digest; a name of theirs is text."""
     record = with_further()
     monkeypatch.setattr(encoding, "digest_json", _refuse)
-    assert encoding._digests_to(msgspec.to_builtins(record.result), str(record.content))
+    assert encoding._digests_to(msgspec.to_builtins(record.result), str(record.content), encode(record))
     named = {"1e-6": (record.result.further or {})["scans"]}
-    raw = msgspec.to_builtins(make_record(msgspec.structs.replace(record.result, further=named), observed()).result)
-    with pytest.raises(AssertionError, match="slow"):
-        encoding._digests_to(raw, "0" * 64)
+    other = make_record(msgspec.structs.replace(record.result, further=named), observed())
+    escaped = encode(other).replace(b'"1e-6"', b'"1e\\u002d6"')
+    for data in (encode(other), escaped):
+        with pytest.raises(AssertionError, match="slow"):
+            encoding._digests_to(msgspec.to_builtins(other.result), "0" * 64, data)
 
 
 def _refuse(_: object) -> str:

@@ -8,21 +8,17 @@ date of building. A page says what its text follows from, so that it is rendered
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-import msgspec
 
-from harness.base.digests import digest_folder, digest_json
-from harness.base.shipped import PACKAGE
+from harness.base.digests import digest_file
 from harness.base.structs import read_json
 from harness.base.text import visible
-from harness.board import exports
+from harness.board import exports, made_of
 from harness.board.ranking import AGAINST, Row, ranking_value
 from harness.board.site import columns, compare, facts, further, plots
 from harness.board.site.shelf import LINKED, Shelf
@@ -65,6 +61,7 @@ class _Context(NamedTuple):
     rows: Mapping[str, Row]  # by record id
     history: Mapping[str, Sequence[Record]]  # by slug, newest first
     protocol: Protocol
+    protocol_digest: str  # of all that it says
     comparable: frozenset[str]  # ids
     noisy: Record | None
 
@@ -88,10 +85,13 @@ def site_pages(
         own.setdefault((record.result.protocol.name, record.result.protocol.version), []).append(record)
     older = [one for one, _ in boards if newest[one.name] is not one]
     front = [(protocol, _front(rows), len(rows)) for protocol, rows in boards]
-    site["index.html"] = _page("index.html", "index.html", newest, boards=front, older=older)
+    made_of_boards = {protocol.identity: made_of.of_board(protocol, rows) for protocol, rows in boards}
+    every = made_of.digest(list(made_of_boards.items()))
+    site["index.html"] = Page(
+        every, functools.partial(_render, "index.html", "index.html", newest, boards=front, older=older)
+    )
     rows = {row.record.id: row for _, board in boards for row in board}
     for protocol, board in boards:
-        comparison = compare.overview(protocol, board)
         context = _Context(
             leaderboard=leaderboard,
             shelf=shelf,
@@ -100,25 +100,33 @@ def site_pages(
             rows=rows,
             history=history,
             protocol=protocol,
-            comparable=frozenset(one["id"] for one in comparison["rows"]) if comparison else frozenset(),
+            protocol_digest=made_of.digest(protocol),
+            comparable=frozenset(row.record.id for row in compare.compared(protocol, board)),
             noisy=next((row.record for row in board if _is_input(row)), None),
         )
-        site |= _protocol_pages(context, board, comparison)
+        site |= _protocol_pages(context, board, made_of_boards[protocol.identity])
         for record in own.get((protocol.name, protocol.version), ()):
             site |= _record_pages(context, record)
-        site |= _exports(protocol, board)
+        site |= _exports(context, board)
     return site
 
 
-def _protocol_pages(context: _Context, board: Sequence[Row], comparison: Any) -> dict[str, Page]:
+def _protocol_pages(context: _Context, board: Sequence[Row], of_board: str) -> dict[str, Page]:
     """A protocol's board and, where rows can be compared, the page that compares two."""
     protocol = context.protocol
-    name = f"{protocol.identity}/index.html"
-    folder = context.leaderboard / "records" / protocol.identity
-    site = {
-        name: _page(
+    report = context.leaderboard / "records" / protocol.identity / LABEL_REPORT
+    own = made_of.digest(
+        [
+            of_board,
+            _linked(context),
+            digest_file(report) if report.is_file() else None,
+        ]
+    )
+
+    def text() -> str:
+        return _render(
             "protocol.html",
-            name,
+            f"{protocol.identity}/index.html",
             context.newest,
             protocol=protocol,
             rows=board,
@@ -127,15 +135,26 @@ def _protocol_pages(context: _Context, board: Sequence[Row], comparison: Any) ->
             switch=columns.switch(protocol, board),
             pareto=plots.pareto(protocol, board),
             validity=facts.validity(protocol, board),
-            label_report=_label_report(folder / LABEL_REPORT),
-            comparable=comparison is not None,
+            label_report=_label_report(report),
+            comparable=bool(context.comparable),
         )
+
+    def compare_text() -> str:
+        name, comparison = f"{protocol.identity}/compare.html", compare.overview(protocol, board)
+        return _render("compare.html", name, context.newest, protocol=protocol, comparison=comparison)
+
+    site = {
+        f"{protocol.identity}/index.html": Page(own, text),
+        f"{protocol.identity}/standings.js": Page("", lambda: _standings(board)),
     }
-    site[f"{protocol.identity}/standings.js"] = Page("", lambda: _standings(board))
-    if comparison is not None:
-        name = f"{protocol.identity}/compare.html"
-        site[name] = _page("compare.html", name, context.newest, protocol=protocol, comparison=comparison)
+    if context.comparable:
+        site[f"{protocol.identity}/compare.html"] = Page(own, compare_text)
     return site
+
+
+def _linked(context: _Context) -> list[tuple[str, str]]:
+    """The protocols that every page links to."""
+    return [(one.identity, name) for name, one in context.newest.items()]
 
 
 def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
@@ -144,11 +163,11 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
     files = context.shelf.files(protocol, record)
     history = context.history[record.result.submission.slug]
     standings = [_standing(context.rows.get(one.id)) for one in history]
-    made_of = _digest((*_made_of(context, record), files, standings))
+    own = made_of.digest((*_made_of(context, record), files, standings))
     name = facts.record_url(record)
 
     def text() -> str:
-        own = facts.spectra(context.leaderboard, record)
+        spectra = facts.spectra(context.leaderboard, record)
         noisy = facts.spectra(context.leaderboard, context.noisy)
         pictures = facts.pictures(context.leaderboard, protocol, record)
         shown = [name for one in (pictures.slices if pictures else ()) for name in one.files.values()]
@@ -172,16 +191,16 @@ def _record_pages(context: _Context, record: Record) -> dict[str, Page]:
             extremes=facts.extremes(context.leaderboard, record),
             unit=facts.gate_unit(record),
             linkable=LINKED,
-            spectra=plots.spectra(own, noisy),
+            spectra=plots.spectra(spectra, noisy),
             costs=facts.costs(record),
             commands=facts.commands(protocol, record),
             unrepeatable=facts.unrepeatable(context.leaderboard, protocol, record),
         )
 
-    site = {name: Page(made_of, text)}
+    site = {name: Page(own, text)}
     if record.id in context.comparable:
         site[f"{protocol.identity}/compare/{record.id}.js"] = Page(
-            _digest((record, protocol, files)),
+            made_of.digest((made_of.of_record(record), context.protocol_digest, files)),
             lambda: compare.script(context.leaderboard, protocol, record, files),
         )
     return site
@@ -192,13 +211,13 @@ def _made_of(context: _Context, record: Record) -> list[Any]:
     row = context.rows.get(record.id)
     history = context.history[record.result.submission.slug]
     return [
-        record,
+        made_of.of_record(record),
         # no rank: a new row shifts those
         row and (row.standing, row.reason, row.signed_by, row.withdrawn, row.lesions),
-        context.protocol,
+        context.protocol_digest,
         context.read,
         facts.unrepeatable(context.leaderboard, context.protocol, record),
-        [(one.identity, name) for name, one in context.newest.items()],
+        _linked(context),
         record.id in context.comparable,
         context.noisy and (context.noisy.id, context.noisy.observed.files),
         [(one.id, one.observed.date, one.result.submission.version) for one in history],
@@ -218,9 +237,10 @@ def _absent(context: _Context, record: Record, files: Mapping[str, str]) -> list
     return [one.name for one in known if one.name not in files]
 
 
-def _exports(protocol: Protocol, board: Sequence[Row]) -> dict[str, Page]:
+def _exports(context: _Context, board: Sequence[Row]) -> dict[str, Page]:
     """Badges and model cards of what stands now; a failure after a scored record comes later in the rows."""
     site: dict[str, Page] = {}
+    protocol = context.protocol
     for row in board:
         if row.withdrawn:
             continue
@@ -228,7 +248,8 @@ def _exports(protocol: Protocol, board: Sequence[Row]) -> dict[str, Page]:
         site.setdefault(f"{place}/badge.svg", Page("", functools.partial(exports.badge, protocol, row)))
         if row.record.result.status == "scored":
             site[f"{place}/model-card.yaml"] = Page(
-                _digest((row.record, protocol)), functools.partial(exports.model_card, protocol, row)
+                made_of.digest((made_of.of_record(row.record), context.protocol_digest)),
+                functools.partial(exports.model_card, protocol, row),
             )
     return site
 
@@ -261,10 +282,6 @@ def _standings(rows: Sequence[Row]) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ templates
-def _page(template: str, name: str, newest: Mapping[str, Protocol], **values: Any) -> Page:
-    return Page("", lambda: _render(template, name, newest, **values))
-
-
 def _render(template: str, name: str, newest: Mapping[str, Protocol], **values: Any) -> str:
     root = "../" * name.count("/")
     return _environment().get_template(template).render(root=root, newest=newest, **values)
@@ -306,17 +323,6 @@ def _environment() -> jinja2.Environment:
     }
     environment.globals |= {"STRIP": STRIP, "PREVIEW": PREVIEW, "HARDWARE": HARDWARE, "STATED": STATED}
     return environment
-
-
-@functools.cache
-def _code() -> str:
-    """Digest of what pages are made by: all of the package, templates included, and the libraries that write text."""
-    libraries = [version(name) for name in ("jinja2", "markupsafe", "msgspec", "scipy")]
-    return digest_json([digest_folder(PACKAGE), libraries])
-
-
-def _digest(made_of: Any) -> str:
-    return hashlib.sha256(_code().encode() + msgspec.json.encode(made_of)).hexdigest()
 
 
 def _label_report(path: Path) -> Any:

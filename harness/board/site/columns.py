@@ -74,15 +74,12 @@ def of_board(protocol: Protocol, rows: Sequence[Row], region: str, reference: st
     """The columns that have any value: the metric that ranks first, descriptive ones last, others as the protocol
     lists them."""
     found = []
+    tables = [(row.standing == "ranked", reference_table(row, reference)) for row in rows]
     for metric in protocol.metrics:
-        values = [value for row in rows if (value := reference_table(row, reference).get(metric.name, {}).get(region))]
+        there = [(ranks, value) for ranks, table in tables if (value := table.get(metric.name, {}).get(region))]
+        values = [value for _, value in there]
         if values:
-            ranked = [
-                value
-                for row in rows
-                if row.standing == "ranked"
-                and (value := reference_table(row, reference).get(metric.name, {}).get(region))
-            ]
+            ranked = [value for ranks, value in there if ranks]
             spanned = ranked if len(ranked) > 1 else values
             ends = [end for value in spanned for end in (value.value, value.low, value.high) if end is not None]
             found.append(

@@ -24,12 +24,16 @@ from harness.statistics import LEVEL
 DIGITS = 6  # of replicates: below what the harness prints of any difference
 
 
-def overview(protocol: Protocol, rows: Sequence[Row]) -> dict[str, Any] | None:
-    """The rows that can be compared, and what their scripts need; None for fewer than two rows that have replicates,
-    without which there are no paired differences."""
+def compared(protocol: Protocol, rows: Sequence[Row]) -> list[Row]:
+    """The rows that can be compared; none where fewer than two have replicates, without which there are no paired
+    differences."""
     shown = [row for row in comparable(rows, protocol) if _patients(row.record)]
-    if len(shown) < 2:
-        return None
+    return shown if len(shown) > 1 else []
+
+
+def overview(protocol: Protocol, rows: Sequence[Row]) -> dict[str, Any]:
+    """The rows that can be compared, of which there must be some, and what their scripts need."""
+    shown = compared(protocol, rows)
     twin_of = twins(row.record for row in shown)
     most = max(len(_patients(row.record)) for row in shown)
     return {

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from scipy.stats import kendalltau
 
 from harness.base.structs import Strict, read_json
 from harness.board.ranking import Row, comparable
@@ -190,6 +189,8 @@ def validity(protocol: Protocol, rows: Sequence[Row]) -> dict[str, dict[str, flo
     Over all rows that can be compared but the truth itself; empty where no truth is known. Descriptive metrics are
     left out.
     """
+    from scipy.stats import kendalltau  # takes half a second to load, and most of the time no page needs it
+
     known = [row for row in comparable(rows, protocol) if row.record.result.truth]
     scored = [row for row in known if row.record.result.submission.slug != TRUTH]
     found: dict[str, dict[str, float]] = {}
