@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.base.errors import UsageError
+from harness.base.files import in_turn
 from harness.base.progress import Reporter
 from harness.base.structs import Strict, write_json
 from harness.base.unforeseen import as_harness_error
@@ -36,7 +37,7 @@ class Ended(Strict, frozen=True, kw_only=True):
 def labels_job(folder: Path, protocol: str, reporter: Reporter) -> None:
     """Build labels of a protocol in the cache, and write its noisy slices to `inputs/`."""
     campaign, chosen = _enter(folder), read_protocol(folder, protocol)
-    with _problems(problem_file(folder, protocol)):
+    with _job(folder, protocol):
         benchmark = prepare(
             chosen, reporter, leaderboard=Path(campaign.leaderboard), feature_device=campaign.features_on
         )
@@ -49,7 +50,7 @@ def run_job(folder: Path, protocol: str, submission: str, reporter: Reporter) ->
     """Run a submission on a protocol's noisy slices and write the outcome to `runs/`. No label is read."""
     campaign, chosen = _enter(folder), read_protocol(folder, protocol)
     cell = campaign.cell(protocol, submission)
-    with _problems(problem_file(folder, cell)):
+    with _job(folder, cell):
         inputs = read_inputs(folder / "inputs" / protocol, chosen)
         entry = _entry(cell)
         with connect_with_base(reporter) as engine:
@@ -63,7 +64,7 @@ def score_job(folder: Path, protocol: str, submission: str, reporter: Reporter) 
     """Score a run, write its record to the leaderboard and what became of it to `scores/`. No container runs."""
     campaign, chosen = _enter(folder), read_protocol(folder, protocol)
     cell = campaign.cell(protocol, submission)
-    with _problems(problem_file(folder, cell)):
+    with _job(folder, cell):
         benchmark = prepare(
             chosen, reporter, leaderboard=Path(campaign.leaderboard), feature_device=campaign.features_on
         )
@@ -103,12 +104,15 @@ def _entry(cell: Cell) -> Submission:
 
 
 @contextlib.contextmanager
-def _problems(path: Path) -> Iterator[None]:
-    """Note why the block ended with an error, for the table at the campaign's end."""
-    path.unlink(missing_ok=True)
-    try:
-        yield
-    except Exception as error:
-        known = as_harness_error(error)
-        write_json(path, Ended(exit_status=known.exit_code, message=known.message))
-        raise
+def _job(folder: Path, of: Cell | str) -> Iterator[None]:
+    """One job at a time of a cell or protocol: of a campaign that was killed jobs may still run on the cluster. Notes why
+    the block ended with an error, for the table at the campaign's end."""
+    problem = problem_file(folder, of)
+    with in_turn(folder / "locks" / problem.relative_to(folder / "problems")):
+        problem.unlink(missing_ok=True)
+        try:
+            yield
+        except Exception as error:
+            known = as_harness_error(error)
+            write_json(problem, Ended(exit_status=known.exit_code, message=known.message))
+            raise

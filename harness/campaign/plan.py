@@ -162,7 +162,7 @@ def _varied(protocol: Protocol, plan: Plan) -> Iterator[Protocol]:
                         fix="leave doses out, or name protocols of the phantom",
                     )
                 data, official = msgspec.structs.replace(data, dose=dose), None
-                name += f"-dose-{100 * dose:g}pct".replace(".", "-").replace("e-", "-e")
+                name += f"-dose-{100 * dose:.6f}".rstrip("0").rstrip(".").replace(".", "-") + "pct"
                 title += f", dose {100 * dose:g} %"
             if seed is not None:
                 name, title = f"{name}-seed-{seed}", f"{title}, seed {seed}"
