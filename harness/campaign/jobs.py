@@ -105,8 +105,8 @@ def _entry(cell: Cell) -> Submission:
 
 @contextlib.contextmanager
 def _job(folder: Path, of: Cell | str) -> Iterator[None]:
-    """One job at a time of a cell or protocol: of a campaign that was killed jobs may still run on the cluster. Notes why
-    the block ended with an error, for the table at the campaign's end."""
+    """One job at a time of a cell or protocol: those of a campaign that was killed may still run on the cluster. Notes
+    why the block ended with an error, for the table at the campaign's end."""
     problem = problem_file(folder, of)
     with in_turn(folder / "locks" / problem.relative_to(folder / "problems")):
         problem.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ def snakemake_command(
         *("--keep-going", "--retries", str(campaign.retries), "--rerun-incomplete", "--rerun-triggers", "mtime"),
         # a killed Snakemake leaves its lock: the campaign has one of its own, which the kernel frees
         *("--nolock", "--drop-metadata"),
-        *(["--dry-run"] if dry_run else []),
+        *(["--dry-run", "--quiet", "rules"] if dry_run else []),
         *more,
     ]
 
