@@ -34,6 +34,7 @@ from harness.base.process import source_commit
 from harness.records.store import read_records
 
 RESULT = Path(__file__).with_suffix(".json")
+SLURM_CONF = Path("/etc/slurm/slurm.conf")  # Snakemake gives jobs no variable of Slurm's, so it must lie where all look
 CPUS = 4  # that Slurm is told the node has, so that jobs overlap
 CONFIGURATION = """
 ClusterName=one
@@ -115,13 +116,14 @@ class Slurm:
         self.folder = folder
 
     def start(self) -> None:
-        """Start all three; `SLURM_CONF` then names this Slurm for this process and its children."""
+        """Start all three. This machine must have no Slurm of its own."""
         for name in ("state", "spool"):
             (self.folder / name).mkdir()
         memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
         text = CONFIGURATION.format(host=socket.gethostname(), folder=self.folder, cpus=CPUS, memory_mb=memory_mb)
-        (self.folder / "slurm.conf").write_text(text)
-        os.environ["SLURM_CONF"] = str(self.folder / "slurm.conf")
+        SLURM_CONF.parent.mkdir(exist_ok=True)
+        with SLURM_CONF.open("x") as file:
+            file.write(text)
         if subprocess.run(["munge", "-n"], capture_output=True, check=False).returncode != 0:
             for place in ("/run/munge", "/var/log/munge"):
                 Path(place).mkdir(exist_ok=True)
@@ -161,11 +163,12 @@ class Slurm:
 @contextlib.contextmanager
 def slurm(folder: Path) -> Iterator[Slurm]:
     one = Slurm(folder)
+    one.start()
     try:
-        one.start()
         yield one
     finally:
         one.stop()
+        SLURM_CONF.unlink()
 
 
 def harness(*arguments: str) -> list[str]:
