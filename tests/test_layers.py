@@ -19,7 +19,7 @@ BASE = ["base"]
 PURE = ["imaging", "phantom", "features", "metrics", "observer", "statistics"]
 STAGES = [
     "sandbox", "protocol", "dataset", "importing", "labels", "submission", "engines", "run", "scoring", "records",
-    "reference_check", "board", "pipeline", "ci", "doctor", "cli", "__main__",
+    "reference_check", "board", "pipeline", "ci", "campaign", "doctor", "cli", "__main__",
 ]  # fmt: skip
 ORDER = [*BASE, *PURE, *STAGES]
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines

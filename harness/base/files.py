@@ -45,8 +45,8 @@ def _name_the_disk(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Lock a file or folder; the kernel frees the lock when this process dies, however it dies.
+def _locked(path: Path) -> Iterator[int]:
+    """Lock a file or folder; the kernel frees the lock when this process dies, however it dies. Yields its descriptor.
 
     BlockingIOError if another process holds it, FileNotFoundError if it does not exist (any more).
     """
@@ -55,16 +55,18 @@ def _locked(path: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not path.exists() or not os.path.samestat(os.fstat(handle), path.stat()):
             raise FileNotFoundError(errno.ENOENT, "removed meanwhile", str(path))
-        yield
+        yield handle
     finally:
         os.close(handle)
 
 
 @contextlib.contextmanager
-def in_turn(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Run the block while no other process on this machine runs one for the same `path` (a lock file).
+def in_turn(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[int]:
+    """Run the block while no other process runs one for the same `path` (a lock file): of this machine, and of others
+    where the file system passes `flock` on to them (docs/campaigns.md).
 
-    If one does, `waiting` is called once, and the block begins when the other process has finished or died.
+    If one does, `waiting` is called once, and the block begins when the other process has finished or died. Yields the
+    lock's descriptor: a child process that inherits it holds the lock as well, even if this one is killed.
     """
     with contextlib.ExitStack() as held:
         with _name_the_disk(path):
@@ -72,7 +74,7 @@ def in_turn(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterato
             while True:
                 try:
                     path.touch()
-                    held.enter_context(_locked(path))
+                    handle = held.enter_context(_locked(path))
                     break
                 except BlockingIOError:
                     if waiting is not None:
@@ -82,7 +84,7 @@ def in_turn(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterato
                 except FileNotFoundError:
                     pass  # its holder has just removed it
         held.callback(path.unlink, missing_ok=True)
-        yield
+        yield handle
 
 
 @contextlib.contextmanager

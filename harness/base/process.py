@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,24 @@ def run_shown(command: Sequence[str]) -> int:
         return subprocess.run(list(command), stdin=subprocess.DEVNULL, check=False).returncode
     except FileNotFoundError:
         raise InfrastructureError(f"{command[0]}: no such program", fix=f"install {command[0]}") from None
+
+
+def run_interruptible(command: Sequence[str], *, inherits: Sequence[int] = ()) -> int:
+    """Run a command without a shell and without standard input, its output shown as it comes on standard error; its
+    exit status. It inherits these file descriptors.
+
+    An interrupt of this process (Ctrl-C, SIGTERM) is passed on to the command and what it started, and waited for.
+    """
+    child = subprocess.Popen(
+        list(command), stdin=subprocess.DEVNULL, stdout=sys.stderr, pass_fds=inherits, start_new_session=True
+    )
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGINT)
+        child.wait()
+        raise
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from harness.base.progress import Reporter
 from harness.base.slices import write_slices
 from harness.base.text import counted
 from harness.base.unforeseen import as_harness_error
+from harness.board.build import write_board
 from harness.ci.pull_request import PullRequest, extract
 from harness.ci.transfer import TransferredRun, read_run, shown, write_run
 from harness.ci.verdicts import Verdict, verdict_of
@@ -22,7 +23,7 @@ from harness.dataset.cases import Inputs
 from harness.engines import Engine
 from harness.pipeline.container_run import run_container
 from harness.pipeline.evaluate import Evaluation, score_and_record
-from harness.pipeline.prepare import prepare
+from harness.pipeline.prepare import Benchmark, prepare
 from harness.pipeline.trial import trial_run
 from harness.protocol import Protocol
 from harness.records.schema import about, submission_facts
@@ -113,21 +114,30 @@ def score_transferred(
     for slug in pull.changed:
         try:
             with submission_of(repository, pull, slug) as submission:
-                facts, own_words, takes = submission_facts(submission), about(submission), submission.manifest.takes
-                refuse_test_slices(submission, benchmark.dataset)
-            outcome, images = read_run(
-                folder / slug,
-                submission=facts,
-                about=own_words,
-                takes=takes,
-                dataset=benchmark.dataset,
-                protocol=protocol,
-            )
-            # scored is a copy of the pixels that were read and verified, not the files, which may change meanwhile
-            with private_folder(cache_root() / "transfer") as private:
-                write_slices(private, images)
-                outputs = {name: private / f"{name}.png" for name in images}
-                recorded.append(score_and_record(outcome, outputs, benchmark, reporter))
+                recorded.append(score_run(folder / slug, submission, benchmark, reporter))
         except Exception as error:  # as in `check_submissions`
             refused.append(verdict_of(slug, as_harness_error(error)))
+    if recorded:
+        write_board(leaderboard)
     return recorded, refused
+
+
+def score_run(folder: Path, submission: Submission, benchmark: Benchmark, reporter: Reporter) -> Evaluation:
+    """Score what `harness.ci.transfer.write_run` wrote to `folder` of a submission's run, and write its record.
+
+    UsageError if it is of anything else than this submission and benchmark.
+    """
+    refuse_test_slices(submission, benchmark.dataset)
+    outcome, images = read_run(
+        folder,
+        submission=submission_facts(submission),
+        about=about(submission),
+        takes=submission.manifest.takes,
+        dataset=benchmark.dataset,
+        protocol=benchmark.protocol,
+    )
+    # scored is a copy of the pixels that were read and verified, not the files, which may change meanwhile
+    with private_folder(cache_root() / "transfer") as private:
+        write_slices(private, images)
+        outputs = {name: private / f"{name}.png" for name in images}
+        return score_and_record(outcome, outputs, benchmark, reporter)

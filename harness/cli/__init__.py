@@ -24,6 +24,7 @@ from harness.base.text import is_text
 from harness.base.unforeseen import as_harness_error
 from harness.cli._common import add_quiet, show_error
 from harness.cli.board import board, list_, withdraw
+from harness.cli.campaign import campaign, campaign_job
 from harness.cli.ci import ci
 from harness.cli.data import data
 from harness.cli.engine import engine
@@ -123,7 +124,7 @@ click.rich_click.COMMAND_GROUPS = {
             "name": "Scores and the leaderboard",
             "commands": ["list", "score", "anchors", "audit", "board", "store", "withdraw"],
         },
-        {"name": "Organise a benchmark", "commands": ["secret", "sign", "ci"]},
+        {"name": "Organise a benchmark", "commands": ["campaign", "secret", "sign", "ci"]},
         {"name": "This machine", "commands": ["doctor", "engine", "weights"]},
     ]
 }
@@ -137,7 +138,7 @@ def cli() -> None:
 
 for verb in (
     new, check, run, score, audit, anchors, import_, labels, pairs, noise, data, board, store, withdraw, list_, weights,
-    secret, sign, ci, engine, doctor,
+    campaign, campaign_job, secret, sign, ci, engine, doctor,
 ):  # fmt: skip
     add_quiet(verb)
     cli.add_command(verb)

@@ -64,13 +64,15 @@ def evaluate(
     )
     outputs = {name: Path(path) for name, path in run.outputs.items()} if run else {}
     evaluation = score_and_record(outcome, outputs, benchmark, reporter)
+    write_board(benchmark.leaderboard)
     return msgspec.structs.replace(evaluation, run=run)
 
 
 def score_and_record(
     outcome: RunOutcome, outputs: Mapping[str, Path], benchmark: Benchmark, reporter: Reporter
 ) -> Evaluation:
-    """Score the verified `outputs` of a run (slice -> PNG; none if it failed), write record and board."""
+    """Score the verified `outputs` of a run (slice -> PNG; none if it failed) and write its record; the board is the
+    caller's, which may have more records to come."""
     card: Scorecard | None = None
     observed = outcome.observed
     attachments: dict[str, bytes] = {}
@@ -94,5 +96,4 @@ def score_and_record(
         device=outcome.device,
     )
     kept = keep_record(make_record(result, observed), attachments, benchmark)
-    write_board(benchmark.leaderboard)
     return Evaluation(record=kept.record, folder=str(kept.folder), new=kept.new)

@@ -108,8 +108,8 @@ def run_submission(
     the container chose (`harness.run.failures.withheld`).
     `build` bounds the build, if there is one; by default it is the organiser's policy (`harness.sandbox.build_policy`).
     `share` is (which, of how many) runs side by side on the machine. `repeat` is how often to run it, a cached run
-    counting as once: the outputs are compared, and those of the first run stand. Where another process runs the same
-    submission, this one waits for it and then takes its outputs. `note` receives a line that the user should read,
+    counting as once: the outputs are compared, and those of the first run stand. Where another process is at the same
+    run, this one waits for it and then takes its outputs. `note` receives a line that the user should read,
     `progress` (files written, slices).
 
     Raises a SubmissionError where the submission is to blame, GpuRequiredError, UsageError, InfrastructureError.
@@ -120,13 +120,13 @@ def run_submission(
         if note is not None:
             note(f"another harness process is running {submission.slug}; waiting for it")
 
-    # The build as well: two at the same time would make two images of different ids.
-    with (
-        in_turn(cache_root() / "locks" / submission.digest, waiting=waiting),
-        removed_if_refused(submission, engine),
-    ):
-        built = _build(job, build_policy(os.environ) if build is None else build)
+    locks = cache_root() / "locks"
+    with removed_if_refused(submission, engine), contextlib.ExitStack() as held:
+        # two builds at the same time would make two images of different ids
+        with in_turn(locks / submission.digest, waiting=waiting):
+            built = _build(job, build_policy(os.environ) if build is None else build)
         folder = run_folder(_key(job, built))
+        held.enter_context(in_turn(locks / folder.name, waiting=waiting))  # not of this submission on other data
         run = None if fresh else cached_run(folder, dataset)
         if run is not None and repeat == 1:
             return run

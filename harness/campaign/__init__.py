@@ -1,0 +1,1 @@
+"""Campaign: many submissions on many protocols, as jobs that Snakemake runs (docs/campaigns.md)."""
