@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 def run_twice(submission: str, protocol: str, leaderboard: Path) -> Took:
     from benchmarks.scoring_parts import took
 
-    command = [sys.executable, "-m", "harness", "-q", "run", submission, "-p", protocol]
+    command = [sys.executable, "-m", "harness", "run", submission, "-p", protocol]
     command += ["--leaderboard", str(leaderboard)]
 
     def run() -> None:
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     run()
     return took(run)
