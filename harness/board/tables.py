@@ -223,7 +223,8 @@ def _lines(
     for at, (row, table) in enumerate(zip(scored, tables, strict=True)):
         submission = row.record.result.submission
         place = str(row.rank) if row.rank is not None else {"anchor": "ref", "unranked": MISSING}[row.standing]
-        cells = [place, str(row.tier or ""), f"{_text(submission.name)} {_text(submission.version)}"]
+        trusted = "" if row.record.observed.isolated else "<br><sub>trusted, not isolated</sub>"
+        cells = [place, str(row.tier or ""), f"{_text(submission.name)} {_text(submission.version)}{trusted}"]
         if pictured:
             strip = strips.get(row.record.id)
             cells.append(
@@ -291,7 +292,8 @@ def csv(boards: Boards) -> str:
     lines = [line for protocol, rows in boards for row in rows for line in _csv_lines(protocol, row)]
     signed = any(row.signed_by is not None for _, rows in boards for row in rows)
     lesions = any(row.lesions for _, rows in boards for row in rows)
-    columns = [*CSV_COLUMNS, *["signed_by"] * signed, *["lesions"] * lesions]
+    trusted = any(not row.record.observed.isolated for _, rows in boards for row in rows)
+    columns = [*CSV_COLUMNS, *["signed_by"] * signed, *["lesions"] * lesions, *["isolated"] * trusted]
     return str(pandas.DataFrame(lines, columns=columns).to_csv(index=False, lineterminator="\n"))
 
 
@@ -310,6 +312,7 @@ def _csv_lines(protocol: Protocol, row: Row) -> list[dict[str, object]]:
         "record": row.record.id,
         "signed_by": _csv_text(row.signed_by) if row.signed_by else "",
         "lesions": row.lesions,
+        "isolated": row.record.observed.isolated,
     }
     lines: list[dict[str, object]] = []
     for reference in REFERENCES:

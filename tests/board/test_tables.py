@@ -11,6 +11,7 @@ from harness.board.ranking import rank
 from harness.board.tables import csv, markdown
 from harness.protocol import RankBy
 from harness.records.schema import Record
+from harness.sandbox import NOT_ISOLATED
 from tests.board.further_records import CONDITIONS, GATED, with_further
 from tests.board_records import PROTOCOL, scored
 
@@ -100,3 +101,13 @@ def test_csv_holds_further_values_and_what_is_said_of_lesions() -> None:
     assert found["lesions", "d' (eye) less the input's", CONDITIONS[0]] == -1
     assert {row["lesions"] for row in rows} == {"loses lesions (d' -0.50, -0.60 to -0.40)"}
     assert "lesions" not in csv([(PROTOCOL, rank([scored("tv", 1.0)], PROTOCOL))])
+
+
+def test_a_row_says_that_its_run_was_trusted_and_not_isolated() -> None:
+    isolated = with_further("sharp", 30.0)
+    observed = msgspec.structs.replace(isolated.observed, engine=f"apptainer 1.3.0, {NOT_ISOLATED}")
+    text = readme(msgspec.structs.replace(isolated, observed=observed))
+    assert "SHARP 1<br><sub>trusted, not isolated</sub>" in text
+    assert "not isolated" not in readme(isolated)
+    rows = list(csv_of.DictReader(io.StringIO(csv([(GATED, rank([isolated], GATED))]))))
+    assert "isolated" not in rows[0]
