@@ -236,8 +236,8 @@ class ApptainerContainer:
         if code == OWN_FAILURE and "FATAL:" in err:
             raise InfrastructureError(
                 f"apptainer could not start the container: {err.strip()[-500:]}",
-                fix="have cgroups v2 delegated to you and user namespaces allowed (docs/engines.md); for submissions that "
-                f"you trust HARNESS_RUNTIME={TRUSTED} does without (docs/campaigns.md)",
+                fix="have cgroups v2 delegated to you and user namespaces allowed (docs/engines.md); for submissions "
+                f"that you trust HARNESS_RUNTIME={TRUSTED} does without (docs/campaigns.md)",
             )
         written, files = _contents(self.folder / "output")
         full = self.full or written > self.plan.quota.bytes or files > self.plan.quota.inodes
