@@ -37,6 +37,13 @@ MAX_IMAGE_BYTES = 20 * 10**9  # unpacked, including the base image
 
 LOG_BYTES = 2**20
 
+TRUSTED = "trusted"
+"""The runtime that an organiser names in HARNESS_RUNTIME to run submissions that are trusted where nothing can isolate
+them: Apptainer on a site without user namespaces and delegated control groups (docs/campaigns.md)."""
+
+NOT_ISOLATED = "not isolated: reaches the network; memory, processes and cores bounded by the batch system alone"
+"""What a record's `observed.engine` says of such a run."""
+
 # 8 bits in up to three channels never compress to more than this per pixel; the constant allows for headers and texts.
 PNG_BYTES_PER_PIXEL, PNG_BYTES_CONSTANT = 4, 64 * 1024
 

@@ -52,6 +52,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "record": row.record.id,
         "content": row.record.content,
         "scored_on": row.record.observed.scorer,
+        "isolated": row.record.observed.isolated,
         "slug": result.submission.slug,
         "name": result.submission.name,
         "submission_version": result.submission.version,

@@ -226,7 +226,8 @@ def _lines(
     for at, (row, table) in enumerate(zip(scored, tables, strict=True)):
         submission = row.record.result.submission
         place = str(row.rank) if row.rank is not None else {"anchor": "ref", "unranked": MISSING}[row.standing]
-        cells = [place, str(row.tier or ""), f"{_text(submission.name)} {_text(submission.version)}"]
+        trusted = "" if row.record.observed.isolated else "<br><sub>trusted, not isolated</sub>"
+        cells = [place, str(row.tier or ""), f"{_text(submission.name)} {_text(submission.version)}{trusted}"]
         if pictured:
             strip = strips.get(row.record.id)
             cells.append(
@@ -291,17 +292,19 @@ def csv(boards: Boards) -> str:
     """
     signed = any(row.signed_by is not None for _, rows in boards for row in rows)
     lesions = any(row.lesions for _, rows in boards for row in rows)
-    shown = [True] * len(CSV_COLUMNS) + [signed, lesions]
+    trusted = any(not row.record.observed.isolated for _, rows in boards for row in rows)
+    shown = [True] * len(CSV_COLUMNS) + [signed, lesions, trusted]
     lines = (line for protocol, rows in boards for row in rows for line in _csv_lines(protocol, row))
     text = io.StringIO()
     writer = csv_module.writer(text, lineterminator="\n")
-    head: list[object] = [*CSV_COLUMNS, "signed_by", "lesions"]
+    head: list[object] = [*CSV_COLUMNS, "signed_by", "lesions", "isolated"]
     writer.writerows(compress(line, shown) for line in chain([head], lines))
     return text.getvalue()
 
 
 def _csv_lines(protocol: Protocol, row: Row) -> Iterator[list[object]]:
-    """A row's lines, with one cell for each of `CSV_COLUMNS` and, last, who signed it and its lesions."""
+    """A row's lines, with one cell for each of `CSV_COLUMNS` and, last, who signed it, its lesions, and whether it
+    was isolated."""
     submission = row.record.result.submission
     before = [
         protocol.name,
@@ -314,7 +317,8 @@ def _csv_lines(protocol: Protocol, row: Row) -> Iterator[list[object]]:
         row.tier,
         _csv_text(row.reason),
     ]
-    behind = [row.record.id, _csv_text(row.signed_by) if row.signed_by else "", row.lesions]
+    signed_by = _csv_text(row.signed_by) if row.signed_by else ""
+    behind = [row.record.id, signed_by, row.lesions, row.record.observed.isolated]
     tables = [
         (reference, metric, regions)
         for reference in REFERENCES

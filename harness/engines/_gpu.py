@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+from collections.abc import Mapping
 
 from harness.base.errors import GpuRequiredError, InfrastructureError
 from harness.base.process import run
@@ -14,11 +16,34 @@ MIB = 2**20
 
 
 def gpus() -> tuple[str, ...]:
-    """The ids (UUIDs) of this machine's GPUs, in the driver's order; empty without a driver."""
+    """The ids (UUIDs) of this machine's GPUs, in the driver's order; in a job of a batch system those that it was given
+    (`given`). Empty without a driver."""
     if shutil.which(QUERY_IDS[0]) is None:
         return ()
     listing = run(QUERY_IDS)
-    return tuple(listing.stdout.split()) if listing.returncode == 0 else ()
+    return given(tuple(listing.stdout.split()), os.environ) if listing.returncode == 0 else ()
+
+
+def given(ids: tuple[str, ...], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Those of the GPUs `ids`, all that the driver shows, that this process may use: CUDA_VISIBLE_DEVICES names them,
+    else SLURM_JOB_GPUS, by number or by the beginning of an id. All of them where neither is set.
+
+    As for CUDA, nothing counts that comes after a name of no GPU. Slurm's numbers are those of the machine: where it
+    hides the other GPUs from the job, those that are left are the job's.
+    """
+    named = environment.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        named = environment.get("SLURM_JOB_GPUS")
+        if named is None or named.count(",") + 1 >= len(ids):
+            return ids
+    chosen: list[str] = []
+    for name in named.replace(" ", "").split(","):
+        by_number = ids[int(name)] if name.isdecimal() and int(name) < len(ids) else None
+        found = by_number or next((one for one in ids if name and one.startswith(name)), None)
+        if found is None:
+            break
+        chosen.append(found)
+    return tuple(dict.fromkeys(chosen))
 
 
 def check_seen(gpu: str, *, listing: str, engine: str) -> None:

@@ -25,7 +25,19 @@ from harness.base.structs import read_json, write_json
 from harness.engines import Exit
 from harness.engines._archives import checked_archive
 from harness.engines._gpu import QUERY_IDS, GpuMemory, check_seen, gpus
-from harness.sandbox import INPUT, MODEL, OUTPUT, TMP, BuildPolicy, ContainerPlan, ImageFacts, Machine, chosen_runtime
+from harness.sandbox import (
+    INPUT,
+    MODEL,
+    NOT_ISOLATED,
+    OUTPUT,
+    TMP,
+    TRUSTED,
+    BuildPolicy,
+    ContainerPlan,
+    ImageFacts,
+    Machine,
+    chosen_runtime,
+)
 
 # the bounds of ContainerPlan that it cannot enforce, as part of `description` in every record
 NOT_HELD = "not held: own user, VOLUMEs read-only, /output and /tmp on disk and watched, shared memory unbounded"
@@ -46,15 +58,21 @@ def connect() -> ApptainerEngine:
             "root runs the harness, so apptainer would run submissions as root",
             fix="run the harness as an ordinary user, or use Docker",
         )
-    if (runtime := chosen_runtime(os.environ)) is not None:
-        raise InfrastructureError(f"HARNESS_RUNTIME: apptainer cannot use {runtime!r}", fix="unset it, or use Docker")
-    return ApptainerEngine(version.stdout.split()[-1])
+    if (runtime := chosen_runtime(os.environ)) not in (None, TRUSTED):
+        raise InfrastructureError(
+            f"HARNESS_RUNTIME: apptainer cannot use {runtime!r}",
+            fix=f"unset it, use Docker, or set it to {TRUSTED} for submissions that you trust (docs/campaigns.md)",
+        )
+    return ApptainerEngine(version.stdout.split()[-1], runtime=runtime)
 
 
 def run_command(
     plan: ContainerPlan, *, image: Path, command: tuple[str, ...], output: Path, scratch: Path
 ) -> list[str]:
-    """The complete command line of a run. `image` is a .sif file, `output` and `scratch` are empty folders here."""
+    """The complete command line of a run. `image` is a .sif file, `output` and `scratch` are empty folders here.
+
+    A plan for the runtime `TRUSTED` asks for nothing that takes user namespaces or control groups.
+    """
     limits = (f"--nofile={plan.open_files}", "--core=0", f"--fsize={plan.file_bytes}", f"--cpu={plan.cpu_s}")
     binds = [f"{plan.input}:{INPUT}:ro", f"{output}:{OUTPUT}:rw", f"{scratch}:{TMP}:rw"]
     if plan.model is not None:
@@ -66,9 +84,7 @@ def run_command(
         # what the administrator mounts into every container may contain the labels
         *("--no-mount", "bind-paths,hostfs"),
         *("--no-privs", "--drop-caps", "all"),
-        *("--net", "--network", "none"),
-        *("--memory", str(plan.memory_bytes), "--memory-swap", str(plan.memory_bytes)),
-        *("--cpus", f"{plan.cpus:g}", "--pids-limit", str(plan.pids)),
+        *(() if plan.runtime == TRUSTED else _isolation(plan)),
         *(word for bind in binds for word in ("--bind", bind)),
         *(word for name, value in sorted(plan.environment.items()) for word in ("--env", f"{name}={value}")),
         *_gpu_options(plan.gpu),
@@ -76,6 +92,14 @@ def run_command(
         str(image),
         *command,
     ]
+
+
+def _isolation(plan: ContainerPlan) -> tuple[str, ...]:
+    return (
+        *("--net", "--network", "none"),
+        *("--memory", str(plan.memory_bytes), "--memory-swap", str(plan.memory_bytes)),
+        *("--cpus", f"{plan.cpus:g}", "--pids-limit", str(plan.pids)),
+    )
 
 
 def _gpu_options(gpu: str | None) -> tuple[str, ...]:
@@ -90,9 +114,9 @@ class ApptainerEngine:
 
     name = "apptainer"
     builds = False
-    runtime = None
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, *, runtime: str | None = None) -> None:
+        self.runtime = runtime
         pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
         self.machine = Machine(
@@ -102,7 +126,8 @@ class ApptainerEngine:
             architecture=architecture,
             gpus=gpus(),
         )
-        self.description = f"apptainer {version}, cgroup v2, {NOT_HELD}"
+        groups = NOT_ISOLATED if runtime == TRUSTED else "cgroup v2"
+        self.description = f"apptainer {version}, {groups}, {NOT_HELD}"
 
     def __enter__(self) -> Self:
         return self
@@ -211,7 +236,8 @@ class ApptainerContainer:
         if code == OWN_FAILURE and "FATAL:" in err:
             raise InfrastructureError(
                 f"apptainer could not start the container: {err.strip()[-500:]}",
-                fix="have cgroups v2 delegated to you and user namespaces allowed (docs/engines.md)",
+                fix="have cgroups v2 delegated to you and user namespaces allowed (docs/engines.md); for submissions "
+                f"that you trust HARNESS_RUNTIME={TRUSTED} does without (docs/campaigns.md)",
             )
         written, files = _contents(self.folder / "output")
         full = self.full or written > self.plan.quota.bytes or files > self.plan.quota.inodes

@@ -20,7 +20,7 @@ from harness.base.structs import Strict
 from harness.base.text import sanitise
 from harness.protocol import Protocol
 from harness.run.result import Repeat, Times
-from harness.sandbox import BuildPolicy, Limits
+from harness.sandbox import NOT_ISOLATED, BuildPolicy, Limits
 from harness.scoring.score import ExtractorFacts, Fidelity
 from harness.scoring.values import Table, tables_of
 from harness.submission.manifest import Submission
@@ -129,6 +129,11 @@ class Observed(Strict, frozen=True, kw_only=True):
     def scorer(self) -> dict[str, str]:
         """The machine and the versions that computed the values."""
         return self.machine if self.scored_on is None else self.scored_on
+
+    @property
+    def isolated(self) -> bool:
+        """Whether the sandbox isolated its container; not one that was trusted (`harness.sandbox.TRUSTED`)."""
+        return NOT_ISOLATED not in self.engine
 
 
 class Identity(Strict, frozen=True, kw_only=True):

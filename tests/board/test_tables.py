@@ -11,6 +11,7 @@ from harness.board.ranking import rank
 from harness.board.tables import csv, markdown
 from harness.protocol import RankBy
 from harness.records.schema import Record
+from harness.sandbox import NOT_ISOLATED
 from tests.board.further_records import CONDITIONS, GATED, with_further
 from tests.board_records import PROTOCOL, failed, scored
 
@@ -106,3 +107,13 @@ def test_csv_of_a_failed_row_leaves_counts_whole() -> None:
     rows = list(csv_of.DictReader(io.StringIO(csv([(PROTOCOL, rank([scored("tv", 1.0), failed("nlm")], PROTOCOL))]))))
     assert {row["n"] for row in rows} == {"12", ""}
     assert rows[-1]["reason"].startswith("failed at stage run")
+
+
+def test_a_row_says_that_its_run_was_trusted_and_not_isolated() -> None:
+    isolated = with_further("sharp", 30.0)
+    observed = msgspec.structs.replace(isolated.observed, engine=f"apptainer 1.3.0, {NOT_ISOLATED}")
+    text = readme(msgspec.structs.replace(isolated, observed=observed))
+    assert "SHARP 1<br><sub>trusted, not isolated</sub>" in text
+    assert "not isolated" not in readme(isolated)
+    rows = list(csv_of.DictReader(io.StringIO(csv([(GATED, rank([isolated], GATED))]))))
+    assert "isolated" not in rows[0]

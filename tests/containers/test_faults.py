@@ -147,7 +147,8 @@ def test_a_run_killed_at_any_moment_loses_nothing_and_ends_with_the_same_record(
 
     (tmp_path / "input").mkdir()
     (tmp_path / "sleeps").mkdir()
-    (tmp_path / "sleeps" / "Dockerfile").write_text(f'FROM {BASE_IMAGE}\nLABEL {LABEL}=sibling\nCMD ["sleep", "7200"]\n')
+    dockerfile = f'FROM {BASE_IMAGE}\nLABEL {LABEL}=sibling\nCMD ["sleep", "7200"]\n'
+    (tmp_path / "sleeps" / "Dockerfile").write_text(dockerfile)
     sleeps = plan_container(
         engine.inspect(engine.build(tmp_path / "sleeps")),
         limits=Limits(wall_s=7200, memory_gb=0.1, cpus=0.1, shm_gb=0.01, tmp_gb=0.02, pids=20),

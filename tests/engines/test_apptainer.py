@@ -18,7 +18,16 @@ from harness.engines import Exit, connect
 from harness.engines._gpu import GpuMemory
 from harness.engines.apptainer import ApptainerContainer, ApptainerEngine, run_command
 from harness.run.container_image import checked_image
-from harness.sandbox import BuildPolicy, ContainerPlan, ImageFacts, Limits, Quota, plan_container
+from harness.sandbox import (
+    NOT_ISOLATED,
+    TRUSTED,
+    BuildPolicy,
+    ContainerPlan,
+    ImageFacts,
+    Limits,
+    Quota,
+    plan_container,
+)
 from harness.submission.manifest import load_submission
 from tests.containers.world import make_submission
 
@@ -78,6 +87,18 @@ def test_a_gpu_is_asked_for_by_its_id() -> None:
 
 
 # -------------------------------------------------------------------------------- what it does not do
+def test_a_trusted_run_asks_for_no_namespace_and_no_control_group_and_says_so() -> None:
+    whole, trusted = command_of(planned()), command_of(msgspec.structs.replace(planned(), runtime=TRUSTED))
+    assert [word for word in whole if word not in trusted] == [
+        *("--net", "--network", "none", "--memory", "130100000", "--memory-swap", "130100000"),  # + tmp, shm, quota
+        *("--cpus", "0.5", "--pids-limit", "20"),
+    ]  # fmt: skip
+    engine = ApptainerEngine("1.3.0", runtime=TRUSTED)
+    assert engine.runtime == TRUSTED  # part of the key of cached runs
+    assert NOT_ISOLATED in engine.description
+    assert NOT_ISOLATED not in ApptainerEngine("1.3.0").description
+
+
 def test_a_submission_that_is_to_be_built_is_told_what_to_do(tmp_path: Path) -> None:
     submission = load_submission(make_submission(tmp_path / "built", "good"))
     with pytest.raises(UsageError) as caught:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.base.errors import GpuRequiredError
 from harness.engines import BASE_IMAGE, Engine, connect
-from harness.engines._gpu import GpuMemory, check_seen, gpus
+from harness.engines._gpu import GpuMemory, check_seen, given, gpus
 from harness.records.store import read_record
 from harness.run.execute import run_submission
 from harness.sandbox import Limits, output_quota, plan_container
@@ -47,10 +47,28 @@ def used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_gpus_are_told_by_their_ids(used: Path) -> None:
+def test_gpus_are_told_by_their_ids(used: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert gpus() == (GPU,)
     (used.parent / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed' ; exit 9\n")
     assert gpus() == ()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "abc"),
+        ({"CUDA_VISIBLE_DEVICES": "2,0", "SLURM_JOB_GPUS": "1"}, "ca"),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-b"}, "b"),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ""),
+        ({"CUDA_VISIBLE_DEVICES": "1,-1,0"}, "b"),  # as for CUDA
+        ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, ""),  # Slurm's word for none
+        ({"SLURM_JOB_GPUS": "1"}, "b"),
+        ({"SLURM_JOB_GPUS": "5,6,7"}, "abc"),  # numbers of the machine, of which the job sees its own three
+    ],
+)
+def test_a_job_uses_the_gpus_that_the_batch_system_gave_it(environment: dict[str, str], expected: str) -> None:
+    assert given(("GPU-a", "GPU-b", "GPU-c"), environment) == tuple(f"GPU-{letter}" for letter in expected)
 
 
 def test_the_peak_is_what_a_run_took_above_what_was_in_use(used: Path) -> None:
