@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from harness.base.errors import OutputQuotaError, OutputsError
 from harness.base.png import Rejected, Slice
 from harness.run.outputs import check_levels, read_outputs
 from harness.sandbox import output_quota
-from tests.png_files import GOOD, HEIGHT, PIXELS, WIDTH
+from tests.png_files import GOOD, HEIGHT, IEND, PIXELS, WIDTH, ihdr, png
 
 SIZES = {"a1": (HEIGHT, WIDTH), "b2": (HEIGHT, WIDTH)}
 QUOTA = output_quota(SIZES.values())
@@ -151,3 +153,54 @@ def test_a_damaged_tar_gives_the_pixels_or_is_refused(at: int, junk: bytes) -> N
         return
     for one in outputs.values():
         np.testing.assert_array_equal(one.pixels, PIXELS)
+
+
+# -------------------------------------------------------------------------------- 16 bits
+HU = (40 + 8192 + PIXELS.astype(np.uint16)).astype(np.uint16)
+HU_QUOTA = output_quota(SIZES.values(), bits=16)
+
+
+def deep(pixels: bytes, *, colour: int = 0, interlace: int = 0, height: int = HEIGHT) -> bytes:
+    return png(
+        (b"IHDR", ihdr(depth=16, colour=colour, interlace=interlace, height=height)),
+        (b"IDAT", zlib.compress(pixels)),
+        IEND,
+    )
+
+
+def rows_of(pixels: np.ndarray[Any, np.dtype[np.uint16]]) -> bytes:
+    return b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+
+
+def read_hu(data: bytes) -> dict[str, Slice]:
+    entries = (file_entry("./a1.png", deep(rows_of(HU))), file_entry("./b2.png", data))
+    return read_outputs(in_pieces(tar_of(*entries)), sizes=SIZES, quota=HU_QUOTA, bits=16)
+
+
+def test_outputs_in_hu_are_read_to_the_hu() -> None:
+    outputs = read_hu(deep(rows_of(HU[::-1])))
+    assert outputs["a1"].pixels.dtype == np.uint16
+    np.testing.assert_array_equal(outputs["a1"].pixels, HU)
+    np.testing.assert_array_equal(outputs["b2"].pixels, HU[::-1])
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (GOOD, "has 8 bits per channel, expected 16"),
+        (deep(rows_of(HU), interlace=1), "is interlaced"),
+        (deep(rows_of(HU), height=HEIGHT + 1), "expected 12 x 20"),
+        (deep(bytes(HEIGHT * (1 + 6 * WIDTH)), colour=2), "has three channels of 16 bits"),
+        (deep(rows_of(HU)[:-1]), "holds more or fewer bytes"),
+        (deep(rows_of(HU) + b"\0"), "holds more or fewer bytes"),
+        (deep(rows_of(HU)[: HEIGHT * (1 + WIDTH)]), "holds more or fewer bytes"),  # so many as 8 bits take
+        (deep(bytes(50_000_000)), "holds more or fewer bytes"),  # a bomb: 50 kB
+        (deep(rows_of(np.full_like(HU, 65535))), "is constant (every pixel is 65535)"),
+        (deep(rows_of(HU - np.uint16(8192))), "HU without the offset of 8192"),
+    ],
+)
+def test_what_is_wrong_with_an_output_in_hu_is_named(data: bytes, said: str) -> None:
+    with pytest.raises(OutputsError) as caught:
+        read_hu(data)
+    assert said in caught.value.message or "bytes, while a PNG of that size needs" in caught.value.message
+    assert "np.uint16(np.clip(hu + 8192, 0, 65535).round())" in caught.value.fix
