@@ -326,7 +326,7 @@ def test_a_shell_completes_verbs_protocols_and_submissions(tmp_path: Path) -> No
         "plain,submissions/tv-hu",
     ]
     assert completed("check", "submissions/tv", "-p", "phantom-") == [
-        f"plain,phantom-{name}" for name in ("fov", "fov-train", "mini", "mini-train", "train")
+        f"plain,phantom-{name}" for name in ("fov", "fov-train", "hu", "hu-train", "mini", "mini-train", "train")
     ]
     assert completed("run", "-p", "phantom-m", cwd=tmp_path) == [
         "plain,phantom-mini",  # those that come with it
