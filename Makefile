@@ -1,13 +1,14 @@
 # make demo   set everything up and run the main job on the embedded phantom
 # make test   set everything up and pass the tests, the hostile submissions last
 # make quick  while working: the tests without a container engine; T=tests/imaging for those of a folder or file
+# make slurm  a campaign on a real Slurm of this machine, with faults (root; apt-get install slurmctld slurmd slurm-client munge)
 # make docs   the documents as a site: build/docs/index.html
 PYTHON ?= python3
 BIN := .venv/bin
 # a file is one worker's, in the order of tests/conftest.py: the longest first
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup engine demo lint test quick hostile docs clean
+.PHONY: setup engine demo lint test quick hostile slurm docs clean
 
 demo: setup engine
 	$(BIN)/harness run submissions/tv
@@ -22,6 +23,10 @@ quick: setup
 # two files at a time; a case that takes the machine (tests/containers/cases.py, ALONE) runs beside no other
 hostile: setup engine
 	$(TESTS) -n 2 tests/containers
+
+slurm: setup engine
+	$(BIN)/python -m benchmarks.slurm --plan
+	$(BIN)/python -m benchmarks.slurm
 
 lint: setup
 	$(BIN)/ruff check

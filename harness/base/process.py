@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from harness.base.errors import InfrastructureError
+
+STDERR = 2  # the descriptor
 
 
 def run(
@@ -58,7 +59,7 @@ def run_interruptible(command: Sequence[str], *, inherits: Sequence[int] = ()) -
     An interrupt of this process (Ctrl-C, SIGTERM) is passed on to the command and what it started, and waited for.
     """
     child = subprocess.Popen(
-        list(command), stdin=subprocess.DEVNULL, stdout=sys.stderr, pass_fds=inherits, start_new_session=True
+        list(command), stdin=subprocess.DEVNULL, stdout=STDERR, pass_fds=inherits, start_new_session=True
     )
     try:
         return child.wait()

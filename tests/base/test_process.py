@@ -12,6 +12,7 @@ import pytest
 
 from harness.base import workers
 from harness.base.errors import InfrastructureError, UsageError
+from harness.base.files import in_turn
 from harness.base.process import run, run_into, run_together, started
 from harness.base.slices import read_grey
 from harness.base.workers import map_slices
@@ -124,3 +125,40 @@ def test_output_goes_into_a_file_byte_for_byte(tmp_path: Path) -> None:
         run_into(["no-such-program"], made, cwd=tmp_path)
     with pytest.raises(InfrastructureError, match=r"no answer within 0\.1 s"):
         run_into(["sleep", "5"], made, cwd=tmp_path, timeout_s=0.1)
+
+
+def test_an_interrupt_is_passed_on_and_waited_for_and_a_killed_parent_leaves_its_lock_with_the_child(
+    tmp_path: Path,
+) -> None:
+    lock, end = tmp_path / "lock", tmp_path / "end"
+    child = f"trap 'echo ended > {end}; exit 3' INT; echo begun; while :; do sleep 0.1; done"
+    parent = (
+        "import sys\nfrom pathlib import Path\nfrom harness.base.files import in_turn\n"
+        "from harness.base.process import run_interruptible\n"
+        f"with in_turn(Path({str(lock)!r})) as held:\n    run_interruptible(['sh', '-c', {child!r}], inherits=[held])\n"
+    )
+
+    def started() -> subprocess.Popen[str]:
+        process = subprocess.Popen([sys.executable, "-c", parent], stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "begun\n"
+        return process
+
+    with started() as interrupted:
+        interrupted.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in interrupted.communicate()[1]
+    assert end.read_text() == "ended\n"
+    assert not lock.exists()
+
+    with started() as killed:
+        (orphan,) = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+        killed.kill()
+        killed.wait()
+        waited: list[str] = []
+
+        def end_the_child() -> None:
+            waited.append("for the child")
+            os.killpg(int(orphan), signal.SIGKILL)
+
+        with in_turn(lock, waiting=end_the_child):
+            assert waited == ["for the child"]

@@ -75,6 +75,7 @@ class AsItStands:
 
 HERE = AsItStands()
 SETUP = Dry(why="it sets this machine up, or runs all of the tests")
+CAMPAIGN = "tests/campaign/test_campaign.py runs one of its own, benchmarks/slurm.py one on Slurm"
 PULL_REQUEST = "tests/ci/test_jobs.py runs it on pull requests of its own"
 HOW: dict[str, As | Help | Dry | AsItStands] = {
     # setting up
@@ -112,6 +113,11 @@ HOW: dict[str, As | Help | Dry | AsItStands] = {
     "harness score outputs/ --no-features": HERE,
     # an organiser's
     "pip install 'ipv2-harness[scans]'": As(run="grep '^scans = ' pyproject.toml"),
+    "pip install 'ipv2-harness[campaign]'": As(run="grep '^campaign = ' pyproject.toml"),
+    "harness campaign autumn.yaml --dry-run": HERE,
+    "harness campaign autumn.yaml": Help(of="harness campaign", why=CAMPAIGN),
+    "harness campaign autumn.yaml --executor slurm --jobs 200": Help(of="harness campaign", why=CAMPAIGN),
+    "make slurm": Dry(why="it starts a Slurm on this machine, and takes a quarter of an hour"),
     "harness import scans -o data/mayo": HERE,
     "harness import scans -o data/thin --low quarter_1mm --normal full_1mm": HERE,
     "harness import arrays -o data/arrays --low '*_input.npy' --normal '*_target.npy' --patient '(L[0-9]+)_' "
