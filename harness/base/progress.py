@@ -17,6 +17,13 @@ def part_of(progress: Progress | None, index: int, parts: int) -> Progress | Non
     return lambda done, total: progress(index * total + done, parts * total)
 
 
+def later_part(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """The progress of work before which `before` of `total` were done, as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda done, _: progress(before + done, total)
+
+
 class Reporter(Interface):
     """Shows long-running work: `stage` opens a named stage and yields its `Progress`; `step` shows a line of what it
     does; `note` shows a line that the user should read."""

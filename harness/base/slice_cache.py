@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from harness.base.digests import digest_file
 from harness.base.errors import UsageError
 from harness.base.png import Image
-from harness.base.progress import Progress
+from harness.base.progress import Progress, later_part
 from harness.base.slices import write_grey
 from harness.base.structs import Strict, read_json, write_json
 from harness.base.workers import map_slices
@@ -67,7 +67,7 @@ def make_slices(
     results = map_slices(
         make,
         [(*tasks[name], str(folder)) for name in missing],
-        progress=None if progress is None else lambda done, _: progress(before + done, total),
+        progress=later_part(progress, before, total),
     )
     refused: dict[str, str] = {}
     for name, result in zip(missing, results, strict=True):

@@ -46,8 +46,7 @@ def folder_slices(data: FolderData, protocol: Protocol) -> Dataset:
     constant or too small for a metric of the protocol, differs from its partner in size, or shows something else
     (`harness.dataset.pairs_fit`). What may not fit is told in the set's notes.
     """
-    path = expand_variables(data.path, where=f"protocol {protocol.name}, data.path")
-    root = Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's raises where `~name` is nobody
+    root = data_folder(data.path, protocol)
     if (root / DATASET).is_file():
         raise UsageError(
             f"{root}: holds scans in HU that harness import wrote", fix="state source: scans in place of source: folder"
@@ -70,6 +69,12 @@ def folder_slices(data: FolderData, protocol: Protocol) -> Dataset:
         pixels={name: {"lq": low.look.digest, "gt": normal.look.digest} for name, (low, normal) in pairs.items()},
         notes=tuple(notes),
     )
+
+
+def data_folder(path: str, protocol: Protocol) -> Path:
+    """The folder that a protocol's data.path names; UsageError for a variable that is not set."""
+    expanded = expand_variables(path, where=f"protocol {protocol.name}, data.path")
+    return Path(os.path.expanduser(expanded))  # noqa: PTH111 -- Path's raises where `~name` is nobody
 
 
 def _files(root: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,10 +10,10 @@ from harness.base.digests import digest_bytes, digest_json, digest_pixels
 from harness.base.errors import UsageError
 from harness.base.png import Rejected
 from harness.base.slices import read_slice
-from harness.base.structs import expand_variables, read_json
+from harness.base.structs import read_json
 from harness.base.text import counted
 from harness.dataset.cases import Acquisition, Case, Dataset, refuse_slices
-from harness.dataset.from_folder import Pair, ReadImage, check_pairs, misfit_notes
+from harness.dataset.from_folder import Pair, ReadImage, check_pairs, data_folder, misfit_notes
 from harness.dataset.pairs_fit import Look, look_at
 from harness.dataset.scans_file import DATASET, ScanCase, ScansFile
 from harness.imaging.hounsfield import Window, grey
@@ -32,8 +31,7 @@ def scan_slices(data: ScansData, protocol: Protocol) -> Dataset:
     different planes are not compared, and refused where the protocol purifies nothing). What may not fit is told in
     the set's notes.
     """
-    path = expand_variables(data.path, where=f"protocol {protocol.name}, data.path")
-    root = Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's raises where `~name` is nobody
+    root = data_folder(data.path, protocol)
     if not (root / DATASET).is_file():
         raise UsageError(
             f"{root / DATASET}: no such file", fix="give a folder that harness import wrote (docs/import.md)"

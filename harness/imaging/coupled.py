@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.imaging.hounsfield import Image, clipped, hu_per_level
+from harness.imaging.hounsfield import Image, clipped, hu_per_level, whole_levels
 from harness.imaging.insertion import Scanner, project, reconstructed
 from harness.imaging.noise_level import spread
 from harness.imaging.portable import exps, gaussian_blur, logs
@@ -87,9 +87,8 @@ def couple(
     if calibrate:
         noise = noise * np.float32(noise_ratio(image, noise, window_hu=window_hu))
     low, high = window_hu
-    largest = np.iinfo(image.dtype).max
-    moved = noise * np.float32(step * largest / (high - low))
-    plus, minus = (np.clip(np.rint(image + sign * moved), 0, largest).astype(image.dtype) for sign in (1, -1))
+    moved = noise * np.float32(step * np.iinfo(image.dtype).max / (high - low))
+    plus, minus = (whole_levels(image + sign * moved, image.dtype) for sign in (1, -1))
     return Coupled(inputs=(plus, minus), noise=noise, step=step)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.base.structs import Strict
-from harness.imaging.hounsfield import Image, hu_per_level
+from harness.imaging.hounsfield import Image, hu_per_level, whole_levels
 from harness.imaging.regions import field_of_view
 from harness.imaging.tomography import MU_WATER, Kernel, detect, fbp, hu_to_mu, radon
 
@@ -58,8 +58,7 @@ def insert_noise(
     )
     (low, high), largest = window_hu, np.iinfo(image.dtype).max
     levels = image + np.where(field_of_view(image), noise, np.float32(0)) * np.float32(largest / (high - low))
-    noisy: Image = np.clip(np.rint(levels), 0, largest).astype(image.dtype)
-    return noisy
+    return whole_levels(levels, image.dtype)
 
 
 def line_integrals(image: Image, *, window_hu: tuple[float, float], pixel_mm: float) -> NDArray[np.float32]:

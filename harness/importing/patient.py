@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from harness.base.digests import digest_pixels
 from harness.base.png import Rejected
+from harness.base.progress import Progress
 from harness.base.slices import COMPRESSION
 from harness.dataset.pairs_fit import SMOOTH
 from harness.imaging.hounsfield import OFFSET_HU
@@ -51,8 +52,8 @@ class Taken(NamedTuple):
     shown: list[list[Grey]]
 
 
-def take(patient: Patient, stated: Stated, folder: Path, *, stem: str, step: Callable[[int], None]) -> Taken:
-    """Write the slice pairs of a patient into `folder`; `step` is told how many were read.
+def take(patient: Patient, stated: Stated, folder: Path, *, stem: str, progress: Progress | None) -> Taken:
+    """Write the slice pairs of a patient into `folder`; `progress` is told (read, planes).
 
     Rejected where they cannot be paired or are no HU; what was written is removed then. UsageError where the user must
     say whether planes of unknown place are paired.
@@ -65,7 +66,8 @@ def take(patient: Patient, stated: Stated, folder: Path, *, stem: str, step: Cal
     with ThreadPoolExecutor(2) as pool:
         writer = _Writer(folder, stem, pool)
         for done, pair in enumerate(matched.pairs):
-            step(done)
+            if progress is not None:
+                progress(done, len(patient.low))
             writer.add(*pair)
     try:
         if not writer.pairs:

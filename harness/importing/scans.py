@@ -6,7 +6,6 @@ import csv
 import io
 import os
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from harness.base.errors import UsageError
 from harness.base.files import atomic_file, atomic_folder
 from harness.base.png import Rejected
 from harness.base.private_files import refuse_shared_folder
-from harness.base.progress import Progress, Reporter
+from harness.base.progress import Reporter, later_part
 from harness.base.slices import write_grey
 from harness.base.structs import read_json, write_json
 from harness.base.text import first_few
@@ -59,10 +58,10 @@ def import_scans(source: Path, output: Path, stated: Stated, reporter: Reporter,
         with reporter.stage("import") as progress:
             start, total = 0, sum(len(patient.low) for patient in patients)
             for number, patient in enumerate(patients):
-                step = partial(_progress, progress, start, total)
+                own = later_part(progress, start, total)
                 start += len(patient.low)
                 try:
-                    taken.append(take(patient, stated, part, stem=str(number), step=step))
+                    taken.append(take(patient, stated, part, stem=str(number), progress=own))
                 except Rejected as error:
                     left.append(Left(str(patient.low[0].file.parent), f"{error} (the whole patient)"))
         if not taken:
@@ -82,10 +81,6 @@ def import_scans(source: Path, output: Path, stated: Stated, reporter: Reporter,
         if new:
             _write_owners(owner_table, file, taken)
     return Imported(report, left, new)
-
-
-def _progress(progress: Progress, start: int, total: int, done: int) -> None:
-    progress(start + done, total)
 
 
 def _nothing(what: str, left: Sequence[Left]) -> UsageError:

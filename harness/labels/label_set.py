@@ -254,11 +254,11 @@ def _regions(
     if low.dtype == np.uint16:
         window_hu = REGIONS_WINDOW_HU
     low, normal = grey(low, window_hu), grey(normal, window_hu)
-    quiet = grey(denoise.load(REGIONS_DENOISER)(low), window_hu)
+    quiet = denoise.load(REGIONS_DENOISER)(low)
     if ANATOMIES[anatomy].dark_organ is None:
         other = normal
     else:
         mask = remove_background(common_mask(low, normal))
-        other = grey(label_of("ipv2", mask, low=low, normal=normal, weak=quiet), window_hu)
+        other = label_of("ipv2", mask, low=low, normal=normal, weak=quiet)
     one, another = (region_map(image, anatomy, window_hu=window_hu, pixel_mm=case.pixel_mm) for image in (other, quiet))
     return consensus(one, another)

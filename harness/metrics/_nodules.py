@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.imaging.regions import dilate
+from harness.metrics._images import IMAGES, once_per_slice
 from harness.metrics._metric import Mask
 
 GAP = 2
@@ -18,6 +19,7 @@ _REACH = 10  # pixels from the nodule at which the lung around it ends
 _SMOOTHED = 1.0
 
 
+@once_per_slice(IMAGES)
 def smoothed(image: NDArray[Any]) -> NDArray[np.float32]:
     """An image (h, w) in which a pixel's noise counts less: blurred by a Gaussian of one pixel."""
     return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), _SMOOTHED, borderType=cv2.BORDER_REPLICATE))

@@ -29,7 +29,7 @@ def _perc15(lung: NDArray[np.float64]) -> float:
     return float(np.percentile(lung, 15))
 
 
-def of_image(
+def value(
     image: HU,
     reference: HU,
     mask: Mask,
@@ -37,28 +37,15 @@ def of_image(
     data_range: float,
     pixel_mm: float | None,
     measure: Callable[[NDArray[np.float64]], float],
+    bias: bool,
 ) -> float:
-    """`measure` of `image` (h, w) in HU over the lung, bool `mask` (h, w).
+    """`measure` of `image` (h, w) in HU over the lung, bool `mask` (h, w); as a `bias`, less that of `reference`.
 
     ScoringError for different sizes or an empty mask.
     """
     del data_range, pixel_mm  # every image metric takes them; this one needs neither
-    return measure(within(image, reference, mask)[0])
-
-
-def bias(
-    image: HU,
-    reference: HU,
-    mask: Mask,
-    *,
-    data_range: float,
-    pixel_mm: float | None,
-    measure: Callable[[NDArray[np.float64]], float],
-) -> float:
-    """`measure` of `image` minus that of `reference`, as `of_image`."""
-    del data_range, pixel_mm  # every image metric takes them; this one needs neither
     own, ideal = within(image, reference, mask)
-    return measure(own) - measure(ideal)
+    return measure(own) - measure(ideal) if bias else measure(own)
 
 
 _MEASURES: dict[str, tuple[Callable[[NDArray[np.float64]], float], Unit, str]] = {
@@ -68,7 +55,7 @@ _MEASURES: dict[str, tuple[Callable[[NDArray[np.float64]], float], Unit, str]] =
 
 METRICS = {
     f"{name}{suffix}": ImageMetric(
-        value=partial(function, measure=measure),
+        value=partial(value, measure=measure, bias=bias),
         unit=unit,
         higher_is_better=None,
         regions=("lung",),
@@ -76,5 +63,5 @@ METRICS = {
         implementation=f"{said}{of}, own code",
     )
     for name, (measure, unit, said) in _MEASURES.items()
-    for suffix, function, of in (("", of_image, ""), ("_bias", bias, ", minus the reference's"))
+    for suffix, bias, of in (("", False, ""), ("_bias", True, ", minus the reference's"))
 }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.imaging.regions import dilate
-from harness.metrics._images import check
+from harness.metrics._images import PAIRS, check, once_per_slice
 from harness.metrics._metric import HU, ImageMetric, Mask
 from harness.metrics._nodules import GAP, lung_around, smoothed
 
@@ -29,6 +29,7 @@ class _Nodules(NamedTuple):
     midpoint: float
 
 
+@once_per_slice(PAIRS)
 def _nodules(reference: HU, mask: Mask) -> _Nodules | None:
     """The nodules of a reference; None where they have fewer than 20 pixels, no lung around them, or no contrast."""
     lung = lung_around(reference, mask)

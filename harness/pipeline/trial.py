@@ -14,7 +14,7 @@ from harness.base.structs import Strict
 from harness.dataset.cases import first_cases
 from harness.engines import Engine
 from harness.imaging.anatomy import ANATOMIES
-from harness.imaging.hounsfield import grey
+from harness.imaging.hounsfield import Image, grey
 from harness.imaging.montage import montage, reading_window
 from harness.imaging.slips import Difference, difference, find_slips
 from harness.pipeline.data import prepare_data, refuse_training_set
@@ -67,25 +67,22 @@ def trial_run(
             publish_logs=protocol.publish.logs,
             progress=progress,
         )
-    pixels = [read_slices(paths) for paths in ({one.name: one.lq for one in dataset.cases}, run.outputs)]
-    noisy, outputs = ({name: grey(image, dataset.window_hu) for name, image in images.items()} for images in pixels)
+    noisy, outputs = read_slices({one.name: one.lq for one in dataset.cases}), read_slices(run.outputs)
     reading_hu = ANATOMIES[protocol.anatomy].reading_hu
     sheet = cache_root() / "checks" / f"{submission.slug}.png"
     write_grey(sheet, contact_sheet(noisy, outputs, reading_hu, window_hu=dataset.window_hu))
     return Trial(
         run=run,
-        slips=tuple(
-            find_slips(list(pixels[0].values()), [pixels[1][name] for name in noisy], window_hu=dataset.window_hu)
-        ),
-        differences={name: difference(one, pixels[1][name]) for name, one in pixels[0].items()},
+        slips=tuple(find_slips(list(noisy.values()), [outputs[name] for name in noisy], window_hu=dataset.window_hu)),
+        differences={name: difference(one, outputs[name]) for name, one in noisy.items()},
         hu_per_level=dataset.hu_per_level,
         sheet=str(sheet),
     )
 
 
 def contact_sheet(
-    noisy: dict[str, NDArray[np.uint8]],
-    outputs: dict[str, NDArray[np.uint8]],
+    noisy: dict[str, Image],
+    outputs: dict[str, Image],
     reading_hu: tuple[float, float],
     *,
     window_hu: tuple[float, float] | None,
@@ -94,7 +91,8 @@ def contact_sheet(
     slice, the first two through the window of their readers."""
     rows = []
     for name in list(noisy)[:SHEET_SLICES]:
-        apart = GAIN * (outputs[name].astype(np.int16) - noisy[name]) + 128
-        shown = [reading_window(image, reading_hu, window_hu=window_hu) for image in (noisy[name], outputs[name])]
+        given, made = (grey(images[name], window_hu) for images in (noisy, outputs))
+        apart = GAIN * (made.astype(np.int16) - given) + 128
+        shown = [reading_window(image, reading_hu, window_hu=window_hu) for image in (given, made)]
         rows.append([*shown, np.clip(apart, 0, 255).astype(np.uint8)])
     return montage(rows, side=SHEET_SIDE)

@@ -15,7 +15,7 @@ from harness.base.digests import digest_file, digest_json
 from harness.base.errors import GpuRequiredError, SubmissionError
 from harness.base.files import cache_root, in_turn, write_text
 from harness.base.png import Image, Slice, pixels_of
-from harness.base.progress import Progress
+from harness.base.progress import Progress, later_part
 from harness.base.slices import read_slices
 from harness.base.text import sanitise
 from harness.dataset.cases import Inputs, NoisySlice
@@ -244,7 +244,7 @@ def _execute(
     done, total = 0, sum(len(one.cases) for one in rounds)
     for number, one in enumerate(rounds, start=1):
         try:
-            outputs, ended = _show(job, built, one, progress=_later_part(progress, done, total))
+            outputs, ended = _show(job, built, one, progress=later_part(progress, done, total))
         except KeyboardInterrupt as stop:
             stop.add_note("the container is removed")
             raise
@@ -260,13 +260,6 @@ def _execute(
         ends.append(ended)
         done += len(one.cases)
     return found, ends
-
-
-def _later_part(progress: Progress | None, before: int, total: int) -> Progress | None:
-    """The progress of one round, of which earlier rounds have done `before` of `total` slices."""
-    if progress is None:
-        return None
-    return lambda done, _: progress(before + done, total)
 
 
 def _show(job: _Job, built: _Built, one: _Round, *, progress: Progress | None) -> tuple[dict[str, Slice], Exit]:

@@ -15,7 +15,7 @@ from harness.base.png import Slice
 from harness.base.slices import png_bytes, read_image
 from harness.base.workers import map_slices
 from harness.dataset.cases import Inputs
-from harness.imaging.hounsfield import HU16, Image, Window, clipped, hounsfield, hu_per_level, remap
+from harness.imaging.hounsfield import HU16, Image, Window, clipped, grey, hounsfield, hu_per_level, remap
 from harness.submission.manifest import InputKind
 
 
@@ -38,7 +38,7 @@ def to_container(image: Image, kind: InputKind, dataset: Inputs) -> Image:
     if bits_of(kind) == dataset.bits:
         return image
     own, theirs = _windows(kind, dataset)
-    return remap(image, own, theirs, _dtype(kind))
+    return remap(image, own, theirs, f"uint{bits_of(kind)}")
 
 
 def from_container(output: Slice, kind: InputKind, dataset: Inputs) -> Slice:
@@ -54,25 +54,26 @@ def mapping_note(kind: InputKind, dataset: Inputs) -> str:
     """What the mapping costs, measured on the noisy input; "" where nothing is mapped."""
     if bits_of(kind) == dataset.bits:
         return ""
-    own, theirs = _windows(kind, dataset)
-    found = map_slices(_cost, [(Path(one.lq), own, theirs, kind) for one in dataset.cases])
-    moved, cut_off = (float(np.mean([one[index] for one in found])) for index in (0, 1))
+    assert dataset.window_hu is not None, "refuse_unmapped"
+    low, high = dataset.window_hu
+    step = hu_per_level(dataset.window_hu, np.uint8)
     if dataset.bits == 8:
-        step = hu_per_level(own, np.uint8)
         return f"takes HU: its outputs are rounded to the grey levels of the data, {step:.3g} HU each"
-    step = hu_per_level(theirs, np.uint8)
+    found = map_slices(_cost, [(Path(one.lq), dataset.window_hu) for one in dataset.cases])
+    moved, cut_off = (float(np.mean([one[index] for one in found])) for index in (0, 1))
     return (
-        f"takes 8 bits: slices in HU are mapped to grey levels of {step:.3g} HU from {theirs[0]:g} to {theirs[1]:g} HU "
+        f"takes 8 bits: slices in HU are mapped to grey levels of {step:.3g} HU from {low:g} to {high:g} HU "
         f"and back, which alone moves the noisy input by {moved**0.5:.3g} HU (root mean square) and cuts off "
         f"{cut_off:.1%} of its pixels"
     )
 
 
-def _cost(path: Path, own: Window, theirs: Window, kind: InputKind) -> tuple[float, float]:
-    """Mean square in HU^2 of what the mapping moves, and the share of pixels that it cuts off."""
+def _cost(path: Path, window_hu: Window) -> tuple[float, float]:
+    """Mean square in HU^2 of what showing a slice in HU as grey levels moves, and the share of pixels that it cuts
+    off."""
     image = read_image(path)
-    shown = remap(image, own, theirs, _dtype(kind))
-    moved = hounsfield(shown, theirs) - hounsfield(image, own)
+    shown = grey(image, window_hu)
+    moved = hounsfield(shown, window_hu) - hounsfield(image, HU16)
     return float(np.mean(moved**2)), float(np.mean(clipped(shown)))
 
 
@@ -80,7 +81,3 @@ def _windows(kind: InputKind, dataset: Inputs) -> tuple[Window, Window]:
     """The windows of the data set's slices and of the container's."""
     assert dataset.window_hu is not None, "refuse_unmapped"
     return (HU16, dataset.window_hu) if bits_of(kind) == 8 else (dataset.window_hu, HU16)
-
-
-def _dtype(kind: InputKind) -> str:
-    return f"uint{bits_of(kind)}"

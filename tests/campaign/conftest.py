@@ -6,18 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.slurm import PROTOCOL
+
 LABEL = "ipv2-harness.campaign"
-PROTOCOL = """
-schema: 1
-name: {name}
-version: 1
-title: Two small slices
-data: {{source: phantom, patients: 2, slices: 1, size: {size}}}
-purify: {{weak_denoiser: nlm}}
-metrics: [{{name: RMSE, metric: rmse}}]
-rank_by: {{metric: RMSE}}
-limits: {{wall_s: 60, memory_gb: 0.5, cpus: 1, shm_gb: 0.01, tmp_gb: 0.05, pids: 50}}
-"""
 MANIFEST = 'schema: 1\nname: {slug}\nversion: "1"\nauthors: [T]\nlicense: MIT\nimage: {{build: .}}\n'
 DOCKERFILE = 'ARG BASE_IMAGE\nFROM ${{BASE_IMAGE}}\nLABEL {label}=1\nCMD ["sh", "-c", "{command}"]\n'
 COPIES, FAILS = "sleep 1; cp /input/*.png /output", "echo no >&2; exit 1"
